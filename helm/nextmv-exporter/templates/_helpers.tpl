@@ -91,7 +91,7 @@ imagePullSecrets:
   directory: /etc/nextmv-exporter/key
   file: api-key
   flag: --nextmv.api-key-file
-  secret: {{ default $own .Values.nextmv.existingSecret }}
+  secret: {{ tpl (default $own .Values.nextmv.existingSecret) . | quote }}
   key: {{ empty .Values.nextmv.existingSecret | ternary "api-key" .Values.nextmv.existingSecretKey }}
 {{- end }}
 {{- if or .Values.nextmv.configFile .Values.nextmv.existingConfigSecret }}
@@ -99,7 +99,7 @@ imagePullSecrets:
   directory: /etc/nextmv-exporter/nextmv
   file: config.yaml
   flag: --nextmv.config-file
-  secret: {{ default $own .Values.nextmv.existingConfigSecret }}
+  secret: {{ tpl (default $own .Values.nextmv.existingConfigSecret) . | quote }}
   key: {{ empty .Values.nextmv.existingConfigSecret | ternary "config.yaml" .Values.nextmv.existingConfigSecretKey }}
 {{- end }}
 {{- if or .Values.webConfig.content .Values.webConfig.existingSecret }}
@@ -107,7 +107,7 @@ imagePullSecrets:
   directory: /etc/nextmv-exporter/web
   file: web-config.yml
   flag: --web.config.file
-  secret: {{ default $own .Values.webConfig.existingSecret }}
+  secret: {{ tpl (default $own .Values.webConfig.existingSecret) . | quote }}
   key: {{ empty .Values.webConfig.existingSecret | ternary "web-config.yml" .Values.webConfig.existingSecretKey }}
 {{- end }}
 {{- end -}}
