@@ -20,6 +20,11 @@ DEMO_KEY = "nxmvv1_7Qd2mVxJ4sTzR9bKfW1cYhLp:G8nE3uAoZ5iXtB0kMvC6wPqS"
 """An API key of ordinary looks; it opens nothing but a demo."""
 
 
+def wall_clock() -> float:
+    """The time in Unix seconds, looked up at each call, so that tests may replace it."""
+    return time.time()
+
+
 class DemoAPI:
     """An ASGI application that answers like `https://api.cloud.nextmv.io`.
 
@@ -36,7 +41,7 @@ class DemoAPI:
         self,
         accounts: Mapping[str, Account],
         *,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] = wall_clock,
         page_size: int = 100,
     ) -> None:
         self.queue_removed: int | None = None

@@ -8,6 +8,9 @@ from typing import Self
 import uvicorn
 from starlette.types import ASGIApp
 
+_PATIENCE = 5.0
+"""Seconds to wait for the thread; with a frozen clock it might never end, but it is a daemon."""
+
 
 class DemoServer:
     """Serves an ASGI application over HTTP on 127.0.0.1 while its context lasts.
@@ -49,7 +52,7 @@ class DemoServer:
     ) -> None:
         """Stops serving, within about a second when requests are under way."""
         self._server.should_exit = True
-        self._thread.join()
+        self._thread.join(_PATIENCE)
 
     @property
     def url(self) -> str:
