@@ -30,8 +30,12 @@ class Value(NamedTuple):
 
 def main() -> int:
     """Writes the README, or with `--check` only tells whether it is what would be written."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 if it is stale")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument(
+        "--check", action="store_true", help="write nothing; exit with 1 if it is stale"
+    )
     check = parser.parse_args().check
 
     readme = CHART / "README.md"
@@ -95,7 +99,11 @@ def comment_above(line: int, lines: list[str]) -> tuple[str, str] | None:
     if not block:
         return None
     defaults = [each.removeprefix(DEFAULT) for each in block if each.startswith(DEFAULT)]
-    words = [each.removeprefix(DESCRIPTION).lstrip("# ") for each in block if not each.startswith(DEFAULT)]
+    words = [
+        each.removeprefix(DESCRIPTION).lstrip("# ")
+        for each in block
+        if not each.startswith(DEFAULT)
+    ]
     return " ".join(words), " ".join(defaults)
 
 

@@ -107,7 +107,9 @@ def test_a_vertical_pod_autoscaler_aims_at_the_deployment_and_its_container() ->
         "resourcePolicy": {
             "containerPolicies": [
                 {
-                    "containerName": deployment["spec"]["template"]["spec"]["containers"][0]["name"],
+                    "containerName": deployment["spec"]["template"]["spec"]["containers"][0][
+                        "name"
+                    ],
                     "controlledResources": ["memory"],
                     "controlledValues": "RequestsOnly",
                     "minAllowed": {"memory": "64Mi"},
@@ -145,7 +147,9 @@ def test_an_http_route_can_redirect_to_https_in_place_of_serving() -> None:
 
 def unknown_to(model: type[BaseModel], manifest: Manifest) -> list[str]:
     """The paths of fields that a model would drop without a word; raises on what it rejects."""
-    known = model.model_validate(manifest).model_dump(mode="json", by_alias=True, exclude_unset=True)
+    known = model.model_validate(manifest).model_dump(
+        mode="json", by_alias=True, exclude_unset=True
+    )
     return list(missing(manifest, known))
 
 

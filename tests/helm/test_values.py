@@ -72,7 +72,8 @@ def test_the_schema_rejects_and_names(values: dict[str, Any], named: str) -> Non
             "keep one of webConfig.content, webConfig.existingSecret",
         ),
         (
-            DEMO | {"podDisruptionBudget": {"enabled": True, "minAvailable": 0, "maxUnavailable": 1}},
+            DEMO
+            | {"podDisruptionBudget": {"enabled": True, "minAvailable": 0, "maxUnavailable": 1}},
             "takes one of",
         ),
         (DEMO | {"httpRoute": {"enabled": True}}, "httpRoute.parentRefs"),
