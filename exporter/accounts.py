@@ -56,7 +56,7 @@ class Accounts:
         try:
             self._load()
         except ConfigurationError as error:
-            log.error("Kept the accounts as they were", err=str(error))
+            log.warning("Kept the accounts as they were", err=str(error))
             return
         if before != set(self.targets):
             log.info("Took up changed profiles", accounts=",".join(self.targets))

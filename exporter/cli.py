@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import click
 import structlog
+from click.core import ParameterSource
 
 from exporter import __version__, logs
 from exporter.accounts import Accounts
@@ -35,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         status = parser.main(arguments, standalone_mode=False)
     except click.ClickException as error:
-        status = _refuse(error.format_message())
+        status = _refuse(_with_variable(error))
     except ConfigurationError as error:
         status = _refuse(str(error))
     except (KeyboardInterrupt, click.Abort):
@@ -87,9 +88,16 @@ def _serve(settings: Settings, accounts: Accounts) -> int:
     from exporter.web.app import Exporter
     from exporter.web.server import Server, listen
 
+    web_config = None
+    if settings.web_config_file:
+        from exporter.web.reloading import ReloadingWebConfig
+
+        web_config = ReloadingWebConfig(settings.web_config_file)
     with listen(settings.web_listen_address) as listener:
         host, port = listener.getsockname()[:2]
-        server = Server(Exporter(settings, accounts), on_hangup=accounts.reload)
+        server = Server(
+            Exporter(settings, accounts), on_hangup=accounts.reload, web_config=web_config
+        )
         log.info(
             "Listening",
             version=__version__,
@@ -118,6 +126,18 @@ The demo is running: a simulated Nextmv account whose queue grows and drains.
 To see it in Prometheus, scrape localhost:{port}. Ctrl+C ends it.
 """
     )
+
+
+def _with_variable(error: click.ClickException) -> str:
+    """Say what click says, and from which variable a bad value came."""
+    message = error.format_message()
+    if isinstance(error, click.BadParameter) and error.ctx and error.param:
+        names = error.param.envvar or ()
+        variable = next((name for name in names if os.environ.get(name)), None)
+        source = error.ctx.get_parameter_source(error.param.name or "")
+        if variable and source is ParameterSource.ENVIRONMENT:
+            return f"{message} (from {variable})"
+    return message
 
 
 def _refuse(message: str) -> int:

@@ -44,4 +44,5 @@ def configure(level: str, log_format: str) -> None:
     logging.basicConfig(handlers=[handler], level=_LEVELS[level], force=True)
     logging.captureWarnings(capture=True)
     # What uvicorn says of its life, the program says itself; its errors stay.
+    logging.getLogger("uvicorn.access").propagate = False
     logging.getLogger("uvicorn.error").setLevel(max(logging.WARNING, logging.root.level))

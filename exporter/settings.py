@@ -210,6 +210,6 @@ def command(run: Callable[[Settings], int], version: str) -> click.Command:
         help="Prometheus exporter for the run queue of Nextmv Cloud accounts.",
         epilog="Every flag can be set in the environment too: NEXTMV_EXPORTER_ and its name in "
         "capitals, with . and - as _. The API key comes from NEXTMV_API_KEY, from a key file, or "
-        "from the Nextmv configuration file; it is never a flag, since flags show in process lists.",
+        "from the Nextmv configuration file; it is never a flag, since process lists show flags.",
     )
     return click.version_option(version, "--version", message="%(prog)s %(version)s")(made)

@@ -6,8 +6,14 @@ from typing import NamedTuple
 import click
 
 _SECONDS = {
-    "y": 365 * 86400.0, "w": 7 * 86400.0, "d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001,
-}  # fmt: skip
+    "y": 365 * 86400.0,
+    "w": 7 * 86400.0,
+    "d": 86400.0,
+    "h": 3600.0,
+    "m": 60.0,
+    "s": 1.0,
+    "ms": 0.001,
+}
 _DURATION = re.compile("".join(rf"(?:(\d+(?:\.\d+)?){unit})?" for unit in _SECONDS))
 _BYTES = {
     "": 1, "B": 1,
@@ -53,7 +59,7 @@ class Address(NamedTuple):
     port: int
 
 
-class Duration(click.ParamType):
+class Duration(click.ParamType[float]):
     """A duration, converted to seconds.
 
     Args:
@@ -80,7 +86,7 @@ class Duration(click.ParamType):
         return seconds
 
 
-class Buckets(click.ParamType):
+class Buckets(click.ParamType[tuple[float, ...]]):
     """Upper bounds of a histogram, durations in ascending order, converted to seconds."""
 
     name = "durations"
@@ -100,7 +106,7 @@ class Buckets(click.ParamType):
         return bounds
 
 
-class Bytes(click.ParamType):
+class Bytes(click.ParamType[int]):
     """A size, converted to bytes."""
 
     name = "size"
@@ -117,7 +123,7 @@ class Bytes(click.ParamType):
         return int(match[1]) * _BYTES[match[2]]
 
 
-class ListenAddress(click.ParamType):
+class ListenAddress(click.ParamType[Address]):
     """A `host:port`, converted to an `Address`."""
 
     name = "host:port"
@@ -142,7 +148,7 @@ class ListenAddress(click.ParamType):
         return Address(host[1:-1] if bracketed else host, int(port))
 
 
-class UrlPath(click.ParamType):
+class UrlPath(click.ParamType[str]):
     """A path of a URL."""
 
     name = "path"
@@ -159,7 +165,7 @@ class UrlPath(click.ParamType):
         return value
 
 
-class ProfileName(click.ParamType):
+class ProfileName(click.ParamType[str]):
     """Name of a profile; in the environment, several are separated by commas."""
 
     name = "name"

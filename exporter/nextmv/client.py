@@ -59,7 +59,7 @@ class Client:
         >>> Account(client=Client(api_key="your-api-key")).queue()  # doctest: +SKIP
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - as the SDK has it, and what a scrape needs
         self,
         api_key: str | None = None,
         url: str | None = None,

@@ -5,11 +5,12 @@ exceeds it. So each request notes the sockets that it uses, and closing them fro
 outside ends it at once, be it connecting, in the TLS handshake, or in the body.
 """
 
+import contextlib
 import os
 import socket
 import threading
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, Self
 
 from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
@@ -89,11 +90,13 @@ class Exchange:
             for connection in self._watched:
                 _shut(connection)
 
-    def __enter__(self) -> "Exchange":
+    def __enter__(self) -> Self:
+        """Make it the current exchange, to which new connections belong."""
         self._token = _current.set(self)
         return self
 
     def __exit__(self, *_: object) -> None:
+        """Let go of the sockets; those of kept-alive connections stay open."""
         _current.reset(self._token)
         with self._lock:
             for connection in self._watched:
@@ -105,10 +108,8 @@ _current: ContextVar[Exchange] = ContextVar("exchange")
 
 
 def _shut(connection: socket.socket) -> None:
-    try:
+    with contextlib.suppress(OSError):  # not connected yet, or no more
         connection.shutdown(socket.SHUT_RDWR)
-    except OSError:
-        pass  # not connected yet, or no more
 
 
 class _WatchedConnection(HTTPConnection):

@@ -21,7 +21,16 @@ DEFAULT_PROFILE = "default"
 
 # Top-level keys of the configuration file that are settings, not profiles: as in the SDK.
 _SETTINGS = frozenset(
-    ["apikey", "endpoint", "auth_type", "auth_session", "team_id", "system_certs", "sso_domain", "default"]
+    {
+        "apikey",
+        "auth_session",
+        "auth_type",
+        "default",
+        "endpoint",
+        "sso_domain",
+        "system_certs",
+        "team_id",
+    }
 )
 _KEY = re.compile(r"[\x21-\x7e]+")
 
@@ -146,12 +155,16 @@ def profiles_with_key(config: Mapping[str, Any]) -> list[str]:
     Returns:
         Names of profiles with a key, the default profile first.
     """
-    names = [DEFAULT_PROFILE] if config.get("apikey") and config.get("auth_type") != "pkce" else []
-    for name, entry in config.items():
-        if str(name) not in _SETTINGS and isinstance(entry, dict):
-            if entry.get("apikey") and entry.get("auth_type") != "pkce":
-                names.append(str(name))
-    return names
+    entries = {DEFAULT_PROFILE: config} | {
+        str(name): entry
+        for name, entry in config.items()
+        if str(name) not in _SETTINGS and isinstance(entry, dict)
+    }
+    return [
+        name
+        for name, entry in entries.items()
+        if entry.get("apikey") and entry.get("auth_type") != "pkce"
+    ]
 
 
 def read_api_key_file(path: Path) -> str:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Literal
 
 from prometheus_client import Counter, Histogram
 from prometheus_client.core import GaugeHistogramMetricFamily, GaugeMetricFamily
-from prometheus_client.utils import floatToGoString
 
 from exporter.nextmv.errors import Reason
 
@@ -214,7 +213,7 @@ def wait_family(
         The family with the samples of all accounts.
     """
     family = GaugeHistogramMetricFamily(WAIT.name, WAIT.help, labels=WAIT.labels)
-    upper = [floatToGoString(bound) for bound in bounds]
+    upper = [str(bound) for bound in bounds]
     for outcome in outcomes:
         if outcome.summary is None:
             continue

@@ -194,29 +194,28 @@ def _fold(
         lambda group: Group(group.status_v2, OTHER, OTHER),
         lambda _: Group(OTHER, OTHER, OTHER),
     )
-    for folding in foldings:
-        rest = _to_fold(longest_first, folding, max_groups)
-        if rest is not None:
-            break
-    assert rest is not None, "the last folding leaves a single group"
-    kept = {group: tallies[group] for group in longest_first[: len(tallies) - len(rest)]}
-    for group in rest:
+    # The last folding leaves a single group, so there is always one that fits.
+    keep, folding = next(
+        (keep, folding)
+        for folding in foldings
+        if (keep := _most_to_keep(longest_first, folding, max_groups)) is not None
+    )
+    kept = {group: tallies[group] for group in longest_first[:keep]}
+    for group in longest_first[keep:]:
         kept.setdefault(folding(group), _Tally()).add(tallies[group])
-    return kept, frozenset(rest)
+    return kept, frozenset(longest_first[keep:])
 
 
-def _to_fold(
+def _most_to_keep(
     longest_first: Sequence[Group], folding: Callable[[Group], Group], max_groups: int
-) -> Sequence[Group] | None:
-    """Find the fewest groups whose folding leaves no more than `max_groups`."""
+) -> int | None:
+    """Count how many groups can be kept if folding the rest is to leave room for them."""
     others: set[Group] = set()
-    fitting = None
-    for keep in range(len(longest_first) - 1, -1, -1):
+    for keep in reversed(range(len(longest_first))):
         others.add(folding(longest_first[keep]))
         if keep + len(others) <= max_groups:
-            fitting = keep
-            break
-    return None if fitting is None else longest_first[fitting:]
+            return keep
+    return None
 
 
 def _oldest(kept: Mapping[Group, _Tally], folded: Collection[Group]) -> dict[Backlog, float | None]:

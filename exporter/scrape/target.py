@@ -171,9 +171,9 @@ class Target:
             )
         except NextmvError as caught:
             error, failure = caught, Failure(caught.reason, str(caught))
-        except Exception as caught:
+        except Exception:
             log.exception("A scrape failed for a reason that it should not", account=self.account)
-            error, failure = caught, Failure(Reason.INVALID_RESPONSE, "internal error, see the log")
+            failure = Failure(Reason.INVALID_RESPONSE, "internal error, see the log")
         outcome = Outcome(
             account=self.account,
             source=self._source.name,
