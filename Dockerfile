@@ -27,7 +27,7 @@ RUN python -m pip uninstall --yes --quiet --root-user-action ignore pip \
  && rm -rf /usr/local/lib/python3.*/ensurepip \
  && python -m compileall -q --invalidation-mode unchecked-hash \
         -x '/(idlelib|lib2to3|test|tests|turtledemo)/' /usr/local/lib/python3.*/ \
- && useradd --uid 65532 --user-group --create-home --shell /usr/sbin/nologin nextmv
+ && useradd --uid 65532 --user-group --no-create-home --shell /usr/sbin/nologin nextmv
 
 COPY --from=build /opt/nextmv-exporter /opt/nextmv-exporter
 
