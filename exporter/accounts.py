@@ -1,0 +1,134 @@
+"""From settings to the accounts that are monitored."""
+
+import os
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+
+import structlog
+
+from exporter.nextmv import credentials
+from exporter.nextmv.client import Client
+from exporter.nextmv.credentials import Credentials
+from exporter.nextmv.errors import ConfigurationError
+from exporter.nextmv.rotation import RotatingCredentials, stamp
+from exporter.scrape.metrics import Instruments
+from exporter.scrape.sources import AccountQueue
+from exporter.scrape.target import ScrapeOptions, Target
+from exporter.settings import Settings
+
+ALL_PROFILES = "*"
+
+log = structlog.get_logger()
+
+
+class Accounts:
+    """The accounts that the settings ask for, a target each.
+
+    Args:
+        settings: the settings.
+        given: the credentials of accounts that need none found, by name.
+
+    Raises:
+        ConfigurationError: an account has no usable credentials.
+    """
+
+    def __init__(self, settings: Settings, given: Mapping[str, Credentials] | None = None) -> None:
+        self.instruments = Instruments()
+        self.targets: Mapping[str, Target] = {}
+        self._settings = settings
+        self._given = given or {}
+        self._config_file = settings.nextmv_config_file or credentials.default_config_file()
+        self._stamp = stamp([self._config_file])
+        self._load()
+
+    def refresh(self) -> None:
+        """Take up profiles that came or went, where all of the file's are monitored."""
+        if ALL_PROFILES in self._settings.nextmv_profile:
+            latest = stamp([self._config_file])
+            if latest != self._stamp:
+                self.reload()
+
+    def reload(self) -> None:
+        """Take up profiles that came or went; keep what there is if the file is unusable."""
+        self._stamp = stamp([self._config_file])
+        before = set(self.targets)
+        try:
+            self._load()
+        except ConfigurationError as error:
+            log.warning("Kept the accounts as they were", err=str(error))
+            return
+        if before != set(self.targets):
+            log.info("Took up changed profiles", accounts=",".join(self.targets))
+
+    def _load(self) -> None:
+        if self._given:
+            names: Sequence[str] = list(self._given)
+        else:
+            names = self._profiles()
+        targets = {name: self.targets.get(name) or self._target(name) for name in names}
+        for name, target in self.targets.items():
+            if name not in targets:
+                target.close()
+                self.instruments.remove_account(name)
+        self.targets = targets
+
+    def _profiles(self) -> Sequence[str]:
+        asked = [credentials.profile_name(p) for p in self._settings.nextmv_profile if p]
+        names = list(dict.fromkeys(asked)) or [credentials.DEFAULT_PROFILE]
+        if len(names) == 1 and names != [ALL_PROFILES]:
+            return names
+        self._refuse_one_key_for_all()
+        if ALL_PROFILES not in names:
+            return names
+        config = credentials.load_config(self._settings.nextmv_config_file)
+        found = credentials.profiles_with_key(config)
+        if not found:
+            raise ConfigurationError(
+                f"no profile in {self._config_file} has an API key: add one with "
+                "`nextmv configuration create`"
+            )
+        return found
+
+    def _refuse_one_key_for_all(self) -> None:
+        if self._settings.nextmv_api_key_file:
+            raise ConfigurationError(
+                "--nextmv.api-key-file holds one key, but several profiles are asked for: "
+                "drop the file, or ask for one profile"
+            )
+        if os.environ.get("NEXTMV_API_KEY"):
+            raise ConfigurationError(
+                "NEXTMV_API_KEY holds one key and goes before those of the profiles, but several "
+                "profiles are asked for: unset it, or ask for one profile"
+            )
+
+    def _target(self, name: str) -> Target:
+        settings = self._settings
+        client = Client(
+            credentials=self._credentials(name),
+            timeout=settings.nextmv_timeout,
+            max_response_bytes=settings.nextmv_max_response_bytes,
+            on_request=partial(self.instruments.observe_request, name),
+        )
+        options = ScrapeOptions(
+            timeout=settings.nextmv_timeout,
+            wait_buckets=settings.queue_wait_buckets,
+            max_groups=settings.queue_max_groups,
+            zero_retention=settings.queue_zero_retention,
+        )
+        return Target(name, AccountQueue(client), options, self.instruments)
+
+    def _credentials(self, name: str) -> RotatingCredentials:
+        if name in self._given:
+            return RotatingCredentials(name, lambda: self._given[name], [])
+        key_file = self._settings.nextmv_api_key_file
+        files = [self._config_file] if key_file is None else [self._config_file, key_file]
+        return RotatingCredentials(name, partial(self._find, name, key_file), files)
+
+    def _find(self, name: str, key_file: Path | None) -> Credentials:
+        return credentials.resolve(
+            name,
+            api_key=credentials.read_api_key_file(key_file) if key_file else None,
+            url=self._settings.nextmv_endpoint,
+            config_file=self._settings.nextmv_config_file,
+        )

@@ -1,0 +1,138 @@
+"""The program: settings in, exit status out."""
+
+import asyncio
+import os
+import sys
+import time
+from collections.abc import Sequence
+
+import click
+import structlog
+from click.core import ParameterSource
+
+from exporter import __version__, logs
+from exporter.accounts import Accounts
+from exporter.deadline import Deadline
+from exporter.nextmv.credentials import Credentials
+from exporter.nextmv.errors import ConfigurationError
+from exporter.scrape.collector import AccountsCollector, ProcessMetricsCollector
+from exporter.scrape.exposition import expose
+from exporter.scrape.outcome import Outcome
+from exporter.settings import Settings, command
+
+EXIT_DOWN = 1
+EXIT_CONFIGURATION = 2
+
+log = structlog.get_logger()
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the program and exit.
+
+    Args:
+        arguments: those of the command line; without them, the process's own.
+    """
+    parser = command(run, __version__)
+    try:
+        status = parser.main(arguments, standalone_mode=False)
+    except click.ClickException as error:
+        status = _refuse(_with_variable(error))
+    except ConfigurationError as error:
+        status = _refuse(str(error))
+    except (KeyboardInterrupt, click.Abort):
+        status = 128 + 2
+    sys.exit(status)
+
+
+def run(settings: Settings) -> int:
+    """Run the exporter.
+
+    Args:
+        settings: the settings.
+
+    Returns:
+        The exit status.
+
+    Raises:
+        ConfigurationError: the settings can't be followed.
+    """
+    logs.configure(settings.log_level, settings.log_format)
+    if settings.demo:
+        # Imported here, since only the demo should pay for its code.
+        from exporter.demo import DEMO_KEY, DemoAPI, DemoServer, Simulator
+
+        os.environ["NO_PROXY"] = "127.0.0.1"  # a proxy has no way to this loopback
+        with DemoServer(DemoAPI({DEMO_KEY: Simulator(seed=1, start=time.time())})) as server:
+            given = {"demo": Credentials(api_key=DEMO_KEY, url=server.url)}
+            return _run(settings, Accounts(settings, given))
+    return _run(settings, Accounts(settings))
+
+
+def _run(settings: Settings, accounts: Accounts) -> int:
+    return _once(settings, accounts) if settings.once else _serve(settings, accounts)
+
+
+def _once(settings: Settings, accounts: Accounts) -> int:
+    outcomes = asyncio.run(_scrape_all(accounts, Deadline(settings.nextmv_timeout)))
+    collectors = [
+        AccountsCollector(outcomes, accounts.instruments, settings.queue_wait_buckets),
+        ProcessMetricsCollector(),
+    ]
+    body, _ = expose(collectors)
+    sys.stdout.write(body.decode())
+    return 0 if all(outcome.summary for outcome in outcomes) else EXIT_DOWN
+
+
+def _serve(settings: Settings, accounts: Accounts) -> int:
+    # Imported here, since printing a single scrape needs no server.
+    from exporter.web.app import Exporter
+    from exporter.web.server import Server, listen
+
+    with listen(settings.web_listen_address) as listener:
+        host, port = listener.getsockname()[:2]
+        server = Server(Exporter(settings, accounts), on_hangup=accounts.reload)
+        log.info(
+            "Listening",
+            version=__version__,
+            address=f"[{host}]:{port}" if ":" in host else f"{host}:{port}",
+            accounts=",".join(accounts.targets),
+        )
+        if settings.demo:
+            _welcome(port, settings.web_telemetry_path)
+        server.run(sockets=[listener])
+    log.info("Ended")
+    return 0
+
+
+async def _scrape_all(accounts: Accounts, deadline: Deadline) -> Sequence[Outcome]:
+    return await asyncio.gather(*(t.scrape(deadline) for t in accounts.targets.values()))
+
+
+def _welcome(port: int, path: str) -> None:
+    click.echo(
+        f"""
+The demo is running: a simulated Nextmv account whose queue grows and drains.
+
+  Metrics      http://localhost:{port}{path}
+  Status page  http://localhost:{port}/
+
+To see it in Prometheus, scrape localhost:{port}. Ctrl+C ends it.
+"""
+    )
+
+
+def _with_variable(error: click.ClickException) -> str:
+    """Say what click says, and from which variable a bad value came."""
+    message = error.format_message()
+    if isinstance(error, click.BadParameter) and error.ctx and error.param:
+        names = error.param.envvar or ()
+        variable = next((name for name in names if os.environ.get(name)), None)
+        source = error.ctx.get_parameter_source(error.param.name or "")
+        if variable and source is ParameterSource.ENVIRONMENT:
+            return f"{message} (from {variable})"
+    return message
+
+
+def _refuse(message: str) -> int:
+    click.echo(f"nextmv-exporter: {' '.join(message.split())}", err=True)
+    return EXIT_CONFIGURATION

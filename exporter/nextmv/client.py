@@ -1,0 +1,297 @@
+"""HTTP client of the Nextmv API: one kept-alive session, one deadline a request."""
+
+import http.client
+import os
+import random
+import re
+import time
+from base64 import b64encode
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from http.cookiejar import DefaultCookiePolicy
+from urllib.parse import quote, urlsplit
+
+import requests
+import urllib3
+
+from exporter import __version__
+from exporter.deadline import Deadline
+from exporter.nextmv import errors
+from exporter.nextmv.connections import Exchange, WatchedAdapter
+from exporter.nextmv.credentials import DEFAULT_PROFILE, Credentials, resolve
+
+TIMEOUT = 10.0
+"""Seconds that a request may take in all, unless its caller says otherwise."""
+
+MAX_RESPONSE_BYTES = 64 * 1024 * 1024
+
+_CHUNK = 64 * 1024
+_EXCERPT = 200
+_RETRY_PAUSE = (0.05, 0.25)
+_RETRIED_STATUSES = frozenset({502, 503, 504})
+
+RequestObserver = Callable[[str, str, float], None]
+"""Called after each request with its endpoint, its status or `error`, and its seconds."""
+
+
+class Client:
+    """Client of the Nextmv Cloud API.
+
+    Key and endpoint are found as Nextmv's own SDK finds them: given here, in the
+    environment, or in `~/.nextmv/config.yaml`. The key is sent to that endpoint only:
+    redirects are not followed.
+
+    Args:
+        api_key: the API key.
+        url: base URL of the API.
+        profile: profile of the configuration file; `NEXTMV_PROFILE` goes before it.
+        credentials: gives key and endpoint anew for each request; goes before all of these.
+        timeout: seconds that a request may take in all, from connecting to the last byte.
+        max_response_bytes: largest decompressed response accepted.
+        on_request: told of each request sent.
+
+    Raises:
+        ConfigurationError: no usable key or endpoint.
+
+    Example:
+        >>> from exporter.nextmv import Account, Client
+        >>> Account(client=Client(api_key="your-api-key")).queue()  # doctest: +SKIP
+    """
+
+    def __init__(  # noqa: PLR0913 - as the SDK has it, and what a scrape needs
+        self,
+        api_key: str | None = None,
+        url: str | None = None,
+        profile: str | None = None,
+        *,
+        credentials: Callable[[], Credentials] | None = None,
+        timeout: float = TIMEOUT,
+        max_response_bytes: int = MAX_RESPONSE_BYTES,
+        on_request: RequestObserver | None = None,
+    ) -> None:
+        if credentials is None:
+            profile = os.environ.get("NEXTMV_PROFILE") or profile or DEFAULT_PROFILE
+            found = resolve(profile, api_key=api_key, url=url)
+            self._credentials: Callable[[], Credentials] = lambda: found
+        else:
+            self._credentials = credentials
+        self.timeout = timeout
+        self.max_response_bytes = max_response_bytes
+        self._on_request = on_request or (lambda _endpoint, _code, _seconds: None)
+        self._session = _new_session()
+
+    def get(
+        self,
+        path: str,
+        *,
+        params: Mapping[str, str] | None = None,
+        endpoint: str | None = None,
+        deadline: Deadline | None = None,
+    ) -> bytearray:
+        """Fetch a path of the API.
+
+        A kept-alive connection that the API had closed meanwhile is replaced at once;
+        502, 503 and 504 are tried once more after a short pause.
+
+        Args:
+            path: the path, without a slash in front, such as `v1/account/queue`.
+            params: the query.
+            endpoint: the path as `on_request` is told of it; without it the path itself.
+            deadline: by when the whole answer must be there; without it, `timeout` from now.
+
+        Returns:
+            The body, decompressed.
+
+        Raises:
+            StatusError: the status is not 2xx; a `requests.HTTPError`.
+            NextmvError: no whole answer came.
+        """
+        deadline = deadline or Deadline(self.timeout)
+        try:
+            return self._send(path, params, endpoint or path, deadline)
+        except _ConnectionGoneError:
+            pass
+        except errors.StatusError as error:
+            pause = random.uniform(*_RETRY_PAUSE)  # noqa: S311 - spreads retries, hides nothing
+            asked_to_wait = error.retry_after is not None
+            if error.status not in _RETRIED_STATUSES or asked_to_wait:
+                raise
+            if deadline.remaining() <= 2 * pause:
+                raise
+            deadline.sleep(pause)
+        return self._send(path, params, endpoint or path, deadline)
+
+    def close(self) -> None:
+        """Close the connections that are kept alive."""
+        self._session.close()
+
+    def _send(
+        self, path: str, params: Mapping[str, str] | None, endpoint: str, deadline: Deadline
+    ) -> bytearray:
+        if deadline.over:
+            raise errors.DeadlineExceededError(f"{endpoint}: no time was left to ask the API")
+        code = "error"
+        credentials = self._credentials()
+        start = time.monotonic()
+        with Exchange(deadline) as exchange, deadline.closing(exchange.abort):
+            try:
+                with self._session.get(
+                    f"{credentials.url}/{path}",
+                    params=params,
+                    auth=_BearerAuth(credentials.api_key),
+                    timeout=deadline.remaining() or 0.001,
+                    allow_redirects=False,
+                    stream=True,
+                ) as response:
+                    code = str(response.status_code)
+                    if not 200 <= response.status_code < 300:
+                        raise _status_error(response, endpoint, credentials.api_key)
+                    body = self._read(response, endpoint)
+            except errors.NextmvError:
+                raise
+            except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
+                if deadline.over:
+                    raise _too_late(endpoint) from None
+                if code == "error" and not exchange.connected and _peer_closed(error):
+                    raise _ConnectionGoneError(
+                        f"{endpoint}: the API closed the connection"
+                    ) from None
+                raise _failure(error, endpoint, credentials.api_key) from None
+            finally:
+                self._on_request(endpoint, code, time.monotonic() - start)
+        if deadline.over:  # a body that ends with the connection looks whole when it is cut
+            raise _too_late(endpoint)
+        return body
+
+    def _read(self, response: requests.Response, endpoint: str) -> bytearray:
+        body = bytearray()
+        for chunk in response.raw.stream(_CHUNK, decode_content=True):
+            body += chunk
+            if len(body) > self.max_response_bytes:
+                raise errors.ResponseTooLargeError(
+                    f"{endpoint}: the response is larger than {self.max_response_bytes} bytes "
+                    "(--nextmv.max-response-bytes)"
+                )
+        return body
+
+
+class _ConnectionGoneError(errors.ConnectionFailedError):
+    """A kept-alive connection was found closed before any of the answer came."""
+
+
+class _BearerAuth(requests.auth.AuthBase):
+    """Sends the key. Given as `auth`, so that `requests` never looks into `~/.netrc`."""
+
+    def __init__(self, api_key: str) -> None:
+        self._api_key = api_key
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        request.headers["Authorization"] = f"Bearer {self._api_key}"
+        return request
+
+
+def _new_session() -> requests.Session:
+    session = requests.Session()
+    session.headers.update(
+        {
+            "Accept": "application/json",
+            "Accept-Encoding": "gzip",
+            "User-Agent": f"nextmv-exporter/{__version__}",
+        }
+    )
+    session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+    for scheme in ("http://", "https://"):
+        session.mount(scheme, WatchedAdapter())
+    return session
+
+
+def _too_late(endpoint: str) -> errors.DeadlineExceededError:
+    return errors.DeadlineExceededError(f"{endpoint}: the whole answer was not there in time")
+
+
+def _status_error(response: requests.Response, endpoint: str, api_key: str) -> errors.StatusError:
+    message = (
+        f"{endpoint}: the API answered {response.status_code} {response.reason or ''}".rstrip()
+    )
+    if location := response.headers.get("Location"):
+        message += f", a redirect to host {urlsplit(location).hostname or 'unknown'}, not followed"
+    elif excerpt := _excerpt(response):
+        message += f": {excerpt}"
+    # The request holds the key; whoever logs the exception's parts must not find it.
+    response.request.headers.pop("Authorization", None)
+    return errors.StatusError(
+        _redact(message, api_key),
+        status=response.status_code,
+        retry_after=_retry_after(response.headers.get("Retry-After")),
+        response=response,
+    )
+
+
+def _excerpt(response: requests.Response) -> str:
+    """Read the start of an error's body, on one line."""
+    try:
+        body = response.raw.read(4 * _EXCERPT, decode_content=True)
+    except (urllib3.exceptions.HTTPError, OSError):
+        return ""
+    response._content = body  # noqa: SLF001 - `response.text` then gives it, and reads no more
+    return " ".join(body.decode("utf-8", "replace").split())[:_EXCERPT]
+
+
+def _retry_after(value: str | None) -> float | None:
+    """Seconds meant by a `Retry-After` header, which may be a number or a date (RFC 9110)."""
+    if value is None:
+        return None
+    if re.fullmatch(r"\d{1,9}", value.strip()):
+        return float(value)
+    try:
+        until = parsedate_to_datetime(value)
+    except ValueError:
+        return None
+    if until.tzinfo is None:
+        until = until.replace(tzinfo=UTC)
+    return max(0.0, (until - datetime.now(UTC)).total_seconds())
+
+
+def _peer_closed(error: BaseException) -> bool:
+    closed = (http.client.RemoteDisconnected, ConnectionResetError, BrokenPipeError)
+    return any(isinstance(cause, closed) for cause in _causes(error))
+
+
+def _failure(error: Exception, endpoint: str, api_key: str) -> errors.NextmvError:
+    causes = list(_causes(error))
+    root = next((c for c in reversed(causes) if str(c)), error)
+    message = _redact(f"{endpoint}: {' '.join(str(root).split())[:_EXCERPT]}", api_key)
+
+    def caused_by(*types: type[BaseException]) -> bool:
+        return any(isinstance(cause, types) for cause in causes)
+
+    if caused_by(requests.Timeout, TimeoutError, urllib3.exceptions.TimeoutError):
+        return _too_late(endpoint)
+    if caused_by(requests.exceptions.SSLError, urllib3.exceptions.SSLError):
+        return errors.TLSError(message)
+    if caused_by(urllib3.exceptions.DecodeError):
+        return errors.InvalidResponseError(f"{endpoint}: the body can't be decompressed")
+    if caused_by(http.client.BadStatusLine, http.client.LineTooLong) and not _peer_closed(error):
+        return errors.InvalidResponseError(f"{endpoint}: the answer is not HTTP")
+    return errors.ConnectionFailedError(message)
+
+
+def _causes(error: BaseException | None) -> "list[BaseException]":
+    """Follow an exception to its roots, through `requests`' and `urllib3`'s wrappers."""
+    causes: list[BaseException] = []
+    pending: list[object] = [error]
+    while pending:
+        cause = pending.pop()
+        if isinstance(cause, BaseException) and cause not in causes:
+            causes.append(cause)
+            pending += [*cause.args, cause.__cause__, getattr(cause, "reason", None)]
+    return causes
+
+
+def _redact(text: str, api_key: str) -> str:
+    """Take the key out of a text that the API sent, in the forms that it may be echoed in."""
+    forms = {api_key, quote(api_key, safe=""), b64encode(api_key.encode()).decode().rstrip("=")}
+    for form in sorted(forms, key=len, reverse=True):
+        text = text.replace(form, "<redacted>")
+    return text

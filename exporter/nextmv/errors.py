@@ -1,0 +1,106 @@
+"""What can go wrong between this program and the Nextmv API, one type per remedy."""
+
+from enum import StrEnum
+
+import requests
+
+
+class Reason(StrEnum):
+    """Why an account could not be read; the values of the `reason` label."""
+
+    AUTH = "auth"
+    RATE_LIMITED = "rate_limited"
+    CLIENT_ERROR = "client_error"
+    SERVER_ERROR = "server_error"
+    TIMEOUT = "timeout"
+    CONNECTION = "connection"
+    TLS = "tls"
+    REDIRECT = "redirect"
+    RESPONSE_TOO_LARGE = "response_too_large"
+    INVALID_RESPONSE = "invalid_response"
+
+
+class ConfigurationError(ValueError):
+    """A setting, variable or file is unusable. The message says which, why, and what to do."""
+
+
+class NextmvError(requests.RequestException):
+    """A request to the Nextmv API that gave no usable answer. Messages never hold the key."""
+
+    reason: Reason
+
+
+class ConnectionFailedError(NextmvError, requests.ConnectionError):
+    """The API could not be reached, or the connection broke."""
+
+    reason = Reason.CONNECTION
+
+
+class TLSError(ConnectionFailedError):
+    """No trusted TLS connection came about."""
+
+    reason = Reason.TLS
+
+
+class DeadlineExceededError(NextmvError, requests.Timeout):
+    """The answer was not there, in whole, in time."""
+
+    reason = Reason.TIMEOUT
+
+
+class ResponseTooLargeError(NextmvError):
+    """The response, decompressed, is larger than allowed."""
+
+    reason = Reason.RESPONSE_TOO_LARGE
+
+
+class InvalidResponseError(NextmvError):
+    """The response is not what the API documents."""
+
+    reason = Reason.INVALID_RESPONSE
+
+
+class StatusError(NextmvError, requests.HTTPError):
+    """The API answered, but not with a status of 2xx.
+
+    Args:
+        message: for the operator, without the key.
+        status: the HTTP status.
+        retry_after: seconds for which the API asks to be left alone, or None.
+        response: the response, as `requests.HTTPError` has it.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int,
+        retry_after: float | None = None,
+        response: requests.Response | None = None,
+    ) -> None:
+        super().__init__(message, response=response)
+        self.status = status
+        self.retry_after = retry_after
+        self.reason = reason_of_status(status)
+
+
+def reason_of_status(status: int) -> Reason:
+    """Name what a status outside 2xx means.
+
+    Args:
+        status: the HTTP status.
+
+    Returns:
+        The reason.
+    """
+    if status in (401, 403):
+        return Reason.AUTH
+    if status == 429:
+        return Reason.RATE_LIMITED
+    if status >= 500:
+        return Reason.SERVER_ERROR
+    if status >= 400:
+        return Reason.CLIENT_ERROR
+    if status >= 300:
+        return Reason.REDIRECT
+    return Reason.INVALID_RESPONSE

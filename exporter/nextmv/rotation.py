@@ -1,0 +1,77 @@
+"""Credentials that follow their files, so that a rotated key needs no restart."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import structlog
+
+from exporter.nextmv.credentials import Credentials
+from exporter.nextmv.errors import ConfigurationError
+
+log = structlog.get_logger()
+
+Stamp = tuple[tuple[int, ...] | None, ...]
+
+
+def stamp(files: Sequence[Path]) -> Stamp:
+    """Tell the state of files, to find out whether one has changed.
+
+    Args:
+        files: the files; a link stands for what it leads to.
+
+    Returns:
+        Something that differs when a file was written, replaced, made or removed.
+    """
+    return tuple(_stamp(path) for path in files)
+
+
+def _stamp(path: Path) -> tuple[int, ...] | None:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
+class RotatingCredentials:
+    """Gives an account's credentials, found anew when a file that they come from changes.
+
+    A file that vanishes or is half written keeps the last good credentials, and is logged
+    once.
+
+    Args:
+        account: the account's name, for the log.
+        find: finds the credentials; raises ConfigurationError.
+        files: the files that `find` reads.
+
+    Raises:
+        ConfigurationError: there are none to begin with.
+    """
+
+    def __init__(
+        self, account: str, find: Callable[[], Credentials], files: Sequence[Path]
+    ) -> None:
+        self._account = account
+        self._find = find
+        self._files = files
+        self._stamp = stamp(files)
+        self._good = find()
+
+    def __call__(self) -> Credentials:
+        """Give the credentials as they are now.
+
+        Returns:
+            The latest good ones.
+        """
+        latest = stamp(self._files)
+        if latest != self._stamp:
+            self._stamp = latest
+            try:
+                found = self._find()
+            except ConfigurationError as error:
+                log.warning("Kept the last good API key", account=self._account, err=str(error))
+            else:
+                if found != self._good:
+                    log.info("Took up changed credentials", account=self._account)
+                self._good = found
+        return self._good

@@ -1,0 +1,1 @@
+"""A scrape, step by step: bytes, runs, summary, metric families, text."""

@@ -1,0 +1,147 @@
+"""uvicorn, with the manners of a server that strangers may connect to."""
+
+import asyncio
+import contextlib
+import signal
+import socket
+import time
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
+import h11
+import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from exporter.nextmv.errors import ConfigurationError
+from exporter.units import Address
+from exporter.web.app import Exporter
+
+HEAD_TIMEOUT = 10.0
+"""Seconds in which a client must have sent the whole head of a request."""
+
+MAX_HEAD_BYTES = 16 * 1024
+DRAIN_TIMEOUT = 4.0
+"""Seconds that scrapes in flight get to finish once the program is asked to end."""
+
+
+def listen(address: Address) -> socket.socket:
+    """Open the listening socket.
+
+    Args:
+        address: where; an empty host means all interfaces, IPv6 and IPv4.
+
+    Returns:
+        The socket.
+
+    Raises:
+        ConfigurationError: the address is in use, not this machine's, or not allowed.
+    """
+    try:
+        if not address.host and socket.has_dualstack_ipv6():
+            return socket.create_server(
+                ("", address.port), family=socket.AF_INET6, dualstack_ipv6=True, backlog=1024
+            )
+        family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+        return socket.create_server(address, family=family, backlog=1024)
+    except OSError as error:
+        where = f"[{address.host}]" if ":" in address.host else address.host
+        raise ConfigurationError(
+            f"can't listen on {where}:{address.port}: {error.strerror or error}: "
+            "choose another --web.listen-address"
+        ) from None
+
+
+class _Protocol(H11Protocol):
+    """Closes connections whose request does not come, or comes too slowly."""
+
+    _head_timeout: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._await_head()
+
+    def data_received(self, data: bytes) -> None:
+        if self._head_timeout is None:
+            self._await_head()
+        super().data_received(data)
+        if self.conn.their_state is not h11.IDLE:
+            self._forget_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._forget_head()
+        super().connection_lost(exc)
+
+    def _await_head(self) -> None:
+        self._head_timeout = self.loop.call_later(HEAD_TIMEOUT, self.transport.close)
+
+    def _forget_head(self) -> None:
+        if self._head_timeout:
+            self._head_timeout.cancel()
+            self._head_timeout = None
+
+
+class Server(uvicorn.Server):
+    """Serves the exporter until it is told to end, then lets scrapes finish.
+
+    Args:
+        exporter: what is served.
+        on_hangup: called on SIGHUP.
+        options: others of `uvicorn.Config`.
+    """
+
+    def __init__(self, exporter: Exporter, on_hangup: Callable[[], None], **options: Any) -> None:
+        config = uvicorn.Config(
+            exporter.app(),
+            http=_Protocol,
+            ws="none",
+            lifespan="off",
+            loop="asyncio",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            h11_max_incomplete_event_size=MAX_HEAD_BYTES,
+            timeout_keep_alive=65,
+            timeout_graceful_shutdown=1,
+            **options,
+        )
+        super().__init__(config)
+        self._exporter = exporter
+        self._on_hangup = on_hangup
+
+    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
+        """Serve until a signal.
+
+        Args:
+            sockets: where to listen.
+        """
+        with contextlib.suppress(ValueError, RuntimeError):  # not the main thread, as in tests
+            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._on_hangup)
+        await super().serve(sockets)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Drain on the first signal, end at once on the second.
+
+        uvicorn would end with the signal's own status; a drained exporter ends with 0.
+        """
+        if self._exporter.draining:
+            self.should_exit = self.force_exit = True
+        else:
+            self._exporter.draining = True
+            self._drain_until = time.monotonic() + DRAIN_TIMEOUT
+
+    async def on_tick(self, counter: int) -> bool:
+        """Tell uvicorn, ten times a second, whether to end.
+
+        Args:
+            counter: counts the calls.
+
+        Returns:
+            Whether nothing is left to wait for.
+        """
+        ending = await super().on_tick(counter)
+        if not self._exporter.draining:
+            return ending
+        drained = not self.server_state.tasks or time.monotonic() > self._drain_until
+        return ending or drained
