@@ -3,6 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+OLDEST_QUEUED_SECONDS = 1800
+"""The dashboard colours waits by it, too."""
+
 Value = str | float | Mapping[str, float]
 
 
@@ -54,7 +57,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("notDrainingFor", "15m", "How long that must hold."),
     Setting(
         "oldestQueuedSeconds",
-        1800,
+        OLDEST_QUEUED_SECONDS,
         "Longest time a run may wait in the queue, seconds.",
     ),
     Setting(
