@@ -71,7 +71,7 @@ def values(text: str) -> Iterator[Value]:
 
 
 def described(node: yaml.MappingNode, lines: list[str], above: tuple[str, ...]) -> Iterator[Value]:
-    """The described values of a mapping, and of the mappings in it that are not described as a whole."""
+    """The described values of a mapping, and of those in it that are not described as a whole."""
     for key_node, value_node in node.value:
         path = (*above, key_node.value)
         comment = comment_above(key_node.start_mark.line, lines)

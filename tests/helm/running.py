@@ -93,14 +93,16 @@ class RunningPod:
         secrets: contents of the Secrets that the chart doesn't make.
     """
 
-    def __init__(self, values: dict[str, Any], directory: Path, secrets: Secrets = {}) -> None:
+    def __init__(
+        self, values: dict[str, Any], directory: Path, secrets: Secrets | None = None
+    ) -> None:
         self.port = free_port()
         self.manifests = render(values | {"containerPort": self.port})
         self._directory = directory
         [deployment] = [each for each in self.manifests if each["kind"] == "Deployment"]
         self._pod = deployment["spec"]["template"]["spec"]
         self.container = self._pod["containers"][0]
-        self._secrets = {**self._own_secrets(), **secrets}
+        self._secrets = {**self._own_secrets(), **(secrets or {})}
         self.mount(self._secrets)
 
     @property

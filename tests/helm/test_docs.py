@@ -25,7 +25,7 @@ def test_the_readme_is_what_make_chart_docs_writes() -> None:
 def test_every_value_is_described_or_stands_under_one_that_is() -> None:
     readme = (CHART / "README.md").read_text()
     defaults = yaml.safe_load((CHART / "values.yaml").read_text())
-    assert [path for path in undescribed(defaults, readme)] == []
+    assert undescribed(defaults, readme) == []
 
 
 def test_the_chart_has_the_version_of_the_exporter() -> None:

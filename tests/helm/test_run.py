@@ -1,4 +1,4 @@
-"""The container that the chart renders, run for real with its environment and files, and scraped."""
+"""The container that the chart renders, run for real with its files, and scraped."""
 
 import base64
 import json

@@ -1,4 +1,4 @@
-"""What the chart makes of values that are wrong, and how its schema and its defaults fit together."""
+"""What the chart makes of wrong values, and how its schema and its defaults fit together."""
 
 import json
 from collections.abc import Iterator

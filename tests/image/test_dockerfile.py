@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 from dockerfile_parse import DockerfileParser
-
 from helm.running import free_port, running_exporter
 
 ROOT = Path(__file__).parents[2]
