@@ -3,17 +3,19 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
+# What the tests run besides Python, as Debian names the packages and the commands.
+DEBIAN_PACKAGES := prometheus prometheus-alertmanager chromium chromium-driver
+DEBIAN_COMMANDS := prometheus promtool prometheus-alertmanager amtool chromium chromedriver
+
 .DEFAULT_GOAL := help
 .PHONY: help
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
 
-$(BIN)/python:
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'
-	$(PYTHON) -m venv $(VENV)
-
 # The exporter alone: all that the demo needs.
-$(VENV)/installed: pyproject.toml | $(BIN)/python
+$(VENV)/installed: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --editable .
 	@touch $@
@@ -28,7 +30,7 @@ demo: $(VENV)/installed ## Run the exporter against a simulated Nextmv account
 	@exec $(BIN)/nextmv-exporter --demo
 
 .PHONY: test
-test: $(VENV)/developed prometheus ## Run all tests
+test: $(VENV)/developed tools ## Run all tests
 	$(BIN)/pytest -n auto
 
 .PHONY: lint
@@ -41,3 +43,18 @@ lint: $(VENV)/developed ## Check format, lint and types
 format: $(VENV)/developed ## Format the code and mend what the linter can
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+.PHONY: tools
+tools: # Install what the tests run besides Python, where that is possible
+	@for command in $(DEBIAN_COMMANDS); do \
+	  command -v $$command >/dev/null || missing="$$missing $$command"; \
+	done; \
+	test -z "$$missing" && exit 0; \
+	if command -v apt-get >/dev/null && test "$$(id -u)" = 0; then \
+	  echo "Installing, since these are missing:$$missing"; \
+	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $(DEBIAN_PACKAGES) >/dev/null; \
+	else \
+	  echo "The tests need these commands, which are missing:$$missing" >&2; \
+	  echo "On Debian: sudo apt-get install $(DEBIAN_PACKAGES)" >&2; \
+	  exit 1; \
+	fi

@@ -13,7 +13,7 @@ from exporter.nextmv.credentials import Credentials
 from exporter.nextmv.errors import ConfigurationError
 from exporter.nextmv.rotation import RotatingCredentials, stamp
 from exporter.scrape.metrics import Instruments
-from exporter.scrape.sources import AccountQueue
+from exporter.scrape.sources import AccountQueue, ApplicationRuns, Auto, Source
 from exporter.scrape.target import ScrapeOptions, Target
 from exporter.settings import Settings
 
@@ -116,7 +116,17 @@ class Accounts:
             max_groups=settings.queue_max_groups,
             zero_retention=settings.queue_zero_retention,
         )
-        return Target(name, AccountQueue(client), options, self.instruments)
+        return Target(name, self._source(name, client), options, self.instruments)
+
+    def _source(self, name: str, client: Client) -> Source:
+        queue = AccountQueue(client)
+        runs = ApplicationRuns(client, self._settings.nextmv_run_lookback)
+        choices: dict[str, Source] = {
+            queue.name: queue,
+            runs.name: runs,
+            "auto": Auto(name, queue, runs),
+        }
+        return choices[self._settings.nextmv_source]
 
     def _credentials(self, name: str) -> RotatingCredentials:
         if name in self._given:

@@ -88,9 +88,16 @@ def _serve(settings: Settings, accounts: Accounts) -> int:
     from exporter.web.app import Exporter
     from exporter.web.server import Server, listen
 
+    web_config = None
+    if settings.web_config_file:
+        from exporter.web.reloading import ReloadingWebConfig
+
+        web_config = ReloadingWebConfig(settings.web_config_file)
     with listen(settings.web_listen_address) as listener:
         host, port = listener.getsockname()[:2]
-        server = Server(Exporter(settings, accounts), on_hangup=accounts.reload)
+        server = Server(
+            Exporter(settings, accounts), on_hangup=accounts.reload, web_config=web_config
+        )
         log.info(
             "Listening",
             version=__version__,

@@ -39,6 +39,7 @@ class Settings:
     web_listen_address: Address
     web_telemetry_path: str
     web_timeout_offset: float
+    web_external_url: str | None
     web_config_file: Path | None
     log_level: str
     log_format: str
@@ -82,7 +83,8 @@ OPTIONS: tuple[click.Option, ...] = (
         "NEXTMV_PROFILE",
         type=units.ProfileName(),
         multiple=True,
-        help="Profile of the Nextmv configuration file to monitor, one account each; repeatable. "
+        help="Profile of the Nextmv configuration file to monitor, one account each; repeatable; "
+        "* for all that have a key. "
         "[default: the default profile]",
     ),
     _option(
@@ -162,6 +164,12 @@ OPTIONS: tuple[click.Option, ...] = (
         type=units.Duration(zero=True),
         default="0.5s",
         help="Taken off Prometheus's scrape timeout to leave time for the answer.",
+    ),
+    _option(
+        "web.external-url",
+        type=units.Url(),
+        help="URL under which Prometheus reaches the exporter, for /sd. "
+        "[default: the host that /sd was asked at]",
     ),
     _option(
         "web.config.file",

@@ -165,6 +165,20 @@ class UrlPath(click.ParamType[str]):
         return value
 
 
+class Url(click.ParamType[str]):
+    """A URL of http or https, without a query."""
+
+    name = "URL"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Convert as click asks; fails with a `click.BadParameter`."""
+        if not re.fullmatch(r"https?://[^/?#@\s]+(/[^?#\s]*)?", value):
+            self.fail(
+                f"{value!r} is not a URL: write it like https://exporter.example:10057", param, ctx
+            )
+        return value
+
+
 class ProfileName(click.ParamType[str]):
     """Name of a profile; in the environment, several are separated by commas."""
 

@@ -3,11 +3,15 @@
 import contextlib
 import threading
 import time
+from collections.abc import Sequence
+from pathlib import Path
 
 import click
+import yaml
 
 from exporter.demo import DEMO_KEY, DemoAPI, DemoServer, Simulator, StandingAccount
 from exporter.demo.catalogue import EXECUTION_CLASSES
+from exporter.demo.simulator import Account
 
 
 @click.command()
@@ -21,17 +25,53 @@ from exporter.demo.catalogue import EXECUTION_CLASSES
     type=click.Choice([each.name for each in EXECUTION_CLASSES]),
     help="Execution class whose runs never end. Repeatable.",
 )
-def main(port: int, seed: int, runs: int | None, applications: int, stuck: tuple[str, ...]) -> None:
-    """Serve a simulated Nextmv account, and print its URL and API key."""
-    if runs is None:
-        api = DemoAPI({DEMO_KEY: Simulator(seed=seed, start=time.time(), stuck=stuck)})
-    else:
-        standing = StandingAccount(runs, at=time.time(), applications=applications, seed=seed)
-        api = DemoAPI({DEMO_KEY: standing})
+@click.option("--accounts", default=1, help="How many accounts, each with a key of its own.")
+@click.option(
+    "--config-file",
+    type=click.Path(path_type=Path),
+    help="Write a Nextmv configuration file with a profile for each account.",
+)
+@click.option(
+    "--queue-removed",
+    type=click.Choice(["404", "410"]),
+    help="Answer this for v1/account/queue, as after its removal.",
+)
+def main(  # noqa: PLR0913 - one for each option
+    *,
+    port: int,
+    seed: int,
+    runs: int | None,
+    applications: int,
+    stuck: tuple[str, ...],
+    accounts: int,
+    config_file: Path | None,
+    queue_removed: str | None,
+) -> None:
+    """Serve simulated Nextmv accounts, and print the URL and the API keys."""
+
+    def account(number: int) -> Account:
+        now = time.time()
+        if runs is None:
+            return Simulator(seed=seed + number, start=now, stuck=stuck)
+        return StandingAccount(runs, at=now, applications=applications, seed=seed + number)
+
+    keys = [DEMO_KEY, *(f"{DEMO_KEY}{number}" for number in range(2, accounts + 1))]
+    api = DemoAPI({key: account(number) for number, key in enumerate(keys)})
+    api.queue_removed = int(queue_removed) if queue_removed else None
     with DemoServer(api, port) as server:
-        click.echo(f"{server.url} {DEMO_KEY}")
+        if config_file:
+            config_file.write_text(_configuration(server.url, keys), encoding="utf-8")
+        click.echo(" ".join([server.url, *keys]))
         with contextlib.suppress(KeyboardInterrupt):
             threading.Event().wait()
+
+
+def _configuration(url: str, keys: Sequence[str]) -> str:
+    """Write what `nextmv configuration create` writes, a profile for each key."""
+    profiles = {
+        f"demo-{number}": {"apikey": key, "endpoint": url} for number, key in enumerate(keys, 1)
+    }
+    return yaml.safe_dump(profiles)
 
 
 if __name__ == "__main__":

@@ -61,7 +61,9 @@ class DemoServer:
 
     def _serve(self) -> None:
         # The socket listens already: whoever connects before uvicorn is up only waits.
-        self._server.run(sockets=[self._socket])
+        # uvicorn leaves it open when it's told to stop before that.
+        with self._socket:
+            self._server.run(sockets=[self._socket])
 
 
 class _Config(uvicorn.Config):

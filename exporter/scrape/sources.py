@@ -1,13 +1,43 @@
-"""Where an account's queue is read from."""
+"""Where an account's queue is read from.
 
+Each source is the same to the scrape: it has a name and fetches runs by a deadline.
+"""
+
+import time
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
+from urllib.parse import quote
+
+import structlog
 
 from exporter.deadline import Deadline
 from exporter.nextmv.client import Client
-from exporter.scrape.runs import Run, parse_runs
+from exporter.nextmv.errors import NextmvError, StatusError
+from exporter.scrape.parallel import each_in_parallel
+from exporter.scrape.runs import (
+    Application,
+    ListedRun,
+    Run,
+    parse_applications_page,
+    parse_queue,
+    parse_runs_page,
+)
+from exporter.scrape.summary import QUEUED, RUNNING, created_timestamp
 
-ACCOUNT_QUEUE = "account-queue"
+MAX_REQUESTS = 8
+"""Requests of one account that are in flight at once, at most."""
+
+APPLICATIONS_TTL = 180.0
+"""Seconds for which a list of applications is used again."""
+
+RETRY_QUEUE_AFTER = 3600.0
+"""Seconds after which `auto` looks again whether the queue endpoint is back."""
+
+_GONE = frozenset({404, 410})
+
+log = structlog.get_logger()
 
 
 class Source(Protocol):
@@ -18,26 +48,10 @@ class Source(Protocol):
         """The value of the `source` label."""
 
     def fetch(self, deadline: Deadline) -> Sequence[Run]:
-        """Fetch and parse the runs; raises NextmvError."""
-
-
-class AccountQueue:
-    """The whole queue from `v1/account/queue`, in one request.
-
-    Args:
-        client: the client to ask with.
-    """
-
-    name = ACCOUNT_QUEUE
-
-    def __init__(self, client: Client) -> None:
-        self._client = client
-
-    def fetch(self, deadline: Deadline) -> Sequence[Run]:
         """Fetch the runs that are queued or running.
 
         Args:
-            deadline: by when the answer must be there.
+            deadline: by when all answers must be there.
 
         Returns:
             The runs.
@@ -45,4 +59,147 @@ class AccountQueue:
         Raises:
             NextmvError: no usable answer came.
         """
-        return parse_runs(self._client.get("v1/account/queue", deadline=deadline))
+
+
+@dataclass
+class AccountQueue:
+    """The whole queue from `v1/account/queue`, in one request.
+
+    Args:
+        client: the client to ask with.
+    """
+
+    client: Client
+    name = "account-queue"
+
+    def fetch(self, deadline: Deadline) -> Sequence[Run]:
+        """Fetch the queue."""
+        return parse_queue(self.client.get("v1/account/queue", deadline=deadline))
+
+
+@dataclass
+class ApplicationRuns:
+    """The queue put together from each application's list of runs.
+
+    Nextmv's SDK names this as the way once `v1/account/queue` is gone. It costs a request
+    for each application and more for those with many runs.
+
+    Args:
+        client: the client to ask with.
+        lookback: age in seconds beyond which runs are not looked for.
+    """
+
+    client: Client
+    lookback: float
+    name = "application-runs"
+    _applications: Sequence[Application] = ()
+    _listed: float = float("-inf")
+
+    def fetch(self, deadline: Deadline) -> Sequence[Run]:
+        """Fetch the runs of all applications that are queued or running."""
+        applications = self._list_applications(deadline)
+        runs = each_in_parallel(applications, partial(self._runs, deadline), MAX_REQUESTS)
+        return [run for of_application in runs for run in of_application]
+
+    def _list_applications(self, deadline: Deadline) -> Sequence[Application]:
+        now = time.monotonic()
+        if now - self._listed >= APPLICATIONS_TTL:
+            applications: list[Application] = []
+            token: str | None = ""
+            while token is not None:
+                body = self._page("v1/applications", "v1/applications", token, deadline)
+                page = parse_applications_page(body)
+                applications += page.items or ()
+                token = page.next_page_token or None
+            self._applications, self._listed = applications, now
+        return self._applications
+
+    def _runs(self, deadline: Deadline, application: Application) -> Sequence[Run]:
+        path = f"v1/applications/{quote(application.id, safe='')}/runs"
+        oldest = time.time() - self.lookback
+        runs: dict[str | int, ListedRun] = {}
+        token: str | None = ""
+        while token is not None:
+            try:
+                body = self._page(path, "v1/applications/{id}/runs", token, deadline)
+            except StatusError as error:
+                if error.status not in _GONE:
+                    raise
+                self._listed = float("-inf")  # deleted since it was listed
+                break
+            page = parse_runs_page(body)
+            # A run may turn up on two pages, where new ones have pushed it on meanwhile.
+            runs |= {run.id or -len(runs) - i: run for i, run in enumerate(page.runs or ())}
+            last = created_timestamp(page.runs[-1].created_at) if page.runs else None
+            too_old = last is not None and last < oldest
+            token = None if too_old else page.next_page_token or None
+        return [run for run in runs.values() if _in_queue(run)]
+
+    def _page(self, path: str, endpoint: str, token: str, deadline: Deadline) -> bytearray:
+        params = {"pagereturn": "true"} | ({"pagetoken": token} if token else {})
+        return self.client.get(path, params=params, endpoint=endpoint, deadline=deadline)
+
+
+@dataclass
+class Auto:
+    """The queue endpoint for as long as there is one, then each application's runs.
+
+    Args:
+        account: the account's name, for the log.
+        queue: the source to prefer.
+        runs: the source to fall back to.
+    """
+
+    account: str
+    queue: AccountQueue
+    runs: ApplicationRuns
+    _switched: bool = False
+    _next_try: float = float("-inf")
+
+    @property
+    def name(self) -> str:
+        """The name of the source in use."""
+        return self.runs.name if self._switched else self.queue.name
+
+    def fetch(self, deadline: Deadline) -> Sequence[Run]:
+        """Fetch from the source in use, and switch where the queue endpoint went or came."""
+        if self._switched and time.monotonic() < self._next_try:
+            return self.runs.fetch(deadline)
+        try:
+            runs = self.queue.fetch(deadline)
+        except NextmvError as error:
+            gone = isinstance(error, StatusError) and error.status in _GONE
+            if not gone and not self._switched:
+                raise
+            return self._without_queue(error, deadline)
+        if self._switched:
+            self._switched = False
+            log.info("The queue endpoint is back", account=self.account, source=self.name)
+        return runs
+
+    def _without_queue(self, error: NextmvError, deadline: Deadline) -> Sequence[Run]:
+        """Switch, if the other endpoints answer: then it is the queue's alone that is gone."""
+        self._next_try = time.monotonic() + RETRY_QUEUE_AFTER
+        try:
+            runs = self.runs.fetch(deadline)
+        except StatusError as other:
+            if other.status not in _GONE:
+                raise
+            raise StatusError(
+                f"v1/account/queue and v1/applications both answer {other.status}: "
+                "this is not Nextmv's API, check --nextmv.endpoint",
+                status=other.status,
+            ) from None
+        if not self._switched:
+            self._switched = True
+            log.warning(
+                "The queue endpoint is gone: reading each application's runs instead",
+                account=self.account,
+                source=self.name,
+                err=str(error),
+            )
+        return runs
+
+
+def _in_queue(run: Run) -> bool:
+    return (run.status_v2 or "").lower() in (QUEUED, RUNNING)

@@ -10,7 +10,7 @@ import structlog
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, PlainTextResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from exporter.accounts import Accounts
@@ -19,6 +19,7 @@ from exporter.scrape.collector import AccountsCollector, ProcessMetricsCollector
 from exporter.scrape.exposition import concerns_accounts, expose
 from exporter.scrape.target import Target
 from exporter.settings import Settings
+from exporter.web.discovery import base_url, target_groups
 
 TIMEOUT_HEADER = "X-Prometheus-Scrape-Timeout-Seconds"
 
@@ -45,6 +46,7 @@ class Exporter:
             routes=[
                 Route("/", self.landing),
                 Route(self.settings.web_telemetry_path, self.metrics),
+                Route("/sd", self.discovery),
                 Route("/-/healthy", self.healthy),
                 Route("/-/ready", self.ready),
             ]
@@ -81,6 +83,13 @@ class Exporter:
             accept_encoding=request.headers.get("Accept-Encoding", ""),
         )
         return Response(body, headers=headers)
+
+    async def discovery(self, request: Request) -> Response:
+        """Tell Prometheus of a target for each account."""
+        self.accounts.refresh()
+        base = base_url(request, self.settings.web_external_url)
+        path = self.settings.web_telemetry_path
+        return JSONResponse(target_groups(self.accounts.targets, base, path))
 
     async def healthy(self, _: Request) -> Response:
         """Say that the process serves."""

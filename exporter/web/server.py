@@ -4,18 +4,23 @@ import asyncio
 import contextlib
 import signal
 import socket
+import ssl
 import time
 from collections.abc import Callable
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING
 
 import h11
 import uvicorn
+from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from exporter.nextmv.errors import ConfigurationError
 from exporter.units import Address
 from exporter.web.app import Exporter
+
+if TYPE_CHECKING:
+    from exporter.web.reloading import ReloadingWebConfig
 
 HEAD_TIMEOUT = 10.0
 """Seconds in which a client must have sent the whole head of a request."""
@@ -81,18 +86,41 @@ class _Protocol(H11Protocol):
             self._head_timeout = None
 
 
+def _guarded(app: ASGIApp, web_config: "ReloadingWebConfig | None") -> ASGIApp:
+    if web_config is None:
+        return app
+    from exporter.web.guard import Guard
+
+    return Guard(app, web_config.config)
+
+
+def _context_factory(
+    web_config: "ReloadingWebConfig | None",
+) -> Callable[[object, object], ssl.SSLContext] | None:
+    if web_config is None or not web_config.tls:
+        return None
+    from exporter.web.tls import ReloadingContext
+
+    return lambda _config, _default: ReloadingContext(web_config.context)
+
+
 class Server(uvicorn.Server):
     """Serves the exporter until it is told to end, then lets scrapes finish.
 
     Args:
         exporter: what is served.
         on_hangup: called on SIGHUP.
-        options: others of `uvicorn.Config`.
+        web_config: TLS, passwords and headers.
     """
 
-    def __init__(self, exporter: Exporter, on_hangup: Callable[[], None], **options: Any) -> None:
+    def __init__(
+        self,
+        exporter: Exporter,
+        on_hangup: Callable[[], None],
+        web_config: "ReloadingWebConfig | None" = None,
+    ) -> None:
         config = uvicorn.Config(
-            exporter.app(),
+            _guarded(exporter.app(), web_config),
             http=_Protocol,
             ws="none",
             lifespan="off",
@@ -104,7 +132,7 @@ class Server(uvicorn.Server):
             h11_max_incomplete_event_size=MAX_HEAD_BYTES,
             timeout_keep_alive=65,
             timeout_graceful_shutdown=1,
-            **options,
+            ssl_context_factory=_context_factory(web_config),
         )
         super().__init__(config)
         self._exporter = exporter

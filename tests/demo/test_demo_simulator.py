@@ -95,7 +95,7 @@ def test_whatever_starts_goes_before_all_that_waited_and_still_wait() -> None:
         for queue in account.queues.values():
             starting = [run for run in queue.running.values() if is_queued(before.get(run.id))]
             waiting = [run for run in queue.queued if run.id in before]
-            assert all(first.rank < later.rank for first in starting for later in waiting)
+            assert all(turn(first) < turn(later) for first in starting for later in waiting)
             started += len(starting)
         before = after
     assert started > 100
@@ -103,6 +103,22 @@ def test_whatever_starts_goes_before_all_that_waited_and_still_wait() -> None:
 
 def is_queued(run: Run | None) -> bool:
     return run is not None and run.status is Status.QUEUED
+
+
+def turn(run: Run) -> tuple[int, float]:
+    return run.priority, run.created_at
+
+
+def test_runs_are_canceled_both_while_they_wait_and_while_they_run() -> None:
+    account = Simulator(seed=1, start=START)
+    last_seen: dict[str, Status] = {}
+    for _ in over(account, duration=2 * HOUR, step=1):
+        last_seen |= {run.id: run.status for run in account.queue()}
+    canceled = {run.id for run in listed(account) if run.status is Status.CANCELED}
+    assert {last_seen[run] for run in canceled & last_seen.keys()} == {
+        Status.QUEUED,
+        Status.RUNNING,
+    }
 
 
 def test_a_day_sees_runs_end_in_every_way_and_of_every_priority() -> None:

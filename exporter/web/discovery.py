@@ -1,0 +1,58 @@
+"""Targets for Prometheus's HTTP service discovery."""
+
+from collections.abc import Iterable
+from typing import TypedDict
+from urllib.parse import SplitResult, urlsplit
+
+from starlette.requests import Request
+
+
+class TargetGroup(TypedDict):
+    """One entry of the answer, as `http_sd_configs` expects it."""
+
+    targets: list[str]
+    labels: dict[str, str]
+
+
+def target_groups(
+    accounts: Iterable[str], base: SplitResult, telemetry_path: str
+) -> list[TargetGroup]:
+    """Make a target for each account.
+
+    Args:
+        accounts: the accounts' names.
+        base: URL under which Prometheus reaches the exporter.
+        telemetry_path: where the metrics are, below it.
+
+    Returns:
+        A group for each account. `instance` is the account, so that its series go on under
+        the same labels whichever replica scrapes it.
+    """
+    return [
+        {
+            "targets": [base.netloc],
+            "labels": {
+                "__scheme__": base.scheme,
+                "__metrics_path__": base.path.rstrip("/") + telemetry_path,
+                "__param_account": account,
+                "instance": account,
+            },
+        }
+        for account in accounts
+    ]
+
+
+def base_url(request: Request, external_url: str | None) -> SplitResult:
+    """Work out under which URL Prometheus reaches the exporter.
+
+    Args:
+        request: the request, whose host Prometheus has reached.
+        external_url: what the settings say; goes before the request.
+
+    Returns:
+        The URL; its host has a port.
+    """
+    url = urlsplit(external_url or f"{request.url.scheme}://{request.url.netloc}")
+    if url.port is None:
+        url = url._replace(netloc=f"{url.netloc}:{443 if url.scheme == 'https' else 80}")
+    return url

@@ -1,0 +1,86 @@
+"""The web configuration as it is now: its files are read again when they change."""
+
+import ssl
+from pathlib import Path
+
+import structlog
+
+from exporter.nextmv.errors import ConfigurationError
+from exporter.nextmv.rotation import stamp
+from exporter.web.config import WebConfig, load_web_config
+from exporter.web.tls import server_context
+
+log = structlog.get_logger()
+
+
+class ReloadingWebConfig:
+    """Follows a web configuration file and the certificates that it names.
+
+    A change for the worse keeps what was, and is logged once.
+
+    Args:
+        path: the file.
+
+    Raises:
+        ConfigurationError: the file, or a certificate in it, is unusable to begin with.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._files = [path]
+        self._stamp = stamp(self._files)
+        self._config, self._context = self._load()
+        self._watch(self._config)
+
+    @property
+    def tls(self) -> bool:
+        """Whether the server speaks TLS; that does not change while it runs."""
+        return self._context is not None
+
+    def config(self) -> WebConfig:
+        """Give the latest good configuration."""
+        self._refresh()
+        return self._config
+
+    def context(self) -> ssl.SSLContext:
+        """Give the latest good TLS context; only where `tls`."""
+        self._refresh()
+        if self._context is None:
+            raise RuntimeError("the server does not speak TLS")
+        return self._context
+
+    def _refresh(self) -> None:
+        latest = stamp(self._files)
+        if latest == self._stamp:
+            return
+        self._stamp = latest
+        try:
+            config, context = self._load()
+        except ConfigurationError as error:
+            log.warning("Kept the web configuration as it was", err=str(error))
+            return
+        if (context is None) != (self._context is None):
+            log.warning(
+                "Kept the web configuration as it was",
+                err=f"{self._path}: tls_server_config can't come or go without a restart",
+            )
+            return
+        self._config, self._context = config, context
+        self._watch(config)
+        log.info("Took up a changed web configuration", file=str(self._path))
+
+    def _load(self) -> tuple[WebConfig, ssl.SSLContext | None]:
+        config = load_web_config(self._path)
+        try:
+            tls = config.tls_server_config
+            return config, server_context(tls) if tls else None
+        except ConfigurationError as error:
+            raise ConfigurationError(f"--web.config.file {self._path}: {error}") from None
+
+    def _watch(self, config: WebConfig) -> None:
+        tls = config.tls_server_config
+        named = (tls.cert_file, tls.key_file, tls.client_ca_file) if tls else ()
+        files = [self._path, *(Path(file) for file in named if file)]
+        if files != self._files:
+            self._files = files
+            self._stamp = stamp(files)
