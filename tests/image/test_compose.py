@@ -82,18 +82,29 @@ def test_alertmanager_finds_its_configuration() -> None:
     assert "receivers" in yaml.safe_load(seen_as("alertmanager", inside).read_text())
 
 
-def test_grafana_asks_prometheus_and_finds_its_dashboards() -> None:
-    provisioning = seen_as("grafana", PurePosixPath("/etc/grafana/provisioning"))
-    [sources] = [
-        yaml.safe_load(path.read_text()) for path in provisioning.glob("datasources/*.y*ml")
-    ]
-    assert [source["url"] for source in sources["datasources"]] == ["http://prometheus:9090"]
-    [providers] = [
-        yaml.safe_load(path.read_text()) for path in provisioning.glob("dashboards/*.y*ml")
-    ]
+def test_grafana_asks_services_of_this_stack() -> None:
+    [sources] = provisioned("datasources")
+    urls = [urlsplit(source["url"]) for source in sources["datasources"]]
+    assert "prometheus" in {url.hostname for url in urls}
+    assert all(url.hostname and url.port == PORTS[url.hostname] for url in urls)
+
+
+def test_grafana_finds_its_dashboards() -> None:
+    [providers] = provisioned("dashboards")
     for provider in providers["providers"]:
         inside = PurePosixPath(provider["options"]["path"])
         assert list(seen_as("grafana", inside).glob("*.json"))
+
+
+def test_grafana_opens_on_a_dashboard() -> None:
+    home = SERVICES["grafana"]["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"]
+    assert seen_as("grafana", PurePosixPath(home)).exists()
+
+
+def provisioned(kind: str) -> list[Any]:
+    """What Grafana is provisioned with, file by file."""
+    directory = seen_as("grafana", PurePosixPath("/etc/grafana/provisioning"))
+    return [yaml.safe_load(path.read_text()) for path in directory.glob(f"{kind}/*.y*ml")]
 
 
 def prometheus() -> Any:
