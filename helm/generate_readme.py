@@ -1,7 +1,8 @@
 """Writes the chart's README.md from README.md.gotmpl, Chart.yaml and the comments in values.yaml.
 
-Comments are those of helm-docs: `# --` above a key describes it, further `#` lines go on, and
-`# @default --` says in words what the default is. A key so described is one row, with all below it.
+Comments are those of helm-docs: `# --` above a key describes it, further `#` lines go on,
+`# -- (int)` names a type that null doesn't show, and `# @default --` says in words what the default
+is. A key so described is one row, with all below it.
 """
 
 import argparse
@@ -17,6 +18,14 @@ import yaml
 CHART = Path(__file__).parent / "nextmv-exporter"
 DESCRIPTION = "# -- "
 DEFAULT = "# @default -- "
+TYPES = {
+    "bool": "bool",
+    "float": "float",
+    "int": "int",
+    "map": "object",
+    "seq": "list",
+    "str": "string",
+}
 
 
 class Value(NamedTuple):
@@ -60,7 +69,7 @@ def table(rows: Iterator[Value]) -> str:
     """The rows as a Markdown table."""
     lines = ["| key | type | default | description |", "|---|---|---|---|"]
     lines += [f"| `{row.key}` | {row.type} | {row.default} | {row.description} |" for row in rows]
-    return "\n".join(line.replace(" |  | ", " | | ") for line in lines)
+    return "\n".join(lines)
 
 
 def values(text: str) -> Iterator[Value]:
@@ -75,47 +84,36 @@ def described(node: yaml.MappingNode, lines: list[str], above: tuple[str, ...]) 
     for key_node, value_node in node.value:
         path = (*above, key_node.value)
         comment = comment_above(key_node.start_mark.line, lines)
-        if comment is not None:
-            description, default = comment
-            value = yaml.safe_load(yaml.serialize(value_node))
-            yield Value(
-                ".".join(path),
-                type_of(value_node),
-                default or f"`{json.dumps(value)}`",
-                description.replace("|", "\\|"),
-            )
+        if comment:
+            yield row(".".join(path), value_node, comment)
         elif isinstance(value_node, yaml.MappingNode):
             yield from described(value_node, lines, path)
 
 
-def comment_above(line: int, lines: list[str]) -> tuple[str, str] | None:
-    """The description that stands above a line, and the words for the default or an empty text."""
+def comment_above(line: int, lines: list[str]) -> list[str]:
+    """The comment that stands above a line, from where it describes; empty if it doesn't."""
     block: list[str] = []
     while line and lines[line - 1].lstrip().startswith("#"):
         line -= 1
         block.insert(0, lines[line].strip())
     while block and not block[0].startswith(DESCRIPTION):
         del block[0]
-    if not block:
-        return None
-    defaults = [each.removeprefix(DEFAULT) for each in block if each.startswith(DEFAULT)]
-    words = [
-        each.removeprefix(DESCRIPTION).lstrip("# ")
-        for each in block
-        if not each.startswith(DEFAULT)
-    ]
-    return " ".join(words), " ".join(defaults)
+    return block
 
 
-def type_of(node: yaml.Node) -> str:
-    """The name of a node's type, as helm-docs has it."""
-    if isinstance(node, yaml.MappingNode):
-        return "object"
-    if isinstance(node, yaml.SequenceNode):
-        return "list"
-    return {"str": "string", "bool": "bool", "int": "int", "float": "float", "null": ""}[
-        node.tag.rpartition(":")[2]
-    ]
+def row(key: str, node: yaml.Node, comment: list[str]) -> Value:
+    """The row of a key, from its value and the comment above it."""
+    words = " ".join(line.lstrip("# -") for line in comment if not line.startswith(DEFAULT))
+    named = re.match(r"\(([\w ]+)\) ", words)
+    description = words[named.end() :] if named else words
+    default = " ".join(line.removeprefix(DEFAULT) for line in comment if line.startswith(DEFAULT))
+    value = yaml.safe_load(yaml.serialize(node))
+    return Value(
+        key,
+        named[1] if named else TYPES[node.tag.rpartition(":")[2]],
+        default or f"`{json.dumps(value)}`",
+        description.replace("|", "\\|"),
+    )
 
 
 if __name__ == "__main__":

@@ -70,9 +70,9 @@ def wait_until_ready(process: subprocess.Popen[str], url: str) -> None:
     raise AssertionError(f"not ready within {START_SECONDS} s")
 
 
-def get(url: str, authorization: str = "") -> tuple[int, str]:
+def get(url: str, **headers: str) -> tuple[int, str]:
     """The status and the text at a URL, whatever its certificate."""
-    request = urllib.request.Request(url, headers={"Authorization": authorization})
+    request = urllib.request.Request(url, headers=headers)
     unverified = ssl.create_default_context()
     unverified.check_hostname = False
     unverified.verify_mode = ssl.CERT_NONE

@@ -47,6 +47,10 @@ def test_pods_hold_no_token_and_none_of_the_services_variables(path: Path) -> No
         assert pod["enableServiceLinks"] is False
 
 
+def test_the_service_account_brings_no_token_of_itself() -> None:
+    assert render_kind("ServiceAccount", DEMO)["automountServiceAccountToken"] is False
+
+
 @each_ci_file
 def test_the_root_file_system_is_read_only(path: Path) -> None:
     for pod in pod_specs(ci_values(path)):
@@ -79,6 +83,7 @@ def test_values_become_flags() -> None:
         "--queue.max-groups=500",
         "--queue.wait-buckets=30s,5m,1h",
         "--queue.zero-retention=1m30s",
+        "--web.external-url=https://metrics.example.com/nextmv",
         "--web.timeout-offset=0.25s",
         "--web.timeout-offset=1s",
     ]
@@ -186,9 +191,7 @@ def test_probes_speak_what_the_web_configuration_says(
 
 
 def test_probes_can_be_turned_off() -> None:
-    assert not {
-        each for each in container({**DEMO, "livenessProbe": None}) if each == "livenessProbe"
-    }
+    assert "livenessProbe" not in container({**DEMO, "livenessProbe": None})
 
 
 @pytest.mark.parametrize(

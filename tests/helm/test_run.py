@@ -4,6 +4,7 @@ import base64
 import json
 import subprocess
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 import yaml
@@ -65,6 +66,16 @@ def test_the_profiles_of_a_configuration_file_are_accounts_and_targets(
         assert {group["labels"]["__param_account"] for group in groups} == {"default", "staging"}
 
 
+def test_a_scrape_config_is_sent_back_to_the_service_that_it_asked(tmp_path: Path) -> None:
+    running = RunningPod(DEMO | {"scrapeConfig": {"enabled": True}}, tmp_path)
+    [config] = [each for each in running.manifests if each["kind"] == "ScrapeConfig"]
+    asked = urlsplit(config["spec"]["httpSDConfigs"][0]["url"])
+    with running.run() as pod:
+        [group] = json.loads(get(pod.url + asked.path, Host=asked.netloc)[1])
+    assert group["targets"] == [asked.netloc]
+    assert group["labels"]["__param_account"] == "demo"
+
+
 def test_the_key_may_come_from_the_environment(tmp_path: Path, nextmv_api: NextmvAPI) -> None:
     reference = {"secretKeyRef": {"name": "own", "key": "key"}}
     values = {
@@ -96,7 +107,7 @@ def test_tls_and_passwords_protect_the_metrics_and_let_probes_in(
         assert get(pod.url + "/-/healthy")[0] == 200
         assert get(pod.url + "/metrics")[0] == 401
         password = base64.b64encode(b"prometheus:prometheus").decode()
-        assert get(pod.url + "/metrics", f"Basic {password}")[0] == 200
+        assert get(pod.url + "/metrics", Authorization=f"Basic {password}")[0] == 200
         tested = pod.run_helm_test()
         assert tested.returncode == 0, tested.stderr
         assert "asks for a password" in tested.stdout

@@ -4,13 +4,17 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+import click
 import pytest
 import yaml
 from helm_python import Chart, HelmRenderError, HelmValuesError
 
+from exporter.settings import OPTIONS
+
 from .chart import CHART, DEMO, render
 
 SCHEMA = json.loads((CHART / "values.schema.json").read_text())
+README = (CHART / "README.md").read_text()
 DEFAULTS = yaml.safe_load((CHART / "values.yaml").read_text())
 
 # Allowed without being a value: see their descriptions in the schema.
@@ -90,6 +94,48 @@ def test_values_that_cannot_work_are_refused_with_what_to_do(
 
 def test_the_schema_and_the_defaults_know_the_same_values() -> None:
     assert set(closed_paths(SCHEMA)) == set(value_paths(DEFAULTS, SCHEMA))
+
+
+@pytest.mark.parametrize(
+    ("path", "flag"),
+    [
+        (("nextmv", "source"), "--nextmv.source"),
+        (("log", "level"), "--log.level"),
+        (("log", "format"), "--log.format"),
+    ],
+)
+def test_the_schema_offers_the_choices_of_the_exporter(path: tuple[str, str], flag: str) -> None:
+    section, name = path
+    offered = SCHEMA["properties"][section]["properties"][name]["enum"]
+    choices = option(flag).type
+    assert isinstance(choices, click.Choice)
+    assert set(offered) - {""} == set(choices.choices)
+
+
+@pytest.mark.parametrize(
+    ("key", "flag"),
+    [
+        ("nextmv.timeout", "--nextmv.timeout"),
+        ("nextmv.source", "--nextmv.source"),
+        ("nextmv.runLookback", "--nextmv.run-lookback"),
+        ("nextmv.maxResponseBytes", "--nextmv.max-response-bytes"),
+        ("queue.zeroRetention", "--queue.zero-retention"),
+        ("queue.maxGroups", "--queue.max-groups"),
+        ("web.timeoutOffset", "--web.timeout-offset"),
+        ("web.telemetryPath", "--web.telemetry-path"),
+        ("log.level", "--log.level"),
+        ("log.format", "--log.format"),
+    ],
+)
+def test_the_readme_tells_the_defaults_of_the_exporter(key: str, flag: str) -> None:
+    [row] = [line for line in README.splitlines() if line.startswith(f"| `{key}` |")]
+    assert row.split(" | ")[2].strip('`"') == option(flag).default
+
+
+def option(flag: str) -> click.Option:
+    """The exporter's option of a flag."""
+    [found] = [each for each in OPTIONS if flag in each.opts]
+    return found
 
 
 def test_a_parent_chart_may_send_its_condition_and_its_globals() -> None:
