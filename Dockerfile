@@ -1,7 +1,6 @@
 # syntax=docker/dockerfile:1
-ARG PYTHON_VERSION=3.13
 
-FROM python:${PYTHON_VERSION}-slim AS build
+FROM python:3.13-slim AS build
 WORKDIR /src
 
 # Dependencies first: they change less often than the code.
@@ -20,7 +19,7 @@ RUN python -m pip wheel --no-cache-dir --disable-pip-version-check \
         --no-index --no-deps --no-compile /wheels/*.whl \
  && python -m compileall -q --invalidation-mode unchecked-hash /opt/nextmv-exporter/lib
 
-FROM python:${PYTHON_VERSION}-slim
+FROM python:3.13-slim
 
 # The standard library comes without bytecode, and a read-only root could never keep any.
 RUN python -m pip uninstall --yes --quiet --root-user-action ignore pip \

@@ -2,9 +2,11 @@
 
 import io
 import json
+import re
 import shlex
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -17,9 +19,13 @@ LAST_FROM = max(i for i, each in enumerate(STAGES) if each["instruction"] == "FR
 BUILD, FINAL = STAGES[:LAST_FROM], STAGES[LAST_FROM:]
 
 
-def test_both_stages_are_of_the_same_slim_python() -> None:
-    bases = [each["value"].split()[0] for each in STAGES if each["instruction"] == "FROM"]
-    assert bases == ["python:${PYTHON_VERSION}-slim"] * 2
+def test_both_stages_are_of_the_same_slim_python_which_the_project_supports() -> None:
+    build, final = [each["value"].split()[0] for each in STAGES if each["instruction"] == "FROM"]
+    assert build == final
+    version = re.fullmatch(r"python:(3\.\d+)-slim", final)
+    assert version
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert f"Programming Language :: Python :: {version[1]}" in project["classifiers"]
 
 
 def test_dependencies_are_installed_by_hash_from_wheels_alone() -> None:
@@ -117,6 +123,7 @@ def test_the_pinned_wheels_install_by_hash_and_run(tmp_path: Path) -> None:
     run(*install, tools, "wheel", *own, "--wheel-dir", tmp_path / "wheels", ROOT)
     [wheel] = (tmp_path / "wheels").glob("*.whl")
     run(*install, image, "install", "--no-index", "--no-deps", "--no-compile", wheel)
+    run(sys.executable, "-m", "compileall", "-q", image / "lib")
     told = run(image / "bin" / "nextmv-exporter", "--demo", "--once", cwd=tmp_path)
     assert 'nextmv_up{account="demo"} 1.0' in told
 
