@@ -1,6 +1,10 @@
 """How Prometheus and Grafana find what the chart makes for them."""
 
 import json
+import re
+import subprocess
+import textwrap
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -102,6 +106,27 @@ def test_a_threshold_reaches_its_rule() -> None:
     assert "'for': '47m'" in text
 
 
+def test_prometheus_accepts_the_rules_at_other_thresholds(tmp_path: Path) -> None:
+    values = ci_values(CHART / "ci" / "prometheus-rule-values.yaml")["prometheusRule"]
+    file = tmp_path / "rules.yaml"
+    file.write_text(yaml.safe_dump({"groups": rules(values)}))
+    told = promtool("check", "rules", "--lint=all", "--lint-fatal", str(file))
+    assert "SUCCESS" in told
+    assert "14400" in file.read_text()
+
+
+@pytest.mark.parametrize("source", ["README.md", "the notes"])
+def test_prometheus_accepts_the_scrape_configuration_in(source: str, tmp_path: Path) -> None:
+    text = (CHART / "README.md").read_text() if source == "README.md" else notes(DEMO)
+    snippet = re.search(r"^( *)scrape_configs:\n(\1 +.*\n)+", text, re.MULTILINE)
+    assert snippet
+    config = yaml.safe_load(textwrap.dedent(snippet[0]))
+    assert config["scrape_configs"][0]["http_sd_configs"][0]["url"].endswith(".svc:10057/sd")
+    file = tmp_path / "prometheus.yml"
+    file.write_text(yaml.safe_dump(config))
+    assert "SUCCESS" in promtool("check", "config", str(file))
+
+
 @pytest.mark.parametrize("monitor", ["serviceMonitor", "scrapeConfig"])
 def test_the_rules_look_at_the_job_that_the_monitors_make(monitor: str) -> None:
     values = DEMO | {"fullnameOverride": "own-name", monitor: {"enabled": True}}
@@ -195,6 +220,13 @@ def rules(values: dict[str, Any], **others: Any) -> Any:
     return render_kind("PrometheusRule", {**DEMO, **others, "prometheusRule": values})["spec"][
         "groups"
     ]
+
+
+def promtool(*arguments: str) -> str:
+    """What Prometheus's own tool says, if it is content."""
+    done = subprocess.run(["promtool", *arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
 
 
 def default_of(name: str) -> Any:
