@@ -134,6 +134,11 @@ def test_the_rules_look_at_the_job_that_the_monitors_make(monitor: str) -> None:
     assert 'up{job=~"(.+/)?own-name"} == 0' in str(groups)
 
 
+def test_the_rules_look_at_the_job_that_a_scrape_config_names() -> None:
+    groups = rules({"enabled": True}, scrapeConfig={"enabled": True, "jobName": "queues"})
+    assert 'up{job=~"(.+/)?queues"} == 0' in str(groups)
+
+
 def test_further_groups_stand_beside_the_projects_own() -> None:
     own = {"name": "own", "rules": [{"alert": "Own", "expr": "vector(1)"}]}
     assert rules({"enabled": True, "additionalGroups": [own]}) == [*rules({"enabled": True}), own]
