@@ -59,6 +59,15 @@ tools: # Install what the tests run besides Python, where that is possible
 	  exit 1; \
 	fi
 
+.PHONY: dashboards
+dashboards: $(VENV)/developed ## Write the dashboard's JSON and the alerting rules from their code
+	$(BIN)/python -m grafana
+
+.PHONY: generated
+generated: $(VENV)/developed ## Check that no generated file is stale
+	$(BIN)/python -m grafana --check
+	$(BIN)/python helm/generate_readme.py --check
+
 .PHONY: chart-docs
 chart-docs: $(VENV)/developed ## Write the chart's README from its values
 	$(BIN)/python helm/generate_readme.py
