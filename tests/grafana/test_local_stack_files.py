@@ -5,7 +5,7 @@ from typing import Any
 
 import yaml
 from dashboard_file import DASHBOARD
-from local_stack import ROOT
+from support.programs import ROOT
 
 GRAFANA = ROOT / "grafana"
 
