@@ -2,8 +2,8 @@
 
 from collections import Counter
 
-from nextmv.cloud import Client as SDKClient
-from nextmv.cloud.account import Queue as SDKQueue
+from nextmv.cloud import Client as SDKClient  # type: ignore[import-untyped]
+from nextmv.cloud.account import Queue as SDKQueue  # type: ignore[import-untyped]
 
 from exporter.deadline import Deadline
 from exporter.demo import DEMO_KEY, DemoAPI, DemoServer, Simulator

@@ -51,7 +51,8 @@ def test_promtool_has_nothing_to_say_against_the_text_format(running: Running, a
     if "openmetrics" in accept:
         assert answer.headers["Content-Type"].startswith("application/openmetrics-text")
         assert answer.text.endswith("# EOF\n")
-        families = {family.name for family in text_string_to_metric_families(answer.text)}
+        parsed = text_string_to_metric_families(answer.text)  # type: ignore[no-untyped-call]
+        families = {family.name for family in parsed}
         assert "nextmv_account_queue_wait_seconds" in families
     else:
         assert answer.headers["Content-Type"].startswith("text/plain; version=0.0.4")
