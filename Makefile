@@ -44,6 +44,10 @@ format: $(VENV)/developed ## Format the code and mend what the linter can
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+.PHONY: dashboards
+dashboards: $(VENV)/developed ## Write the dashboards and rules that are generated
+	$(BIN)/python -m grafana
+
 .PHONY: tools
 tools: # Install what the tests run besides Python, where that is possible
 	@for command in $(DEBIAN_COMMANDS); do \
