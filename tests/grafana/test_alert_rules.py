@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 import yaml
-from local_stack import ROOT, run
+from support.programs import ROOT, run
 
 from exporter.scrape.metrics import METRICS
 from grafana.alerts.render import plain_rules

@@ -4,7 +4,7 @@ from typing import Any
 
 import yaml
 from dashboard_file import DASHBOARD
-from local_stack import ROOT, run
+from support.programs import ROOT, run
 
 GRAFANA = ROOT / "grafana"
 
