@@ -66,3 +66,25 @@ tools: # Install what the tests run besides Python, where that is possible
 	  echo "On Debian: sudo apt-get install $(DEBIAN_PACKAGES)" >&2; \
 	  exit 1; \
 	fi
+
+.PHONY: dashboards
+dashboards: $(VENV)/developed ## Write the dashboard's JSON and the alerting rules from their code
+	$(BIN)/python -m grafana
+
+.PHONY: generated
+generated: $(VENV)/developed ## Check that no generated file is stale
+	$(BIN)/python -m grafana --check
+	$(BIN)/python helm/generate_readme.py --check
+
+.PHONY: chart-docs
+chart-docs: $(VENV)/developed ## Write the chart's README from its values
+	$(BIN)/python helm/generate_readme.py
+
+PIN := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --custom-compile-command "make requirements"
+
+.PHONY: requirements
+requirements: $(VENV)/developed ## Pin by hash what the image is made of
+	$(PIN) --output-file requirements.txt pyproject.toml
+	$(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"], sep="\n")' \
+		| $(PIN) --output-file requirements-build.txt -

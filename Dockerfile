@@ -1,0 +1,54 @@
+# syntax=docker/dockerfile:1
+
+FROM python:3.13-slim AS build
+WORKDIR /src
+
+# Dependencies first: they change less often than the code.
+COPY requirements.txt requirements-build.txt ./
+RUN python -m pip install --no-cache-dir --disable-pip-version-check \
+        --require-hashes --no-deps --only-binary :all: --requirement requirements-build.txt \
+ && python -m venv --without-pip /opt/nextmv-exporter \
+ && python -m pip --python /opt/nextmv-exporter install --no-cache-dir --disable-pip-version-check \
+        --require-hashes --no-deps --only-binary :all: --no-compile --requirement requirements.txt
+
+COPY pyproject.toml README.md LICENSE ./
+COPY exporter ./exporter
+RUN python -m pip wheel --no-cache-dir --disable-pip-version-check \
+        --no-build-isolation --no-index --no-deps --wheel-dir /wheels . \
+ && python -m pip --python /opt/nextmv-exporter install --no-cache-dir --disable-pip-version-check \
+        --no-index --no-deps --no-compile /wheels/*.whl \
+ && python -m compileall -q --invalidation-mode unchecked-hash /opt/nextmv-exporter/lib
+
+FROM python:3.13-slim
+
+# The standard library comes without bytecode, and a read-only root could never keep any.
+RUN python -m pip uninstall --yes --quiet --root-user-action ignore pip \
+ && rm -rf /usr/local/lib/python3.*/ensurepip \
+ && python -m compileall -q --invalidation-mode unchecked-hash \
+        -x '/(idlelib|lib2to3|test|tests|turtledemo)/' /usr/local/lib/python3.*/ \
+ && useradd --uid 65532 --user-group --no-create-home --shell /usr/sbin/nologin nextmv
+
+COPY --from=build /opt/nextmv-exporter /opt/nextmv-exporter
+
+ARG VERSION=unknown
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="nextmv-exporter" \
+      org.opencontainers.image.description="Prometheus exporter for the run queue of Nextmv Cloud accounts" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}"
+
+ENV PATH="/opt/nextmv-exporter/bin:${PATH}" \
+    HOME="/home/nextmv" \
+    PYTHONDONTWRITEBYTECODE="1" \
+    PYTHONUNBUFFERED="1" \
+    NEXTMV_EXPORTER_REVISION="${REVISION}"
+
+USER 65532:65532
+EXPOSE 10057
+
+# No urllib, which would ask a proxy from the environment. Give `--health-cmd` where you serve TLS.
+HEALTHCHECK --interval=30s --timeout=5s --start-period=10s \
+    CMD ["python", "-c", "import http.client as http; c = http.HTTPConnection('127.0.0.1', 10057, timeout=4); c.request('GET', '/-/healthy'); exit(c.getresponse().status != 200)"]
+
+ENTRYPOINT ["nextmv-exporter"]

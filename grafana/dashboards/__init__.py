@@ -1,0 +1,1 @@
+"""Dashboards for Grafana, and the JSON made from them."""

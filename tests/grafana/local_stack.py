@@ -1,0 +1,179 @@
+"""Real programs on free ports of this machine: the exporter, Prometheus and Alertmanager."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+import requests
+import yaml
+
+ROOT = Path(__file__).parents[2]
+Found = TypeVar("Found")
+
+
+def until(find: Callable[[], Found], *, seconds: float, what: str) -> Found:
+    """Ask again until the answer is truthy."""
+    deadline = time.monotonic() + seconds
+    while not (found := find()):
+        assert time.monotonic() < deadline, f"{what}: not within {seconds} s"
+        time.sleep(0.1)
+    return found
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port: int = server.getsockname()[1]
+        return port
+
+
+@contextmanager
+def running(
+    command: list[str], log: Path, ready_url: str, environment: Mapping[str, str] | None = None
+) -> Iterator[None]:
+    """Run a program until the block ends, from when its URL answers."""
+
+    def ready() -> bool:
+        assert process.poll() is None, log.read_text()
+        try:
+            return requests.get(ready_url, timeout=5).status_code in {200, 401}
+        except requests.ConnectionError:
+            return False
+
+    with log.open("w") as output:
+        process = subprocess.Popen(
+            command, stdout=output, stderr=output, env={**os.environ, **(environment or {})}
+        )
+        try:
+            until(ready, seconds=30, what=f"{ready_url}: {command[0]}")
+            yield
+        finally:
+            process.terminate()
+            process.wait(timeout=15)
+
+
+@contextmanager
+def exporter(
+    directory: Path, *flags: str, environment: Mapping[str, str] | None = None
+) -> Iterator[str]:
+    """Run the exporter; gives its address."""
+    address = f"127.0.0.1:{free_port()}"
+    with running(
+        [sys.executable, "-m", "exporter", "--web.listen-address", address, *flags],
+        directory / "exporter.log",
+        f"http://{address}/-/ready",
+        environment,
+    ):
+        yield address
+
+
+@contextmanager
+def simulated_account(directory: Path, *flags: str) -> Iterator[str]:
+    """Serve a simulated Nextmv account; gives its endpoint."""
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    with running(
+        [sys.executable, "-m", "exporter.demo", "--port", str(port), *flags],
+        directory / "nextmv.log",
+        f"{url}/v1/account/queue",
+    ):
+        yield url
+
+
+@contextmanager
+def prometheus(directory: Path, config: dict[str, Any]) -> Iterator[str]:
+    """Run Prometheus; gives its URL."""
+    address = f"127.0.0.1:{free_port()}"
+    file = directory / "prometheus.yml"
+    file.write_text(yaml.safe_dump(config))
+    with running(
+        [
+            "prometheus",
+            f"--config.file={file}",
+            f"--storage.tsdb.path={directory / 'prometheus'}",
+            f"--web.listen-address={address}",
+        ],
+        directory / "prometheus.log",
+        f"http://{address}/-/ready",
+    ):
+        yield f"http://{address}"
+
+
+@contextmanager
+def alertmanager(directory: Path, config: dict[str, Any]) -> Iterator[str]:
+    """Run Alertmanager; gives its address."""
+    address = f"127.0.0.1:{free_port()}"
+    file = directory / "alertmanager.yml"
+    file.write_text(yaml.safe_dump(config))
+    with running(
+        [
+            "prometheus-alertmanager",
+            f"--config.file={file}",
+            f"--storage.path={directory / 'alertmanager'}",
+            f"--web.listen-address={address}",
+            "--cluster.listen-address=",
+        ],
+        directory / "alertmanager.log",
+        f"http://{address}/-/ready",
+    ):
+        yield address
+
+
+def prometheus_config(*exporters: str, **changes: Any) -> dict[str, Any]:
+    """The local stack's configuration with these exporters, and an interval of a second."""
+    config: dict[str, Any] = yaml.safe_load((ROOT / "grafana" / "prometheus.yml").read_text())
+    config["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s"}
+    config["rule_files"] = []
+    config["alerting"] = {}
+    for job in config["scrape_configs"]:
+        job["static_configs"] = [{"targets": list(exporters)}]
+    return config | changes
+
+
+def ask(prometheus_url: str, path: str, **parameters: Any) -> Any:
+    """Ask Prometheus's API."""
+    answer = requests.get(f"{prometheus_url}/api/v1/{path}", parameters, timeout=10).json()
+    assert answer["status"] == "success", f"{answer['error']} in {parameters}"
+    return answer["data"]
+
+
+class Webhook:
+    """Receives Alertmanager's notifications while its context lasts."""
+
+    def __init__(self) -> None:
+        self.alerts: list[dict[str, Any]] = []
+        received = self.alerts
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                received.extend(json.loads(body)["alerts"])
+                self.send_response(200)
+                self.end_headers()
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._thread = threading.Thread(target=self._server.serve_forever)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._server.server_port}/"
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()

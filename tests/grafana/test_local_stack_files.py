@@ -1,0 +1,46 @@
+"""The configuration of the local stack, as far as it can be checked without containers."""
+
+import subprocess
+from typing import Any
+
+import yaml
+from dashboard_file import DASHBOARD
+from local_stack import ROOT
+
+GRAFANA = ROOT / "grafana"
+
+
+def passes(*command: str) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def provisioned(path: str) -> Any:
+    return yaml.safe_load((GRAFANA / "provisioning" / path).read_text())
+
+
+def test_prometheus_accepts_its_configuration_and_the_rules_beside_it() -> None:
+    passes("promtool", "check", "config", "--lint=all", str(GRAFANA / "prometheus.yml"))
+
+
+def test_alertmanager_accepts_its_configuration() -> None:
+    passes("amtool", "check-config", str(GRAFANA / "alertmanager.yml"))
+
+
+def test_grafana_finds_prometheus_where_the_dashboard_looks_for_it() -> None:
+    prometheus = provisioned("datasources/prometheus.yaml")["datasources"][0]
+    assert prometheus["type"] == DASHBOARD["templating"]["list"][0]["query"] == "prometheus"
+    assert prometheus["isDefault"]
+    config = yaml.safe_load((GRAFANA / "prometheus.yml").read_text())
+    assert prometheus["jsonData"]["timeInterval"] == config["global"]["scrape_interval"]
+
+
+def test_grafana_provisions_dashboards_from_files() -> None:
+    (provider,) = provisioned("dashboards/nextmv-exporter.yaml")["providers"]
+    assert provider["type"] == "file"
+    assert provider["options"]["path"]
+
+
+def test_no_dashboard_that_waits_for_inputs_lies_where_dashboards_are_provisioned_from() -> None:
+    for file in (GRAFANA / "dashboards").rglob("*.json"):
+        assert "__inputs" not in file.read_text()

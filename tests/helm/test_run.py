@@ -1,0 +1,144 @@
+"""The container that the chart renders, run for real with its files, and scraped."""
+
+import base64
+import json
+import subprocess
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+import yaml
+
+from .chart import CHART, DEMO, ci_values
+from .conftest import NextmvAPI
+from .running import RunningPod, get
+
+UP = 'nextmv_up{account="default"} 1.0'
+
+
+def test_the_demo_is_scraped(tmp_path: Path) -> None:
+    with RunningPod(DEMO, tmp_path).run() as pod:
+        status, metrics = get(pod.url + "/metrics")
+        assert status == 200
+        assert 'nextmv_up{account="demo"} 1.0' in metrics
+        assert 'nextmv_account_queue_runs{account="demo",status_v2="queued"}' in metrics
+
+
+def test_probes_are_answered(tmp_path: Path) -> None:
+    with RunningPod(DEMO, tmp_path).run() as pod:
+        for probe in ("livenessProbe", "readinessProbe"):
+            assert get(pod.url + pod.container[probe]["httpGet"]["path"])[0] == 200
+
+
+def test_the_key_in_the_charts_secret_is_shown_to_the_api(
+    tmp_path: Path, nextmv_api: NextmvAPI
+) -> None:
+    values = {"nextmv": {"apiKey": "not-a-real-key", "endpoint": nextmv_api.url}}
+    with RunningPod(values, tmp_path).run() as pod:
+        assert UP in get(pod.url + "/metrics")[1]
+        assert set(nextmv_api.shown) == {"not-a-real-key"}
+
+
+def test_a_key_rotated_in_an_existing_secret_needs_no_restart(
+    tmp_path: Path, nextmv_api: NextmvAPI
+) -> None:
+    values = {"nextmv": {"existingSecret": "own", "endpoint": nextmv_api.url}}
+    with RunningPod(values, tmp_path, {"own": {"api-key": "not-a-real-key"}}).run() as pod:
+        assert UP in get(pod.url + "/metrics")[1]
+        nextmv_api.keys = {"rotated"}
+        pod.mount({"own": {"api-key": "rotated\n"}})
+        assert UP in get(pod.url + "/metrics")[1]
+        assert nextmv_api.shown[-1] == "rotated"
+
+
+def test_the_profiles_of_a_configuration_file_are_accounts_and_targets(
+    tmp_path: Path, nextmv_api: NextmvAPI
+) -> None:
+    values = ci_values(CHART / "ci" / "config-file-values.yaml")
+    keys = yaml.safe_load(values["nextmv"]["configFile"])
+    nextmv_api.keys = {keys["apikey"], keys["staging"]["apikey"]}
+    values["nextmv"]["endpoint"] = nextmv_api.url
+    with RunningPod(values, tmp_path).run() as pod:
+        metrics = get(pod.url + "/metrics")[1]
+        assert UP in metrics
+        assert 'nextmv_up{account="staging"} 1.0' in metrics
+        groups = json.loads(get(pod.url + "/sd")[1])
+        assert {group["labels"]["__param_account"] for group in groups} == {"default", "staging"}
+
+
+def test_a_scrape_config_is_sent_back_to_the_service_that_it_asked(tmp_path: Path) -> None:
+    running = RunningPod(DEMO | {"scrapeConfig": {"enabled": True}}, tmp_path)
+    [config] = [each for each in running.manifests if each["kind"] == "ScrapeConfig"]
+    asked = urlsplit(config["spec"]["httpSDConfigs"][0]["url"])
+    with running.run() as pod:
+        [group] = json.loads(get(pod.url + asked.path, Host=asked.netloc)[1])
+    assert group["targets"] == [asked.netloc]
+    assert group["labels"]["__param_account"] == "demo"
+
+
+def test_the_key_may_come_from_the_environment(tmp_path: Path, nextmv_api: NextmvAPI) -> None:
+    reference = {"secretKeyRef": {"name": "own", "key": "key"}}
+    values = {
+        "nextmv": {"endpoint": nextmv_api.url},
+        "extraEnv": [{"name": "NEXTMV_API_KEY", "valueFrom": reference}],
+    }
+    with RunningPod(values, tmp_path, {"own": {"key": "not-a-real-key"}}).run() as pod:
+        assert UP in get(pod.url + "/metrics")[1]
+
+
+def test_every_flag_of_the_chart_is_accepted(tmp_path: Path, nextmv_api: NextmvAPI) -> None:
+    values = ci_values(CHART / "ci" / "flags-values.yaml")
+    values["nextmv"] |= {"endpoint": nextmv_api.url, "source": "account-queue"}
+    with RunningPod(values, tmp_path).run() as pod:
+        metrics = get(pod.url + "/queue/metrics")[1]
+        assert UP in metrics
+        assert (
+            'nextmv_account_queue_wait_seconds_bucket{account="default",execution_class="6c9500mb870s",le="3600.0"}'
+            in metrics
+        )
+
+
+def test_tls_and_passwords_protect_the_metrics_and_let_probes_in(
+    tmp_path: Path, certificate: dict[str, str]
+) -> None:
+    values = ci_values(CHART / "ci" / "web-config-values.yaml")
+    with RunningPod(values, tmp_path, {"nextmv-exporter-tls": certificate}).run() as pod:
+        assert pod.url.startswith("https://")
+        assert get(pod.url + "/-/healthy")[0] == 200
+        assert get(pod.url + "/metrics")[0] == 401
+        password = base64.b64encode(b"prometheus:prometheus").decode()
+        assert get(pod.url + "/metrics", Authorization=f"Basic {password}")[0] == 200
+        tested = pod.run_helm_test()
+        assert tested.returncode == 0, tested.stderr
+        assert "asks for a password" in tested.stdout
+
+
+def test_helm_test_is_content_with_an_account_that_is_up(tmp_path: Path) -> None:
+    with RunningPod(DEMO, tmp_path).run() as pod:
+        tested = pod.run_helm_test()
+        assert (tested.returncode, tested.stderr) == (0, "")
+        assert 'nextmv_up{account="demo"} 1.0' in tested.stdout
+
+
+def test_helm_test_fails_when_the_key_is_refused(tmp_path: Path, nextmv_api: NextmvAPI) -> None:
+    values = {"nextmv": {"apiKey": "wrong", "endpoint": nextmv_api.url}}
+    with RunningPod(values, tmp_path).run() as pod:
+        tested = pod.run_helm_test()
+        assert tested.returncode == 1
+        assert 'nextmv_up{account="default"} 0.0' in tested.stdout
+        assert tested.stderr == "an account can't be read: the exporter's log says why\n"
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> dict[str, str]:
+    """The contents of a Secret of type kubernetes.io/tls."""
+    directory = tmp_path / "certificate"
+    directory.mkdir()
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1",
+         "-subj", "/CN=localhost", "-keyout", "tls.key", "-out", "tls.crt"],
+        cwd=directory,
+        check=True,
+        capture_output=True,
+    )  # fmt: skip
+    return {name: (directory / name).read_text() for name in ("tls.crt", "tls.key")}
