@@ -9,7 +9,7 @@ Times = Mapping[str, Sequence[float]]
 
 
 def interleave(work: Mapping[str, Callable[[], object]], rounds: int) -> Times:
-    """Time several pieces of work, one after the other in each round.
+    """Take the CPU time of several pieces of work, one after the other in each round.
 
     The garbage collector runs as it does in any program, but what the benchmark itself
     has imported is kept out of its sight.
@@ -28,9 +28,9 @@ def interleave(work: Mapping[str, Callable[[], object]], rounds: int) -> Times:
     times: dict[str, list[float]] = {name: [] for name in work}
     for _ in range(rounds):
         for name, piece in work.items():
-            start = time.perf_counter()
+            start = time.process_time()
             result = piece()
-            times[name].append(time.perf_counter() - start)
+            times[name].append(time.process_time() - start)
             del result
     gc.unfreeze()
     return times

@@ -2,6 +2,7 @@
 
 import gzip
 from collections.abc import Collection, Iterable, Sequence
+from functools import lru_cache
 from itertools import chain
 
 from prometheus_client import CollectorRegistry
@@ -101,13 +102,19 @@ def _gauge(family: Metric, content_type: str) -> str:
         f"# TYPE {name} gauge\n",
     ]
     for sample in family.samples:
-        values = ",".join([f'{shown}="{_escape(sample.labels[label])}"' for label, shown in labels])
-        braced = f"{{{values}}}" if values else ""
+        pairs = ",".join([_pair(shown, sample.labels[label]) for label, shown in labels])
+        braced = f"{{{pairs}}}" if pairs else ""
         value = floatToGoString(sample.value)  # type: ignore[no-untyped-call]
         lines.append(f"{name}{braced} {value}\n")
     return "".join(lines)
 
 
-def _escape(text: str, *, quotes: bool = True) -> str:
+@lru_cache(maxsize=4096)
+def _pair(name: str, value: str) -> str:
+    """Write a label; the same ones recur at sample after sample, and scrape after scrape."""
+    return f'{name}="{_escape(value, quotes=True)}"'
+
+
+def _escape(text: str, *, quotes: bool) -> str:
     text = text.replace("\\", r"\\").replace("\n", r"\n")
     return text.replace('"', r"\"") if quotes else text
