@@ -25,6 +25,7 @@ RUNS = 10_000
 _SCRAPES = 5
 _SCRAPERS = 20
 _HOLD = 1.0
+_UNUSED = frozenset({"bcrypt", "exporter.demo", "jinja2", "pydantic", "yaml"})
 _COLLECTED = re.compile(r"Collected : (\d+)")
 
 
@@ -56,7 +57,7 @@ def measure(_scale: Scale) -> Table:
     Returns:
         The counts; the faults are those out of their bands.
     """
-    counts = [*_requests(), *_allocations(), *_instructions()]
+    counts = [*_requests(), *_imports(), *_allocations(), *_instructions()]
     return Table(
         "Counts that do not depend on the machine",
         ("", "Count", "Least", "Most"),
@@ -79,6 +80,14 @@ def _requests() -> Iterator[Count]:
     with api(runs=10, hold=_HOLD) as queue, exporter(queue) as program:
         at_once(program, _SCRAPERS, rounds=1)
         yield Count(f"API requests of {_SCRAPERS} scrapes at once", queue.requests(), 1, 1)
+
+
+def _imports() -> Iterator[Count]:
+    """What a scrape does not use is not imported at start."""
+    code = "import sys, exporter.cli, exporter.web.server; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    found = _UNUSED & set(done.stdout.split())
+    yield Count(f"Modules imported at start of {', '.join(sorted(_UNUSED))}", len(found), 0, 0)
 
 
 def _allocations() -> Iterator[Count]:
