@@ -81,7 +81,8 @@ def _once(settings: Settings, accounts: Accounts) -> int:
         ProcessMetricsCollector(),
     ]
     body, _ = expose(collectors)
-    sys.stdout.write(body.decode())
+    sys.stdout.buffer.write(body)  # UTF-8, whatever the terminal speaks
+    sys.stdout.flush()
     return 0 if all(outcome.summary for outcome in outcomes) else EXIT_DOWN
 
 
