@@ -25,6 +25,7 @@ _CIPHERS = {
     "TLS_CHACHA20_POLY1305_SHA256": "",
 }
 _VERSIONS = {"TLS12": ssl.TLSVersion.TLSv1_2, "TLS13": ssl.TLSVersion.TLSv1_3}
+_OTHER_KEY = frozenset({"KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH", "NO_CERTIFICATE_ASSIGNED"})
 _PIPE_BYTES = 60_000
 
 
@@ -158,17 +159,20 @@ def _load_identity(context: ssl.SSLContext, cert: _Pem, key: _Pem) -> None:
             context.load_cert_chain(cert_file, key_file, passphrase)
     except _EncryptedKeyError:
         raise key.fault("is encrypted: give the key without a passphrase") from None
-    except ssl.SSLError as error:
-        reason = error.reason or ""
+    except OSError as error:
+        # OpenSSL gives no reason for a key that it can't read; from a pipe, it even complains
+        # that it can't seek.
+        reason = getattr(error, "reason", None)
         if not reason:
             raise key.fault("holds no private key in PEM format") from None
-        if reason.endswith("MISMATCH"):
+        if reason in _OTHER_KEY:
             raise key.fault("is not the key of the certificate") from None
         raise cert.fault(f"OpenSSL refuses it: {reason}") from None  # EE_KEY_TOO_SMALL, say
 
 
 def _load_certificates(context: ssl.SSLContext, pem: _Pem) -> None:
+    text = pem.text()
     try:
-        context.load_verify_locations(cadata=pem.text())
+        context.load_verify_locations(cadata=text)
     except (ssl.SSLError, ValueError, TypeError):
         raise pem.fault("holds no certificate in PEM format") from None
