@@ -234,8 +234,9 @@ def check_url(url: str) -> str:
         or not parts.host
         or re.search(r"[\s\x00-\x1f]", full)
     ):
+        shown = re.sub(r"(?s)^.*@|[?#].*", "<redacted>", url)  # a password may be among it
         raise ConfigurationError(
-            f"endpoint {url!r} is not a URL: write it like {DEFAULT_ENDPOINT} "
+            f"endpoint {shown!r} is not a URL: write it like {DEFAULT_ENDPOINT} "
             "(--nextmv.endpoint, NEXTMV_ENDPOINT or `endpoint` in the configuration file)"
         )
     if parts.auth or parts.query or parts.fragment:
