@@ -71,7 +71,7 @@ class Client:
         on_request: RequestObserver | None = None,
     ) -> None:
         if credentials is None:
-            profile = os.environ.get("NEXTMV_PROFILE") or profile or DEFAULT_PROFILE
+            profile = os.environ.get("NEXTMV_PROFILE", "").strip() or profile or DEFAULT_PROFILE
             found = resolve(profile, api_key=api_key, url=url)
             self._credentials: Callable[[], Credentials] = lambda: found
         else:
