@@ -191,8 +191,19 @@ class _BearerAuth(requests.auth.AuthBase):
         return request
 
 
+class _Session(requests.Session):
+    """A session that leaves redirects alone.
+
+    Even where it does not follow them, `requests` prepares the next request: it reads the
+    whole body for that, however large, and trips over a malformed `Location`.
+    """
+
+    def get_redirect_target(self, resp: requests.Response) -> str | None:
+        """Tell that there is nothing to prepare."""
+
+
 def _new_session() -> requests.Session:
-    session = requests.Session()
+    session = _Session()
     session.headers.update(
         {
             "Accept": "application/json",
