@@ -301,7 +301,9 @@ def _failure(error: Exception, endpoint: str, api_key: str) -> errors.NextmvErro
     def caused_by(*types: type[BaseException]) -> bool:
         return any(isinstance(cause, types) for cause in causes)
 
-    if caused_by(requests.Timeout, TimeoutError, urllib3.exceptions.TimeoutError):
+    # For urllib3, a refused connection and an unknown host are timeouts too.
+    refused = caused_by(urllib3.exceptions.NewConnectionError)
+    if caused_by(requests.Timeout, TimeoutError, urllib3.exceptions.TimeoutError) and not refused:
         return _too_late(endpoint)
     if caused_by(requests.exceptions.SSLError, urllib3.exceptions.SSLError):
         return errors.TLSError(message)
