@@ -128,7 +128,7 @@ def load_config(config_file: Path | None = None) -> dict[str, Any]:
         raise ConfigurationError(
             f"configuration file {path} can't be read: {error.strerror}"
         ) from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # a date may be impossible
         # The error's own text quotes the file, and so the keys in it: only its place is told.
         mark = getattr(error, "problem_mark", None)
         place = f" (line {mark.line + 1})" if mark else ""
