@@ -18,7 +18,7 @@ from exporter import __version__
 from exporter.cli import main
 
 FAULTS = Path(__file__).parent / "nextmv" / "testdata"
-SECRET = "nxmvv1_secret"
+SECRET = "nxmvv1_SECRET"
 WITH_KEY = {"NEXTMV_API_KEY": SECRET}
 
 
@@ -53,7 +53,7 @@ def refused(
         assert written.err.startswith("nextmv-exporter: ")
         assert written.err.endswith("\n")
         assert written.err.count("\n") == 1
-        assert SECRET not in written.err
+        assert "SECR" not in written.err
         return written.err
 
     return run
@@ -78,7 +78,7 @@ BAD_CREDENTIALS: Sequence[tuple[str, Sequence[str], Mapping[str, str], Sequence[
     (
         "a pkce profile",
         ["--nextmv.profile=sso-user"],
-        {"NEXTMV_CONFIG_FILE": str(FAULTS / "good.yaml")},
+        {"NEXTMV_CONFIG_FILE": str(FAULTS / "pkce.yaml")},
         ["'sso-user'", "pkce", "create an API key"],
     ),
     (
@@ -95,9 +95,9 @@ BAD_CREDENTIALS: Sequence[tuple[str, Sequence[str], Mapping[str, str], Sequence[
     ),
     (
         "a key file of two lines",
-        [f"--nextmv.api-key-file={FAULTS / 'two-lines.key'}"],
+        [f"--nextmv.api-key-file={FAULTS / 'two_lines.key'}"],
         {},
-        ["two-lines.key", "white space"],
+        ["two_lines.key", "white space"],
     ),
     (
         "a configuration file that is missing",
@@ -113,15 +113,15 @@ BAD_CREDENTIALS: Sequence[tuple[str, Sequence[str], Mapping[str, str], Sequence[
     ),
     (
         "a configuration file that is a list",
-        [f"--nextmv.config-file={FAULTS / 'a-list.yaml'}"],
+        [f"--nextmv.config-file={FAULTS / 'list.yaml'}"],
         {},
-        ["a-list.yaml", "YAML list where a mapping belongs"],
+        ["list.yaml", "YAML list where a mapping belongs"],
     ),
     (
         "a configuration file that is broken",
-        [f"--nextmv.config-file={FAULTS / 'broken-yaml.yaml'}"],
+        [f"--nextmv.config-file={FAULTS / 'invalid.yaml'}"],
         {},
-        ["broken-yaml.yaml", "not valid YAML (line 2)"],
+        ["invalid.yaml", "not valid YAML (line 2)"],
     ),
     (
         "a key with a line end",
@@ -132,9 +132,9 @@ BAD_CREDENTIALS: Sequence[tuple[str, Sequence[str], Mapping[str, str], Sequence[
     ("a key that is not ASCII", [], {"NEXTMV_API_KEY": "ключ"}, ["NEXTMV_API_KEY", "non-ASCII"]),
     (
         "a key of two lines in the file",
-        [f"--nextmv.config-file={FAULTS / 'apikey-two-lines.yaml'}"],
-        {},
-        ["apikey-two-lines.yaml", "'default'", "white space"],
+        [f"--nextmv.config-file={FAULTS / 'bad_keys.yaml'}"],
+        {"NEXTMV_PROFILE": "newline"},
+        ["bad_keys.yaml", "'newline'", "white space"],
     ),
     (
         "several profiles and one key",
@@ -150,9 +150,9 @@ BAD_CREDENTIALS: Sequence[tuple[str, Sequence[str], Mapping[str, str], Sequence[
     ),
     (
         "all profiles of a file that has none with a key",
-        ["--nextmv.profile=*", f"--nextmv.config-file={FAULTS / 'only-pkce.yaml'}"],
+        ["--nextmv.profile=*", f"--nextmv.config-file={FAULTS / 'pkce.yaml'}"],
         {},
-        ["only-pkce.yaml", "no profile"],
+        ["pkce.yaml", "no profile"],
     ),
     ("a bad URL", ["--nextmv.endpoint=ftp://a.b"], WITH_KEY, ["'ftp://a.b'", "--nextmv.endpoint"]),
     (
