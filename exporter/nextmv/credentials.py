@@ -14,7 +14,7 @@ from typing import Any
 from urllib3.exceptions import LocationParseError
 from urllib3.util import parse_url
 
-from exporter.nextmv.errors import ConfigurationError
+from exporter.nextmv.errors import ConfigurationError, UnknownProfileError
 
 DEFAULT_ENDPOINT = "https://api.cloud.nextmv.io"
 DEFAULT_PROFILE = "default"
@@ -74,8 +74,9 @@ def resolve(
         The credentials, checked for use in a request.
 
     Raises:
-        ConfigurationError: no key, an unknown profile, one that a server can't use, or an
-            unusable file, key or URL.
+        UnknownProfileError: the profile is not in the file.
+        ConfigurationError: no key, a profile that a server can't use, or an unusable file, key
+            or URL.
     """
     name = profile_name(profile)
     api_key = api_key or environ.get("NEXTMV_API_KEY") or None
@@ -108,7 +109,8 @@ def load_config(config_file: Path | None = None) -> dict[str, Any]:
         config_file: the file; without it the CLI's own, which may be absent.
 
     Returns:
-        The file's top-level mapping; empty if the CLI's own file does not exist.
+        The file's top-level mapping, its keys as text even where YAML reads a number; empty if
+        the CLI's own file does not exist.
 
     Raises:
         ConfigurationError: the file can't be read or is not a YAML mapping.
@@ -143,7 +145,7 @@ def load_config(config_file: Path | None = None) -> dict[str, Any]:
             f"configuration file {path} holds a YAML {type(config).__name__} where a mapping "
             "belongs: write it anew with `nextmv configuration create`"
         )
-    return config
+    return {str(name): entry for name, entry in config.items()}
 
 
 def profiles_with_key(config: Mapping[str, Any]) -> list[str]:
@@ -156,9 +158,9 @@ def profiles_with_key(config: Mapping[str, Any]) -> list[str]:
         Names of profiles with a key, the default profile first.
     """
     entries = {DEFAULT_PROFILE: config} | {
-        str(name): entry
+        name: entry
         for name, entry in config.items()
-        if str(name) not in _SETTINGS and isinstance(entry, dict)
+        if name not in _SETTINGS and name == profile_name(name) and isinstance(entry, dict)
     }
     return [
         name
@@ -259,7 +261,7 @@ def _profile(config: Mapping[str, Any], name: str, path: Path) -> Mapping[str, A
     entry = config.get(name)
     if name in _SETTINGS or not isinstance(entry, dict):
         known = ", ".join(profiles_with_key(config)) or "none"
-        raise ConfigurationError(
+        raise UnknownProfileError(
             f"profile {name!r} is not in {path}: choose one that is there "
             f"(with an API key: {known}), or add it with `nextmv configuration create`"
         )
