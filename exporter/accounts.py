@@ -10,7 +10,8 @@ from exporter.nextmv import credentials
 from exporter.nextmv.client import Client
 from exporter.nextmv.credentials import Credentials
 from exporter.nextmv.errors import ConfigurationError, UnknownProfileError
-from exporter.nextmv.rotation import RotatingCredentials, stamp
+from exporter.nextmv.files import stamp
+from exporter.nextmv.rotation import RotatingCredentials
 from exporter.scrape.metrics import Instruments
 from exporter.scrape.sources import AccountQueue, ApplicationRuns, Auto, Source
 from exporter.scrape.target import ScrapeOptions, Target

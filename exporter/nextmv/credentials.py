@@ -8,13 +8,16 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from urllib3.exceptions import LocationParseError
 from urllib3.util import parse_url
 
 from exporter.nextmv.errors import ConfigurationError, UnknownProfileError
+from exporter.nextmv.files import Stamp, stamp
 
 DEFAULT_ENDPOINT = "https://api.cloud.nextmv.io"
 DEFAULT_PROFILE = "default"
@@ -33,6 +36,7 @@ _SETTINGS = frozenset(
     }
 )
 _KEY = re.compile(r"[\x21-\x7e]+")
+_parsing = Lock()
 
 
 def default_config_file() -> Path:
@@ -102,8 +106,8 @@ def profile_name(profile: str) -> str:
     return DEFAULT_PROFILE if name.lower() in ("", DEFAULT_PROFILE) else name
 
 
-def load_config(config_file: Path | None = None) -> dict[str, Any]:
-    """Read a Nextmv configuration file.
+def load_config(config_file: Path | None = None) -> Mapping[str, Any]:
+    """Read a Nextmv configuration file; it is parsed once, however many profiles look into it.
 
     Args:
         config_file: the file; without it the CLI's own, which may be absent.
@@ -115,17 +119,26 @@ def load_config(config_file: Path | None = None) -> dict[str, Any]:
     Raises:
         ConfigurationError: the file can't be read or is not a YAML mapping.
     """
-    import yaml
-
     path = config_file or default_config_file()
     try:
-        config = yaml.safe_load(path.read_bytes())
+        with _parsing:
+            return _parse(path, stamp([path]))
     except FileNotFoundError:
         if config_file is None:
             return {}
         raise ConfigurationError(
             f"configuration file {path} does not exist: check --nextmv.config-file"
         ) from None
+
+
+@lru_cache(maxsize=1)
+def _parse(path: Path, _: Stamp) -> Mapping[str, Any]:
+    import yaml
+
+    try:
+        config = yaml.safe_load(path.read_bytes())
+    except FileNotFoundError:
+        raise
     except OSError as error:
         raise ConfigurationError(
             f"configuration file {path} can't be read: {error.strerror}"
