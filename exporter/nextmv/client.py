@@ -266,7 +266,9 @@ def _failure(error: Exception, endpoint: str, api_key: str) -> errors.NextmvErro
     def caused_by(*types: type[BaseException]) -> bool:
         return any(isinstance(cause, types) for cause in causes)
 
-    if caused_by(requests.Timeout, TimeoutError, urllib3.exceptions.TimeoutError):
+    # urllib3 counts a refused connection among its timeouts.
+    refused = caused_by(urllib3.exceptions.NewConnectionError)
+    if not refused and caused_by(requests.Timeout, TimeoutError, urllib3.exceptions.TimeoutError):
         return _too_late(endpoint)
     if caused_by(requests.exceptions.SSLError, urllib3.exceptions.SSLError):
         return errors.TLSError(message)

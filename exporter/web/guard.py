@@ -53,9 +53,9 @@ class Guard:
     async def _refusal(self, scope: Scope, config: WebConfig) -> ASGIApp | None:
         if not config.basic_auth_users or scope["path"] in OPEN_PATHS:
             return None
-        user, password = _basic_credentials(Headers(scope=scope).get("Authorization", ""))
+        credentials = _basic_credentials(Headers(scope=scope).get("Authorization", ""))
         try:
-            if await self._passwords.right(user, password, config.basic_auth_users):
+            if credentials and await self._passwords.right(*credentials, config.basic_auth_users):
                 return None
         except TooManyChecksError:
             return PlainTextResponse(
@@ -129,12 +129,15 @@ class Passwords:
         return digest.digest()
 
 
-def _basic_credentials(header: str) -> tuple[str, bytes]:
+def _basic_credentials(header: str) -> tuple[str, bytes] | None:
+    """Read a user and a password; without both there is nothing to spend bcrypt on."""
     scheme, _, encoded = header.partition(" ")
     if scheme.lower() != "basic":
-        return "", b""
+        return None
     try:
-        user, _, password = base64.b64decode(encoded.strip(), validate=True).partition(b":")
+        user, colon, password = base64.b64decode(encoded.strip(), validate=True).partition(b":")
     except (binascii.Error, ValueError):
-        return "", b""
+        return None
+    if not colon:
+        return None
     return user.decode("utf-8", "replace"), password

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from local_stack import (
+from support.programs import (
     ROOT,
     Webhook,
     alertmanager,

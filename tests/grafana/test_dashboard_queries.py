@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from dashboard_file import ANNOTATION, OVERVIEW, PANELS, VARIABLES
-from local_stack import ask, exporter, prometheus, prometheus_config, simulated_account, until
+from support.programs import ask, exporter, prometheus, prometheus_config, simulated_account, until
 
 from exporter.demo import DEMO_KEY
 

@@ -1,0 +1,24 @@
+"""What many rooms' tests share."""
+
+from collections.abc import Iterator
+
+import pytest
+from support.fake_api import FakeAPI
+
+
+@pytest.fixture
+def api() -> Iterator[FakeAPI]:
+    """A real HTTP server in the place of Nextmv's API."""
+    with FakeAPI() as fake:
+        yield fake
+
+
+@pytest.fixture(autouse=True)
+def own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep the developer's own Nextmv configuration, variables and proxies out of the tests."""
+    monkeypatch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
+    for name in ("NEXTMV_API_KEY", "NEXTMV_PROFILE", "NEXTMV_ENDPOINT", "NEXTMV_API_KEY_FILE"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "REQUESTS_CA_BUNDLE"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)

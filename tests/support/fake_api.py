@@ -1,0 +1,102 @@
+"""A real HTTP server in the place of Nextmv's API, which answers what a test tells it."""
+
+import json
+import ssl
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, Self
+
+KEY = "nxmvv1_aVeryOrdinary/Key+0:that~looks=real"
+RUN: Mapping[str, Any] = {
+    "id": "run-1",
+    "user_email": "planner@northwind.example",
+    "name": "Daily plan",
+    "description": "",
+    "created_at": "2026-11-23T10:00:00Z",
+    "application_id": "routing",
+    "application_instance_id": "production",
+    "application_version_id": "v1",
+    "execution_class": "6c9500mb870s",
+    "status": "running",
+    "status_v2": "queued",
+}
+
+
+@dataclass
+class Answer:
+    """What the API answers from now on."""
+
+    status: int = 200
+    body: bytes = b'{"runs": []}'
+    headers: Mapping[str, str] = field(default_factory=dict)
+    reason: str | None = None
+    held_until: threading.Event | None = None
+    """If given, the answer waits for it."""
+
+
+@dataclass
+class Request:
+    """A request that the API got."""
+
+    path: str
+    headers: Mapping[str, str]
+
+
+class FakeAPI:
+    """Serves on a free port while its context lasts, over TLS if a context is given."""
+
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
+        self.answer = Answer()
+        self.requests: list[Request] = []
+        api = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_GET(self) -> None:
+                api.requests.append(Request(self.path, dict(self.headers)))
+                answer = api.answer
+                if answer.held_until:
+                    answer.held_until.wait(30)
+                self.send_response(answer.status, answer.reason)
+                for name, value in answer.headers.items():
+                    self.send_header(name, value)
+                self.send_header("Content-Length", str(len(answer.body)))
+                self.end_headers()
+                self.wfile.write(answer.body)
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self._scheme = "https" if tls else "http"
+        if tls:
+            self._server.socket = tls.wrap_socket(
+                self._server.socket, server_side=True, do_handshake_on_connect=False
+            )
+        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+
+    @property
+    def url(self) -> str:
+        return f"{self._scheme}://127.0.0.1:{self._server.server_port}"
+
+    def answers(self, status: int = 200, body: bytes = b"", **headers: str) -> None:
+        """Answer this from now on; `_` in a header's name stands for `-`."""
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        self.answer = Answer(status, body, named)
+
+    def serves(self, *runs: Any) -> None:
+        """Answer with a queue of these runs from now on."""
+        self.answers(200, json.dumps({"runs": runs}).encode())
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()

@@ -1,0 +1,29 @@
+"""Reading an exposition as Prometheus does."""
+
+from prometheus_client.parser import text_string_to_metric_families
+
+Series = tuple[str, frozenset[tuple[str, str]]]
+
+
+def parse(text: str) -> dict[Series, float]:
+    """Values by name and labels."""
+    return {
+        (sample.name, frozenset(sample.labels.items())): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+def values(text: str, name: str, **labels: str) -> list[float]:
+    """The values of a metric's series that have these labels."""
+    return [
+        value
+        for (series, given), value in parse(text).items()
+        if series == name and labels.items() <= dict(given).items()
+    ]
+
+
+def value(text: str, name: str, **labels: str) -> float:
+    """The value of the one series that has these labels."""
+    [only] = values(text, name, **labels)
+    return only
