@@ -1,10 +1,8 @@
 """Real programs on real sockets: exporters, Prometheus, and APIs that behave as told."""
 
 import asyncio
-import json
 import os
 import re
-import shutil
 import signal
 import socket
 import subprocess
@@ -12,7 +10,6 @@ import sys
 import threading
 import time
 import urllib.error
-import urllib.parse
 import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,10 +18,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.types import ASGIApp, Receive, Scope, Send
+from support import programs
+from support.programs import ask
 
 from exporter.accounts import Accounts
 from exporter.demo import DemoServer
@@ -253,16 +251,10 @@ class Prometheus:
     def __init__(self, url: str) -> None:
         self._url = url
 
-    def ask(self, path: str, **parameters: str) -> Any:
-        query = urllib.parse.urlencode(parameters)
-        status, text = get(f"{self._url}/api/v1/{path}?{query}")
-        assert status == 200, text
-        return json.loads(text)["data"]
-
     def query(self, expression: str) -> dict[Labels, float]:
         return {
             frozenset(each["metric"].items()): float(each["value"][1])
-            for each in self.ask("query", query=expression)["result"]
+            for each in ask(self._url, "query", query=expression)["result"]
         }
 
     def by(self, label: str, expression: str) -> dict[str, float]:
@@ -270,46 +262,20 @@ class Prometheus:
 
     def targets(self) -> dict[str, str]:
         """The URL that each instance is scraped at."""
-        active = self.ask("targets", state="active")["activeTargets"]
+        active = ask(self._url, "targets", state="active")["activeTargets"]
         return {each["labels"]["instance"]: each["scrapeUrl"] for each in active}
 
     def series(self, match: str) -> set[Labels]:
-        return {frozenset(each.items()) for each in self.ask("series", **{"match[]": match})}
+        found = ask(self._url, "series", **{"match[]": match})
+        return {frozenset(each.items()) for each in found}
 
 
 @contextmanager
 def prometheus(folder: Path, *jobs: Mapping[str, Any]) -> Iterator[Prometheus]:
     """Run Prometheus with scrape configurations, a scrape a second."""
-    program = shutil.which("prometheus")
-    if program is None:
-        pytest.fail("there is no prometheus on the PATH: `make prometheus`")
     timing = {"scrape_interval": "1s", "scrape_timeout": "1s"}
-    file = folder / "prometheus.yml"
-    file.write_text(yaml.safe_dump({"global": timing, "scrape_configs": list(jobs)}))
-    port = free_port()
-    line = [
-        program,
-        f"--config.file={file}",
-        f"--storage.tsdb.path={folder / 'tsdb'}",
-        f"--web.listen-address=127.0.0.1:{port}",
-        "--log.level=warn",
-    ]
-    log = (folder / "prometheus.log").open("w+")
-    with log, subprocess.Popen(line, stderr=log, stdout=log) as process:
-        try:
-            url = f"http://127.0.0.1:{port}"
-            eventually(lambda: get(f"{url}/-/ready")[0] == 200)
-            yield Prometheus(url)
-        finally:
-            process.kill()
-            process.wait()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    with programs.prometheus(folder, {"global": timing, "scrape_configs": list(jobs)}) as url:
+        yield Prometheus(url)
 
 
 def numbered(count: int) -> Sequence[str]:

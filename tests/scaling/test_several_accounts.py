@@ -255,10 +255,12 @@ def test_of_fifty_accounts_the_forty_good_ones_are_up_within_the_deadline(tmp_pa
         exporter = stack.enter_context(exporter_process(*asked))
         idle = exporter.status("Threads")
         threads, memory = [], []
-        for _ in range(6):
+        for _ in range(4):
             start = time.monotonic()
-            scrape = threading.Thread(target=lambda: texts.append(exporter.scrape(timeout=2)))
             texts: list[str] = []
+            scrape = threading.Thread(
+                target=lambda to: to.append(exporter.scrape(timeout=2)), args=(texts,)
+            )
             scrape.start()
             while scrape.is_alive():
                 threads.append(exporter.status("Threads"))
