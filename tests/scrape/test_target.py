@@ -360,20 +360,3 @@ def test_the_outcome_tells_its_source_its_duration_and_its_end(api: FakeAPI) -> 
         assert before + outcome.duration <= outcome.finished <= time.time()
 
     run(scenario())
-
-
-def test_closing_gives_up_the_request_under_way(api: FakeAPI) -> None:
-    released = threading.Event()
-    api.answer.held_until = released
-    account = watched(api)
-
-    async def scenario() -> None:
-        scrape = asyncio.create_task(account.target.scrape(Deadline(5)))
-        await soon(lambda: api.requests)
-        account.target.close()
-        assert (await scrape).summary is None
-
-    start = time.monotonic()
-    run(scenario())
-    released.set()
-    assert time.monotonic() - start < 3
