@@ -155,7 +155,8 @@ class UrlPath(click.ParamType[str]):
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """Convert as click asks; fails with a `click.BadParameter`."""
-        if not re.fullmatch(r"(/[A-Za-z0-9._~-]+)+", value) or value.startswith(("/-/", "/sd")):
+        taken = value == "/sd" or value.startswith("/-/")
+        if taken or not re.fullmatch(r"(/[A-Za-z0-9._~-]+)+", value):
             self.fail(
                 f"{value!r} is not a free path: write it like /metrics "
                 "(/, /sd and /-/ have other uses)",
@@ -173,8 +174,9 @@ class Url(click.ParamType[str]):
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """Convert as click asks; fails with a `click.BadParameter`."""
         if not re.fullmatch(r"https?://[^/?#@\s]+(/[^?#\s]*)?", value):
+            shown = re.sub(r"(?s)^.*@|[?#].*", "<redacted>", value)  # a password may be among it
             self.fail(
-                f"{value!r} is not a URL: write it like https://exporter.example:10057", param, ctx
+                f"{shown!r} is not a URL: write it like https://exporter.example:10057", param, ctx
             )
         return value
 
