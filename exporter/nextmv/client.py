@@ -72,7 +72,7 @@ class Client:
         on_request: RequestObserver | None = None,
     ) -> None:
         if credentials is None:
-            profile = os.environ.get("NEXTMV_PROFILE") or profile or DEFAULT_PROFILE
+            profile = os.environ.get("NEXTMV_PROFILE", "").strip() or profile or DEFAULT_PROFILE
             found = resolve(profile, api_key=api_key, url=url)
             self._credentials: Callable[[], Credentials] = lambda: found
         else:
@@ -302,9 +302,9 @@ def _failure(error: Exception, endpoint: str, api_key: str) -> errors.NextmvErro
     def caused_by(*types: type[BaseException]) -> bool:
         return any(isinstance(cause, types) for cause in causes)
 
-    # For urllib3, a refused connection and an unknown host are timeouts too.
+    # urllib3 counts a refused connection among its timeouts.
     refused = caused_by(urllib3.exceptions.NewConnectionError)
-    if caused_by(requests.Timeout, TimeoutError, urllib3.exceptions.TimeoutError) and not refused:
+    if not refused and caused_by(requests.Timeout, TimeoutError, urllib3.exceptions.TimeoutError):
         return _too_late(endpoint)
     if caused_by(requests.exceptions.SSLError, urllib3.exceptions.SSLError):
         return errors.TLSError(message)

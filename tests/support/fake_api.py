@@ -1,6 +1,7 @@
 """A real HTTP server in the place of Nextmv's API, which answers what a test tells it."""
 
 import json
+import ssl
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -44,9 +45,9 @@ class Request:
 
 
 class FakeAPI:
-    """Serves on a free port while its context lasts."""
+    """Serves on a free port while its context lasts, over TLS if a context is given."""
 
-    def __init__(self) -> None:
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
         self.answer = Answer()
         self.requests: list[Request] = []
         api = self
@@ -71,11 +72,19 @@ class FakeAPI:
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
-        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+        self._scheme = "https" if tls else "http"
+        if tls:
+            self._server.socket = tls.wrap_socket(
+                self._server.socket, server_side=True, do_handshake_on_connect=False
+            )
+        # A short poll, since each test waits for it when its server ends.
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, args=(0.01,), daemon=True
+        )
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_port}"
+        return f"{self._scheme}://127.0.0.1:{self._server.server_port}"
 
     def answers(self, status: int = 200, body: bytes = b"", **headers: str) -> None:
         """Answer this from now on; `_` in a header's name stands for `-`."""

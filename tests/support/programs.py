@@ -29,6 +29,12 @@ def until(find: Callable[[], Found], *, seconds: float, what: str) -> Found:
     return found
 
 
+def run(*command: str | Path) -> None:
+    """Run a program that is expected to be content."""
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port: int = server.getsockname()[1]
