@@ -76,13 +76,12 @@ class Served:
 
 
 @contextmanager
-def serving(web_config: Path, credentials: Mapping[str, Credentials]) -> Iterator[Served]:
-    """Serve accounts, protected by a web configuration, from a thread of this process."""
+def serving(web_config: Path | None, credentials: Mapping[str, Credentials]) -> Iterator[Served]:
+    """Serve accounts, protected by a web configuration if there is one, from a thread."""
     settings = _settings("--web.listen-address", "127.0.0.1:0")
     accounts = Accounts(settings, credentials)
-    server = Server(
-        Exporter(settings, accounts), accounts.reload, web_config=ReloadingWebConfig(web_config)
-    )
+    protection = ReloadingWebConfig(web_config) if web_config else None
+    server = Server(Exporter(settings, accounts), accounts.reload, web_config=protection)
     with listen(settings.web_listen_address) as listener:
         port = listener.getsockname()[1]
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
