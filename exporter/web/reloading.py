@@ -6,7 +6,7 @@ from pathlib import Path
 import structlog
 
 from exporter.nextmv.errors import ConfigurationError
-from exporter.nextmv.rotation import stamp
+from exporter.nextmv.files import stamp
 from exporter.web.config import WebConfig, load_web_config
 from exporter.web.tls import server_context
 
