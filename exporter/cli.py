@@ -34,8 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """
     parser = command(run, __version__)
     try:
-        # Named, since `python -m exporter` is the same program.
-        status = parser.main(arguments, prog_name="nextmv-exporter", standalone_mode=False)
+        status = parser.main(arguments, prog_name=parser.name, standalone_mode=False)
     except click.ClickException as error:
         status = _refuse(_with_variable(error))
     except ConfigurationError as error:
@@ -63,7 +62,7 @@ def run(settings: Settings) -> int:
         from exporter.demo import DEMO_KEY, DemoAPI, DemoServer, Simulator
 
         # A proxy has no way to this loopback. In small letters, since those go first.
-        os.environ["no_proxy"] = "127.0.0.1"  # noqa: SIM112
+        os.environ["no_proxy"] = "127.0.0.1"
         with DemoServer(DemoAPI({DEMO_KEY: Simulator(seed=1, start=time.time())})) as server:
             given = {"demo": Credentials(api_key=DEMO_KEY, url=server.url)}
             return _run(settings, Accounts(settings, given))

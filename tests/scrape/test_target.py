@@ -262,23 +262,23 @@ def test_without_retention_a_drained_group_is_gone_at_once(api: FakeAPI) -> None
 
 def test_after_a_retry_after_nothing_is_sent_until_it_has_passed(api: FakeAPI) -> None:
     account = watched(api)
-    api.answers(429, b"", Retry_After="1")
+    api.answers(429, b"", Retry_After="2")
     assert reason_of(account.scrape()) is Reason.RATE_LIMITED
     api.serves(RUN)
     start = time.monotonic()
     outcomes = [account.scrape(), account.scrape()]
-    assert time.monotonic() - start < 1
+    assert time.monotonic() - start < 2
     assert [reason_of(outcome) for outcome in outcomes] == [Reason.RATE_LIMITED] * 2
     assert len(api.requests) == 1
     assert account.errors() == {"rate_limited": 3}
 
     async def scenario() -> None:
         while (await account.target.scrape(Deadline(5))).summary is None:
-            assert time.monotonic() - start < 5
+            assert time.monotonic() - start < 10
             await asyncio.sleep(0.05)
 
     run(scenario())
-    assert time.monotonic() - start > 0.9
+    assert time.monotonic() - start > 1.9
     assert len(api.requests) == 2
 
 
