@@ -113,7 +113,7 @@ def load_config(config_file: Path | None = None) -> Mapping[str, Any]:
         config_file: the file; without it the CLI's own, which may be absent.
 
     Returns:
-        The file's top-level mapping, its keys as text even where YAML reads a number; empty if
+        The file's top-level mapping,
         the CLI's own file does not exist.
 
     Raises:
@@ -158,7 +158,7 @@ def _parse(path: Path, _: Stamp) -> Mapping[str, Any]:
             f"configuration file {path} holds a YAML {type(config).__name__} where a mapping "
             "belongs: write it anew with `nextmv configuration create`"
         )
-    return {str(name): entry for name, entry in config.items()}
+    return config
 
 
 def profiles_with_key(config: Mapping[str, Any]) -> list[str]:
