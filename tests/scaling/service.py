@@ -82,7 +82,7 @@ class Service:
         try:
             to_reader, to_writer = await asyncio.open_connection(host, int(port))
         except OSError:
-            writer.transport.abort()  # type: ignore[attr-defined]
+            writer.transport.abort()
             return
         await asyncio.gather(_pump(reader, to_writer), _pump(to_reader, writer))
 
