@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """
     parser = command(run, __version__)
     try:
-        status = parser.main(arguments, standalone_mode=False)
+        status = parser.main(arguments, prog_name=parser.name, standalone_mode=False)
     except click.ClickException as error:
         status = _refuse(_with_variable(error))
     except ConfigurationError as error:

@@ -113,7 +113,7 @@ def load_config(config_file: Path | None = None) -> Mapping[str, Any]:
         config_file: the file; without it the CLI's own, which may be absent.
 
     Returns:
-        The file's top-level mapping, its keys as text even where YAML reads a number; empty if
+        The file's top-level mapping,
         the CLI's own file does not exist.
 
     Raises:
@@ -143,7 +143,7 @@ def _parse(path: Path, _: Stamp) -> Mapping[str, Any]:
         raise ConfigurationError(
             f"configuration file {path} can't be read: {error.strerror}"
         ) from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # a date may be impossible
         # The error's own text quotes the file, and so the keys in it: only its place is told.
         mark = getattr(error, "problem_mark", None)
         place = f" (line {mark.line + 1})" if mark else ""
@@ -158,7 +158,7 @@ def _parse(path: Path, _: Stamp) -> Mapping[str, Any]:
             f"configuration file {path} holds a YAML {type(config).__name__} where a mapping "
             "belongs: write it anew with `nextmv configuration create`"
         )
-    return {str(name): entry for name, entry in config.items()}
+    return config
 
 
 def profiles_with_key(config: Mapping[str, Any]) -> list[str]:
@@ -171,9 +171,7 @@ def profiles_with_key(config: Mapping[str, Any]) -> list[str]:
         Names of profiles with a key, the default profile first.
     """
     entries = {DEFAULT_PROFILE: config} | {
-        name: entry
-        for name, entry in config.items()
-        if name not in _SETTINGS and name == profile_name(name) and isinstance(entry, dict)
+        name: entry for name, entry in config.items() if _is_profile(name, entry)
     }
     return [
         name
@@ -251,8 +249,9 @@ def check_url(url: str) -> str:
         or not parts.host
         or re.search(r"[\s\x00-\x1f]", full)
     ):
+        shown = re.sub(r"(?s)^.*@|[?#].*", "<redacted>", url)  # a password may be among it
         raise ConfigurationError(
-            f"endpoint {url!r} is not a URL: write it like {DEFAULT_ENDPOINT} "
+            f"endpoint {shown!r} is not a URL: write it like {DEFAULT_ENDPOINT} "
             "(--nextmv.endpoint, NEXTMV_ENDPOINT or `endpoint` in the configuration file)"
         )
     if parts.auth or parts.query or parts.fragment:
@@ -261,6 +260,16 @@ def check_url(url: str) -> str:
             f"write it like {DEFAULT_ENDPOINT}"
         )
     return full.rstrip("/")
+
+
+def _is_profile(name: object, entry: object) -> bool:
+    """Tell a profile that can be asked for by its name from a setting and from a mistake."""
+    return (
+        isinstance(name, str)
+        and name == profile_name(name) != DEFAULT_PROFILE
+        and name not in _SETTINGS
+        and isinstance(entry, dict)
+    )
 
 
 def _profile(config: Mapping[str, Any], name: str, path: Path) -> Mapping[str, Any]:

@@ -1,5 +1,6 @@
 """Credentials that follow their files, so that a rotated key needs no restart."""
 
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -33,6 +34,7 @@ class RotatingCredentials:
         self._account = account
         self._find = find
         self._files = files
+        self._lock = threading.Lock()
         self._stamp = stamp(files)
         self._good = find()
 
@@ -42,15 +44,19 @@ class RotatingCredentials:
         Returns:
             The latest good ones.
         """
-        latest = stamp(self._files)
-        if latest != self._stamp:
-            self._stamp = latest
-            try:
-                found = self._find()
-            except ConfigurationError as error:
-                log.warning("Kept the last good API key", account=self._account, err=str(error))
-            else:
-                if found != self._good:
-                    log.info("Took up changed credentials", account=self._account)
-                self._good = found
-        return self._good
+        with self._lock:  # several requests of an account may be in flight
+            latest = stamp(self._files)
+            if latest != self._stamp:
+                self._stamp = latest
+                self._take_up()
+            return self._good
+
+    def _take_up(self) -> None:
+        try:
+            found = self._find()
+        except ConfigurationError as error:
+            log.warning("Kept the last good API key", account=self._account, err=str(error))
+            return
+        if found != self._good:
+            log.info("Took up changed credentials", account=self._account)
+        self._good = found

@@ -112,7 +112,7 @@ def summarise(
     Returns:
         The numbers.
     """
-    tallies, malformed = _tally(list(runs))
+    tallies, malformed = _tally(runs if isinstance(runs, Sequence) else list(runs))
     kept, folded = _fold(tallies, max_groups)
     for group in sorted(recent):
         if len(kept) >= max_groups:

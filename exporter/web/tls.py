@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+import structlog
+
 from exporter.nextmv.errors import ConfigurationError
 from exporter.web.config import TLSServerConfig
 
@@ -25,7 +27,10 @@ _CIPHERS = {
     "TLS_CHACHA20_POLY1305_SHA256": "",
 }
 _VERSIONS = {"TLS12": ssl.TLSVersion.TLSv1_2, "TLS13": ssl.TLSVersion.TLSv1_3}
+_OTHER_KEY = frozenset({"KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH", "NO_CERTIFICATE_ASSIGNED"})
 _PIPE_BYTES = 60_000
+
+log = structlog.get_logger()
 
 
 def server_context(config: TLSServerConfig) -> ssl.SSLContext:
@@ -42,6 +47,7 @@ def server_context(config: TLSServerConfig) -> ssl.SSLContext:
             the key of the configuration.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.sslobject_class = _LoggedHandshake
     context.minimum_version = _VERSIONS[config.min_version]
     context.maximum_version = _VERSIONS[config.max_version]
     if not config.prefer_server_cipher_suites:
@@ -57,6 +63,19 @@ def server_context(config: TLSServerConfig) -> ssl.SSLContext:
         required = config.client_auth_type == "RequireAndVerifyClientCert"
         context.verify_mode = ssl.CERT_REQUIRED if required else ssl.CERT_OPTIONAL
     return context
+
+
+class _LoggedHandshake(ssl.SSLObject):
+    """Tells the log why a client was refused: asyncio tells neither the log nor the client."""
+
+    def do_handshake(self) -> None:
+        try:
+            super().do_handshake()
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError, ssl.SSLEOFError):
+            raise  # more is to come, or the client left
+        except ssl.SSLError as error:
+            log.warning("A TLS handshake failed", err=error.reason or str(error))
+            raise
 
 
 class ReloadingContext(ssl.SSLContext):
@@ -158,17 +177,20 @@ def _load_identity(context: ssl.SSLContext, cert: _Pem, key: _Pem) -> None:
             context.load_cert_chain(cert_file, key_file, passphrase)
     except _EncryptedKeyError:
         raise key.fault("is encrypted: give the key without a passphrase") from None
-    except ssl.SSLError as error:
-        reason = error.reason or ""
+    except OSError as error:
+        # OpenSSL gives no reason for a key that it can't read; from a pipe, it even complains
+        # that it can't seek.
+        reason = getattr(error, "reason", None)
         if not reason:
             raise key.fault("holds no private key in PEM format") from None
-        if reason.endswith("MISMATCH"):
+        if reason in _OTHER_KEY:
             raise key.fault("is not the key of the certificate") from None
         raise cert.fault(f"OpenSSL refuses it: {reason}") from None  # EE_KEY_TOO_SMALL, say
 
 
 def _load_certificates(context: ssl.SSLContext, pem: _Pem) -> None:
+    text = pem.text()
     try:
-        context.load_verify_locations(cadata=pem.text())
+        context.load_verify_locations(cadata=text)
     except (ssl.SSLError, ValueError, TypeError):
         raise pem.fault("holds no certificate in PEM format") from None

@@ -44,7 +44,7 @@ def free_port() -> int:
 @contextmanager
 def running(
     command: list[str], log: Path, ready_url: str, environment: Mapping[str, str] | None = None
-) -> Iterator[None]:
+) -> Iterator[subprocess.Popen[bytes]]:
     """Run a program until the block ends, from when its URL answers."""
 
     def ready() -> bool:
@@ -60,7 +60,7 @@ def running(
         )
         try:
             until(ready, seconds=30, what=f"{ready_url}: {command[0]}")
-            yield
+            yield process
         finally:
             process.terminate()
             process.wait(timeout=15)
