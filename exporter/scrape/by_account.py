@@ -20,7 +20,7 @@ class ByAccount(Collector, Generic[Kept]):
     """
 
     def __init__(self, make: Callable[[], Kept]) -> None:
-        self._make = make
+        self._make: Callable[[], Kept] = make
         self._of: dict[str, Kept] = {}
 
     def labels(self, account: str, *values: str) -> Kept:
