@@ -18,7 +18,7 @@ from support.metrics import parse, value, values
 from exporter import __version__, cli
 from exporter.settings import Settings
 
-TESTDATA = Path(__file__).parent / "nextmv_api" / "testdata"
+TESTDATA = Path(__file__).parent / "account" / "testdata"
 
 
 @dataclass
