@@ -26,7 +26,7 @@ HEAD_TIMEOUT = 10.0
 """Seconds in which a client must have sent the whole head of a request."""
 
 MAX_HEAD_BYTES = 16 * 1024
-DRAIN_TIMEOUT = 4.0
+DRAIN_TIMEOUT = 3.0
 """Seconds that scrapes in flight get to finish once the program is asked to end."""
 
 
