@@ -20,9 +20,9 @@ class Scraped:
     last: Outcome | None
 
 
-def page(path: str = "/metrics", **accounts: Outcome | None) -> str:
+def page(**accounts: Outcome | None) -> str:
     targets: Any = {name: Scraped(last) for name, last in accounts.items()}
-    return render(path, targets)
+    return render("/nextmv/metrics", targets)
 
 
 def queued(created_at: str | None) -> Run:
@@ -30,7 +30,7 @@ def queued(created_at: str | None) -> Run:
 
 
 def test_it_tells_the_version_and_links_to_the_metrics_where_they_are() -> None:
-    text = page("/nextmv/metrics", default=None)
+    text = page(default=None)
     assert f"version {__version__}" in text
     assert '<a href="./nextmv/metrics">' in text
     assert '<a href="./nextmv/metrics?account=default">' in text
