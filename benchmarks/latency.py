@@ -20,7 +20,8 @@ def measure(scale: Scale) -> Table:
         scale: how many requests.
 
     Returns:
-        The least of each, which a busy machine disturbs least, the medians and the 99th percentiles.
+        The least of each, which a busy machine disturbs least, the medians and the 99th
+        percentiles.
     """
     bare, scrapes = [], []
     with api(RUNS) as queue, exporter(queue) as program, requests.Session() as session:

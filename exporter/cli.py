@@ -95,18 +95,24 @@ def _serve(settings: Settings, accounts: Accounts) -> int:
         web_config = ReloadingWebConfig(settings.web_config_file)
     with listen(settings.web_listen_address) as listener:
         host, port = listener.getsockname()[:2]
+
+        def announce() -> None:
+            log.info(
+                "Listening",
+                version=__version__,
+                address=f"[{host}]:{port}" if ":" in host else f"{host}:{port}",
+                accounts=",".join(accounts.targets),
+            )
+            if settings.demo:
+                scheme = "https" if web_config and web_config.tls else "http"
+                _welcome(scheme, port, settings.web_telemetry_path)
+
         server = Server(
-            Exporter(settings, accounts), on_hangup=accounts.reload, web_config=web_config
+            Exporter(settings, accounts),
+            on_hangup=accounts.reload,
+            on_started=announce,
+            web_config=web_config,
         )
-        log.info(
-            "Listening",
-            version=__version__,
-            address=f"[{host}]:{port}" if ":" in host else f"{host}:{port}",
-            accounts=",".join(accounts.targets),
-        )
-        if settings.demo:
-            scheme = "https" if web_config and web_config.tls else "http"
-            _welcome(scheme, port, settings.web_telemetry_path)
         server.run(sockets=[listener])
     log.info("Ended")
     return 0

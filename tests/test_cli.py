@@ -17,7 +17,7 @@ from support.metrics import parse, value, values
 from exporter import __version__, cli
 from exporter.settings import Settings
 
-TESTDATA = Path(__file__).parent / "nextmv" / "testdata"
+TESTDATA = Path(__file__).parent / "account" / "testdata"
 
 
 @dataclass
@@ -42,7 +42,7 @@ def program(
         assert isinstance(caught.value.code, int)
         return Ended(caught.value.code, *capsys.readouterr())
 
-    monkeypatch.setattr(cli.logs, "configure", lambda *_: None)
+    monkeypatch.setattr("exporter.logs.configure", lambda *_: None)
     with structlog.testing.capture_logs():
         yield run
 
