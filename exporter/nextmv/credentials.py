@@ -262,10 +262,11 @@ def check_url(url: str) -> str:
     return full.rstrip("/")
 
 
-def _is_profile(name: str, entry: object) -> bool:
+def _is_profile(name: object, entry: object) -> bool:
     """Tell a profile that can be asked for by its name from a setting and from a mistake."""
     return (
-        name == profile_name(name) != DEFAULT_PROFILE
+        isinstance(name, str)
+        and name == profile_name(name) != DEFAULT_PROFILE
         and name not in _SETTINGS
         and isinstance(entry, dict)
     )

@@ -100,6 +100,7 @@ AGREED = (
     Case("profile that is text", profile("p"), config="apikey: k\np: text\n"),
     Case("profile that is a list", profile("p"), config="apikey: k\np: [a]\n"),
     Case("profile named as a setting", profile("endpoint")),
+    Case("profile whose name is a number", profile("7"), config="7: {apikey: k, endpoint: e}\n"),
     Case("profile whose name is quoted", profile("7"), config="'7': {apikey: k, endpoint: e}\n"),
     # given in code
     Case("key in code", given={"api_key": "code-key"}),
@@ -160,13 +161,6 @@ DEVIATIONS = (
     Deviation("key of digits without quotes", config="apikey: 0123\n"),
     Deviation("key that is a date", profile("p"), "p: {apikey: 2026, endpoint: e}\n"),
     Deviation("endpoint that is a number", config="apikey: k\nendpoint: 127\n"),
-    # The name of a profile is text, also where YAML reads a number.
-    Deviation(
-        "profile whose name is a number",
-        profile("7"),
-        config="7: {apikey: k, endpoint: e}\n",
-        ours=("k", "https://e"),
-    ),
     # No request could be sent with these.
     Deviation("blank key", {"NEXTMV_API_KEY": " "}, config=None),
     Deviation("key with a line's end", {"NEXTMV_API_KEY": "key\n"}, config=None),
