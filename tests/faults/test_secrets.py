@@ -243,8 +243,9 @@ def echoes() -> Iterator[tuple[str, Callable[[str], bytes]]]:
             lambda echo, n=position: answer(b" " * n + echo.encode(), "401 Unauthorized"),
         )
     yield "status line", lambda echo: f"{echo}\r\n\r\n".encode()
-    yield "chunk", lambda echo: (
-        f"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{echo}\r\n".encode()
+    yield (
+        "chunk",
+        lambda echo: f"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{echo}\r\n".encode(),
     )
     yield "broken headers", lambda echo: f"HTTP/1.1 500 Oh\r\nA\r\n{echo}\r\n\r\n".encode()
     yield "lengths", lambda echo: answer(b"", Content_Length=echo)
