@@ -1,6 +1,7 @@
 """Scrape an exporter under random faults for a long time, and fail if it grows.
 
-Run by `make soak`; SOAK_SECONDS says for how long.
+Run by `make soak`; SOAK_SECONDS says for how long, SOAK_RATE how often in a second, and
+SOAK_SEED repeats the faults of an earlier run.
 """
 
 import json
@@ -18,14 +19,13 @@ from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parent)]
 
-from support.fake_api import RUN
-
 from faults import fault_server
 from faults.fault_server import Behaviour, FaultServer, answer, answers, queue
 from faults.running_exporter import Process, exporter_process, scrape
+from support.fake_api import RUN
 
-SCRAPES_A_SECOND = 10 / 15
-"""Ten times what a Prometheus asks that scrapes every 15 s."""
+SCRAPES_A_SECOND = float(os.environ.get("SOAK_RATE", str(10 / 15)))
+"""Ten times what a Prometheus asks that scrapes every 15 s, unless told otherwise."""
 
 TIMEOUT = 2
 MIB_GROWN = 24

@@ -16,8 +16,7 @@ HOUR = 3600.0
 
 def set_clock(monkeypatch: pytest.MonkeyPatch, ahead: Callable[[], float]) -> None:
     """Set the exporter's wall clock wrong, and leave its monotonic one alone."""
-    clock = SimpleNamespace(time=lambda: real() + ahead(), monotonic=time.monotonic)
-    real = time.time
+    clock = SimpleNamespace(time=lambda: time.time() + ahead(), monotonic=time.monotonic)
     for module in ("target", "sources"):
         monkeypatch.setattr(f"exporter.scrape.{module}.time", clock)
 

@@ -57,7 +57,7 @@ def through_the_line(body: bytes) -> list[float]:
     lengths: list[float] = []
     for accept, parse in ACCEPTS.items():
         exposed, _ = expose([AccountsCollector([outcome], instruments, BUCKETS)], accept=accept)
-        families = list(parse(exposed.decode()))
+        families = list(parse(exposed.decode()))  # type: ignore[no-untyped-call]
         lengths = [
             sample.value
             for family in families
@@ -154,14 +154,15 @@ head_lines = st.sampled_from(
     [
         b"HTTP/1.1 200 OK", b"HTTP/1.1 302 Found", b"HTTP/1.0 200", b"HTTP/9 999 \xff", b"ICY 200",
         b"HTTP/1.1 100 Continue", b"HTTP/1.1 204 No", b"HTTP/1.1 503 Busy", b"HTTP/1.1 -1 x",
-        b"Content-Length: 5", b"Content-Length: -5", b"Content-Length: 5, 6", b"Content-Length: x",
-        b"Content-Length: " + b"9" * 5000, b"Transfer-Encoding: chunked",
-        b"Transfer-Encoding: gzip, chunked", b"Content-Encoding: gzip", b"Content-Encoding: deflate",
+        b"Content-Length: 5", b"Content-Length: -5", b"Content-Length: 5, 6",
+        b"Content-Length: x", b"Content-Length: " + b"9" * 5000, b"Transfer-Encoding: chunked",
+        b"Transfer-Encoding: gzip, chunked", b"Content-Encoding: gzip",
+        b"Content-Encoding: deflate",
         b"Content-Encoding: gzip, gzip, gzip, gzip, gzip, gzip", b"Content-Encoding: \xff",
         b"Location: http://[", b"Location: //", b"Location: \xff\xfe", b"Location: http://a:b/",
         b"Retry-After: Mon, 32 Foo 99999 99:99:99 +9999999999", b"Retry-After: \xb2",
         b"Date: 0 0 0 0 0", b"Set-Cookie: a=b; expires=x; domain=\xff", b": x", b"X", b" y", b"\0",
-        b"Connection: keep-alive", b"Connection: close", b"Link: <", b"Content-Type: a/b; charset=x",
+        b"Connection: keep-alive", b"Connection: close", b"Content-Type: a/b; charset=x",
     ]
 )  # fmt: skip
 responses = st.builds(
@@ -183,10 +184,12 @@ responses = st.builds(
 @example(answer(b"", "302 Found", Location="http://["))
 def test_no_http_however_broken_raises_anything_unexpected(talk: Talk, response: bytes) -> None:
     talk.response = response
+    told = ""
     try:
         talk.client.get("v1/account/queue")
     except NextmvError as error:
-        assert KEY not in str(error)
+        told = str(error)
+    assert KEY not in told
 
 
 @settings(max_examples=200, deadline=None)
