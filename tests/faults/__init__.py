@@ -1,0 +1,1 @@
+"""What holds when everything around the exporter misbehaves."""
