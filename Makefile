@@ -44,6 +44,14 @@ format: $(VENV)/developed ## Format the code and mend what the linter can
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+.PHONY: bench
+bench: $(VENV)/developed ## Measure speed and size, and print the tables of docs/performance.md
+	@$(BIN)/python -m benchmarks
+
+.PHONY: bench-small
+bench-small: $(VENV)/developed ## Run the benchmarks at a small size; fail where a count is wrong
+	@$(BIN)/python -m benchmarks --small
+
 .PHONY: tools
 tools: # Install what the tests run besides Python, where that is possible
 	@for command in $(DEBIAN_COMMANDS); do \

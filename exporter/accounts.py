@@ -3,15 +3,15 @@
 import os
 from collections.abc import Mapping, Sequence
 from functools import partial
-from pathlib import Path
 
 import structlog
 
 from exporter.nextmv import credentials
 from exporter.nextmv.client import Client
 from exporter.nextmv.credentials import Credentials
-from exporter.nextmv.errors import ConfigurationError
-from exporter.nextmv.rotation import RotatingCredentials, stamp
+from exporter.nextmv.errors import ConfigurationError, UnknownProfileError
+from exporter.nextmv.files import stamp
+from exporter.nextmv.rotation import RotatingCredentials
 from exporter.scrape.metrics import Instruments
 from exporter.scrape.sources import AccountQueue, ApplicationRuns, Auto, Source
 from exporter.scrape.target import ScrapeOptions, Target
@@ -35,12 +35,11 @@ class Accounts:
 
     def __init__(self, settings: Settings, given: Mapping[str, Credentials] | None = None) -> None:
         self.instruments = Instruments()
-        self.targets: Mapping[str, Target] = {}
         self._settings = settings
         self._given = given or {}
         self._config_file = settings.nextmv_config_file or credentials.default_config_file()
         self._stamp = stamp([self._config_file])
-        self._load()
+        self.targets: Mapping[str, Target] = {name: self._target(name) for name in self._names()}
 
     def refresh(self) -> None:
         """Take up profiles that came or went, where all of the file's are monitored."""
@@ -50,30 +49,46 @@ class Accounts:
                 self.reload()
 
     def reload(self) -> None:
-        """Take up profiles that came or went; keep what there is if the file is unusable."""
+        """Take up profiles that came or went; keep what there is if the file is unusable.
+
+        Scrapes under way of an account that went are finished, by those who hold its target.
+        """
         self._stamp = stamp([self._config_file])
-        before = set(self.targets)
         try:
-            self._load()
+            targets = self._targets_now()
         except ConfigurationError as error:
             log.warning("Kept the accounts as they were", err=str(error))
             return
-        if before != set(self.targets):
-            log.info("Took up changed profiles", accounts=",".join(self.targets))
-
-    def _load(self) -> None:
-        if self._given:
-            names: Sequence[str] = list(self._given)
-        else:
-            names = self._profiles()
-        targets = {name: self.targets.get(name) or self._target(name) for name in names}
-        for name, target in self.targets.items():
-            if name not in targets:
-                target.close()
-                self.instruments.remove_account(name)
+        gone = self.targets.keys() - targets.keys()
+        for name in gone:
+            self.instruments.remove_account(name)
+        if gone or targets.keys() - self.targets.keys():
+            log.info("Took up changed profiles", accounts=",".join(targets))
         self.targets = targets
 
-    def _profiles(self) -> Sequence[str]:
+    def _targets_now(self) -> Mapping[str, Target]:
+        """Go through the profiles one by one, so that a broken one costs the others nothing."""
+        targets: dict[str, Target] = {}
+        left_out: list[ConfigurationError] = []
+        for name in self._names():
+            known = self.targets.get(name)
+            try:
+                self._find(name)
+                targets[name] = known or self._target(name)
+            except ConfigurationError as error:
+                if known and not isinstance(error, UnknownProfileError):
+                    targets[name] = known  # goes on with its last good key
+                else:
+                    left_out.append(error)
+        if not targets:
+            raise left_out[0]
+        for reason in left_out:
+            log.warning("Left an account out", err=str(reason))
+        return targets
+
+    def _names(self) -> Sequence[str]:
+        if self._given:
+            return list(self._given)
         asked = [credentials.profile_name(p) for p in self._settings.nextmv_profile if p]
         names = list(dict.fromkeys(asked)) or [credentials.DEFAULT_PROFILE]
         if len(names) == 1 and names != [ALL_PROFILES]:
@@ -129,13 +144,14 @@ class Accounts:
         return choices[self._settings.nextmv_source]
 
     def _credentials(self, name: str) -> RotatingCredentials:
-        if name in self._given:
-            return RotatingCredentials(name, lambda: self._given[name], [])
         key_file = self._settings.nextmv_api_key_file
         files = [self._config_file] if key_file is None else [self._config_file, key_file]
-        return RotatingCredentials(name, partial(self._find, name, key_file), files)
+        return RotatingCredentials(name, partial(self._find, name), files)
 
-    def _find(self, name: str, key_file: Path | None) -> Credentials:
+    def _find(self, name: str) -> Credentials:
+        if name in self._given:
+            return self._given[name]
+        key_file = self._settings.nextmv_api_key_file
         return credentials.resolve(
             name,
             api_key=credentials.read_api_key_file(key_file) if key_file else None,

@@ -105,7 +105,8 @@ def _serve(settings: Settings, accounts: Accounts) -> int:
             accounts=",".join(accounts.targets),
         )
         if settings.demo:
-            _welcome(port, settings.web_telemetry_path)
+            scheme = "https" if web_config and web_config.tls else "http"
+            _welcome(scheme, port, settings.web_telemetry_path)
         server.run(sockets=[listener])
     log.info("Ended")
     return 0
@@ -115,13 +116,13 @@ async def _scrape_all(accounts: Accounts, deadline: Deadline) -> Sequence[Outcom
     return await asyncio.gather(*(t.scrape(deadline) for t in accounts.targets.values()))
 
 
-def _welcome(port: int, path: str) -> None:
+def _welcome(scheme: str, port: int, path: str) -> None:
     click.echo(
         f"""
 The demo is running: a simulated Nextmv account whose queue grows and drains.
 
-  Metrics      http://localhost:{port}{path}
-  Status page  http://localhost:{port}/
+  Metrics      {scheme}://localhost:{port}{path}
+  Status page  {scheme}://localhost:{port}/
 
 To see it in Prometheus, scrape localhost:{port}. Ctrl+C ends it.
 """

@@ -60,10 +60,11 @@ class Deadline:
         Args:
             close: called at most once for each way of ending; must not block.
         """
-        timer = threading.Timer(self.remaining(), close)
-        timer.daemon = True
         with self._lock:
             self._closers.append(close)
+        # Only now, so that a deadline cancelled before `cancel` knew of `close` is seen here.
+        timer = threading.Timer(self.remaining(), close)
+        timer.daemon = True
         timer.start()
         try:
             yield

@@ -46,3 +46,5 @@ def configure(level: str, log_format: str) -> None:
     # What uvicorn says of its life, the program says itself; its errors stay.
     logging.getLogger("uvicorn.access").propagate = False
     logging.getLogger("uvicorn.error").setLevel(max(logging.WARNING, logging.root.level))
+    # urllib3 quotes headers that it can't parse, and a server may echo the key in them.
+    logging.getLogger("urllib3.connection").setLevel(logging.ERROR)

@@ -2,6 +2,7 @@
 
 import re
 from typing import NamedTuple
+from urllib.parse import urlsplit
 
 import click
 
@@ -172,11 +173,19 @@ class Url(click.ParamType[str]):
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """Convert as click asks; fails with a `click.BadParameter`."""
-        if not re.fullmatch(r"https?://[^/?#@\s]+(/[^?#\s]*)?", value):
+        if not re.fullmatch(r"https?://[^/?#@\s]+(/[^?#\s]*)?", value) or not _has_host(value):
             self.fail(
                 f"{value!r} is not a URL: write it like https://exporter.example:10057", param, ctx
             )
         return value
+
+
+def _has_host(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return bool(parts.hostname) and parts.port != 0
+    except ValueError:  # no number, or brackets around what is no address
+        return False
 
 
 class ProfileName(click.ParamType[str]):

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, BeforeValidator, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, BeforeValidator, TypeAdapter, ValidationError
 
 from exporter.nextmv.client import Client
 from exporter.nextmv.errors import InvalidResponseError
@@ -106,7 +106,7 @@ class Queue(_Model):
         Annotated[
             QueuedRun, BeforeValidator(lambda run: run if isinstance(run, dict | QueuedRun) else {})
         ]
-    ] = Field(default_factory=list)
+    ]
 
 
 class Account:

@@ -5,12 +5,11 @@ import os
 import random
 import re
 import time
-from base64 import b64encode
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http.cookiejar import DefaultCookiePolicy
-from urllib.parse import quote, urlsplit
+from urllib.parse import urljoin, urlsplit
 
 import requests
 import urllib3
@@ -20,6 +19,7 @@ from exporter.deadline import Deadline
 from exporter.nextmv import errors
 from exporter.nextmv.connections import Exchange, WatchedAdapter
 from exporter.nextmv.credentials import DEFAULT_PROFILE, Credentials, resolve
+from exporter.nextmv.redaction import Redactor
 
 TIMEOUT = 10.0
 """Seconds that a request may take in all, unless its caller says otherwise."""
@@ -28,6 +28,7 @@ MAX_RESPONSE_BYTES = 64 * 1024 * 1024
 
 _CHUNK = 64 * 1024
 _EXCERPT = 200
+_READ_FOR_EXCERPT = 4096
 _RETRY_PAUSE = (0.05, 0.25)
 _RETRIED_STATUSES = frozenset({502, 503, 504})
 
@@ -71,7 +72,7 @@ class Client:
         on_request: RequestObserver | None = None,
     ) -> None:
         if credentials is None:
-            profile = os.environ.get("NEXTMV_PROFILE") or profile or DEFAULT_PROFILE
+            profile = os.environ.get("NEXTMV_PROFILE", "").strip() or profile or DEFAULT_PROFILE
             found = resolve(profile, api_key=api_key, url=url)
             self._credentials: Callable[[], Credentials] = lambda: found
         else:
@@ -108,10 +109,11 @@ class Client:
             NextmvError: no whole answer came.
         """
         deadline = deadline or Deadline(self.timeout)
+        gone = False
         try:
             return self._send(path, params, endpoint or path, deadline)
         except _ConnectionGoneError:
-            pass
+            gone = True
         except errors.StatusError as error:
             pause = random.uniform(*_RETRY_PAUSE)  # noqa: S311 - spreads retries, hides nothing
             asked_to_wait = error.retry_after is not None
@@ -120,21 +122,27 @@ class Client:
             if deadline.remaining() <= 2 * pause:
                 raise
             deadline.sleep(pause)
-        return self._send(path, params, endpoint or path, deadline)
+        return self._send(path, params, endpoint or path, deadline, fresh=gone)
 
     def close(self) -> None:
         """Close the connections that are kept alive."""
         self._session.close()
 
     def _send(
-        self, path: str, params: Mapping[str, str] | None, endpoint: str, deadline: Deadline
+        self,
+        path: str,
+        params: Mapping[str, str] | None,
+        endpoint: str,
+        deadline: Deadline,
+        *,
+        fresh: bool = False,
     ) -> bytearray:
         if deadline.over:
             raise errors.DeadlineExceededError(f"{endpoint}: no time was left to ask the API")
         code = "error"
         credentials = self._credentials()
         start = time.monotonic()
-        with Exchange(deadline) as exchange, deadline.closing(exchange.abort):
+        with Exchange(deadline, fresh=fresh) as exchange, deadline.closing(exchange.abort):
             try:
                 with self._session.get(
                     f"{credentials.url}/{path}",
@@ -191,8 +199,19 @@ class _BearerAuth(requests.auth.AuthBase):
         return request
 
 
+class _Session(requests.Session):
+    """A session that leaves redirects alone.
+
+    Even where it does not follow them, `requests` prepares the next request: it reads the
+    whole body for that, however large, and trips over a malformed `Location`.
+    """
+
+    def get_redirect_target(self, resp: requests.Response) -> str | None:
+        """Tell that there is nothing to prepare."""
+
+
 def _new_session() -> requests.Session:
-    session = requests.Session()
+    session = _Session()
     session.headers.update(
         {
             "Accept": "application/json",
@@ -211,46 +230,62 @@ def _too_late(endpoint: str) -> errors.DeadlineExceededError:
 
 
 def _status_error(response: requests.Response, endpoint: str, api_key: str) -> errors.StatusError:
-    message = (
-        f"{endpoint}: the API answered {response.status_code} {response.reason or ''}".rstrip()
-    )
+    redactor = Redactor(api_key)
+    status = f"{response.status_code} {redactor.clean(response.reason or '', _EXCERPT)}".rstrip()
+    message = f"{endpoint}: the API answered {status}"
     if location := response.headers.get("Location"):
-        message += f", a redirect to host {urlsplit(location).hostname or 'unknown'}, not followed"
-    elif excerpt := _excerpt(response):
+        host = _host(redactor.hide(location), response.url)
+        message += f", a redirect to host {redactor.clean(host, _EXCERPT)}, not followed"
+    elif excerpt := _excerpt(response, redactor):
         message += f": {excerpt}"
     # The request holds the key; whoever logs the exception's parts must not find it.
     response.request.headers.pop("Authorization", None)
     return errors.StatusError(
-        _redact(message, api_key),
+        message,
         status=response.status_code,
-        retry_after=_retry_after(response.headers.get("Retry-After")),
+        retry_after=_retry_after(response.headers),
         response=response,
     )
 
 
-def _excerpt(response: requests.Response) -> str:
+def _host(location: str, base: str) -> str:
+    try:
+        return urlsplit(urljoin(base, location)).hostname or "unknown"
+    except ValueError:
+        return "unknown"
+
+
+def _excerpt(response: requests.Response, redactor: Redactor) -> str:
     """Read the start of an error's body, on one line."""
     try:
-        body = response.raw.read(4 * _EXCERPT, decode_content=True)
+        body = response.raw.read(_READ_FOR_EXCERPT, decode_content=True)
     except (urllib3.exceptions.HTTPError, OSError):
         return ""
     response._content = body  # noqa: SLF001 - `response.text` then gives it, and reads no more
-    return " ".join(body.decode("utf-8", "replace").split())[:_EXCERPT]
+    cut = len(body) >= _READ_FOR_EXCERPT
+    return redactor.clean(body.decode("utf-8", "replace"), _EXCERPT, cut=cut)
 
 
-def _retry_after(value: str | None) -> float | None:
-    """Seconds meant by a `Retry-After` header, which may be a number or a date (RFC 9110)."""
-    if value is None:
-        return None
-    if re.fullmatch(r"\d{1,9}", value.strip()):
+def _retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds meant by a `Retry-After` header, which may be a number or a date (RFC 9110).
+
+    A date is counted from the answer's own `Date`, since this machine's clock may be wrong.
+    """
+    value = headers.get("Retry-After", "").strip()
+    if re.fullmatch(r"[0-9]+", value):
         return float(value)
-    try:
-        until = parsedate_to_datetime(value)
-    except ValueError:
+    if (until := _date(value)) is None:
         return None
-    if until.tzinfo is None:
-        until = until.replace(tzinfo=UTC)
-    return max(0.0, (until - datetime.now(UTC)).total_seconds())
+    now = _date(headers.get("Date", "")) or datetime.now(UTC)
+    return max(0.0, (until - now).total_seconds())
+
+
+def _date(value: str) -> datetime | None:
+    try:
+        moment = parsedate_to_datetime(value)
+    except (ValueError, OverflowError):
+        return None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def _peer_closed(error: BaseException) -> bool:
@@ -261,7 +296,7 @@ def _peer_closed(error: BaseException) -> bool:
 def _failure(error: Exception, endpoint: str, api_key: str) -> errors.NextmvError:
     causes = list(_causes(error))
     root = next((c for c in reversed(causes) if str(c)), error)
-    message = _redact(f"{endpoint}: {' '.join(str(root).split())[:_EXCERPT]}", api_key)
+    message = f"{endpoint}: {Redactor(api_key).clean(str(root), _EXCERPT)}"
 
     def caused_by(*types: type[BaseException]) -> bool:
         return any(isinstance(cause, types) for cause in causes)
@@ -289,11 +324,3 @@ def _causes(error: BaseException | None) -> "list[BaseException]":
             causes.append(cause)
             pending += [*cause.args, cause.__cause__, getattr(cause, "reason", None)]
     return causes
-
-
-def _redact(text: str, api_key: str) -> str:
-    """Take the key out of a text that the API sent, in the forms that it may be echoed in."""
-    forms = {api_key, quote(api_key, safe=""), b64encode(api_key.encode()).decode().rstrip("=")}
-    for form in sorted(forms, key=len, reverse=True):
-        text = text.replace(form, "<redacted>")
-    return text

@@ -25,10 +25,12 @@ class Exchange:
 
     Args:
         deadline: bounds connecting to each of the peer's addresses in turn.
+        fresh: whether it must not use a connection that was kept alive.
     """
 
-    def __init__(self, deadline: Deadline) -> None:
+    def __init__(self, deadline: Deadline, *, fresh: bool = False) -> None:
         self.deadline = deadline
+        self.fresh = fresh
         self.connected = False
         """Whether a new connection was made, rather than a kept-alive one used again."""
         self._lock = threading.Lock()
@@ -123,6 +125,11 @@ class _WatchedConnection(HTTPConnection):
             raise ConnectTimeoutError(self, f"connecting to {self.host} timed out") from error
         except OSError as error:
             raise NewConnectionError(self, str(error)) from error
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether the pool may use the connection again; it closes and replaces others."""
+        return super().is_connected and not _current.get().fresh
 
     def request(self, *args: Any, **kwargs: Any) -> None:
         if self.sock is not None:

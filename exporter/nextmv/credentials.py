@@ -8,13 +8,16 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from urllib3.exceptions import LocationParseError
 from urllib3.util import parse_url
 
-from exporter.nextmv.errors import ConfigurationError
+from exporter.nextmv.errors import ConfigurationError, UnknownProfileError
+from exporter.nextmv.files import Stamp, stamp
 
 DEFAULT_ENDPOINT = "https://api.cloud.nextmv.io"
 DEFAULT_PROFILE = "default"
@@ -33,6 +36,7 @@ _SETTINGS = frozenset(
     }
 )
 _KEY = re.compile(r"[\x21-\x7e]+")
+_parsing = Lock()
 
 
 def default_config_file() -> Path:
@@ -74,8 +78,9 @@ def resolve(
         The credentials, checked for use in a request.
 
     Raises:
-        ConfigurationError: no key, an unknown profile, one that a server can't use, or an
-            unusable file, key or URL.
+        UnknownProfileError: the profile is not in the file.
+        ConfigurationError: no key, a profile that a server can't use, or an unusable file, key
+            or URL.
     """
     name = profile_name(profile)
     api_key = api_key or environ.get("NEXTMV_API_KEY") or None
@@ -101,34 +106,44 @@ def profile_name(profile: str) -> str:
     return DEFAULT_PROFILE if name.lower() in ("", DEFAULT_PROFILE) else name
 
 
-def load_config(config_file: Path | None = None) -> dict[str, Any]:
-    """Read a Nextmv configuration file.
+def load_config(config_file: Path | None = None) -> Mapping[str, Any]:
+    """Read a Nextmv configuration file; it is parsed once, however many profiles look into it.
 
     Args:
         config_file: the file; without it the CLI's own, which may be absent.
 
     Returns:
-        The file's top-level mapping; empty if the CLI's own file does not exist.
+        The file's top-level mapping, its keys as text even where YAML reads a number; empty if
+        the CLI's own file does not exist.
 
     Raises:
         ConfigurationError: the file can't be read or is not a YAML mapping.
     """
-    import yaml
-
     path = config_file or default_config_file()
     try:
-        config = yaml.safe_load(path.read_bytes())
+        with _parsing:
+            return _parse(path, stamp([path]))
     except FileNotFoundError:
         if config_file is None:
             return {}
         raise ConfigurationError(
             f"configuration file {path} does not exist: check --nextmv.config-file"
         ) from None
+
+
+@lru_cache(maxsize=1)
+def _parse(path: Path, _: Stamp) -> Mapping[str, Any]:
+    import yaml
+
+    try:
+        config = yaml.safe_load(path.read_bytes())
+    except FileNotFoundError:
+        raise
     except OSError as error:
         raise ConfigurationError(
             f"configuration file {path} can't be read: {error.strerror}"
         ) from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # a date may be impossible
         # The error's own text quotes the file, and so the keys in it: only its place is told.
         mark = getattr(error, "problem_mark", None)
         place = f" (line {mark.line + 1})" if mark else ""
@@ -143,7 +158,7 @@ def load_config(config_file: Path | None = None) -> dict[str, Any]:
             f"configuration file {path} holds a YAML {type(config).__name__} where a mapping "
             "belongs: write it anew with `nextmv configuration create`"
         )
-    return config
+    return {str(name): entry for name, entry in config.items()}
 
 
 def profiles_with_key(config: Mapping[str, Any]) -> list[str]:
@@ -156,9 +171,7 @@ def profiles_with_key(config: Mapping[str, Any]) -> list[str]:
         Names of profiles with a key, the default profile first.
     """
     entries = {DEFAULT_PROFILE: config} | {
-        str(name): entry
-        for name, entry in config.items()
-        if str(name) not in _SETTINGS and isinstance(entry, dict)
+        name: entry for name, entry in config.items() if _is_profile(name, entry)
     }
     return [
         name
@@ -236,8 +249,9 @@ def check_url(url: str) -> str:
         or not parts.host
         or re.search(r"[\s\x00-\x1f]", full)
     ):
+        shown = re.sub(r"(?s)^.*@|[?#].*", "<redacted>", url)  # a password may be among it
         raise ConfigurationError(
-            f"endpoint {url!r} is not a URL: write it like {DEFAULT_ENDPOINT} "
+            f"endpoint {shown!r} is not a URL: write it like {DEFAULT_ENDPOINT} "
             "(--nextmv.endpoint, NEXTMV_ENDPOINT or `endpoint` in the configuration file)"
         )
     if parts.auth or parts.query or parts.fragment:
@@ -246,6 +260,16 @@ def check_url(url: str) -> str:
             f"write it like {DEFAULT_ENDPOINT}"
         )
     return full.rstrip("/")
+
+
+def _is_profile(name: object, entry: object) -> bool:
+    """Tell a profile that can be asked for by its name from a setting and from a mistake."""
+    return (
+        isinstance(name, str)
+        and name == profile_name(name) != DEFAULT_PROFILE
+        and name not in _SETTINGS
+        and isinstance(entry, dict)
+    )
 
 
 def _profile(config: Mapping[str, Any], name: str, path: Path) -> Mapping[str, Any]:
@@ -259,7 +283,7 @@ def _profile(config: Mapping[str, Any], name: str, path: Path) -> Mapping[str, A
     entry = config.get(name)
     if name in _SETTINGS or not isinstance(entry, dict):
         known = ", ".join(profiles_with_key(config)) or "none"
-        raise ConfigurationError(
+        raise UnknownProfileError(
             f"profile {name!r} is not in {path}: choose one that is there "
             f"(with an API key: {known}), or add it with `nextmv configuration create`"
         )

@@ -24,6 +24,10 @@ class ConfigurationError(ValueError):
     """A setting, variable or file is unusable. The message says which, why, and what to do."""
 
 
+class UnknownProfileError(ConfigurationError):
+    """The configuration file is sound, but a profile that is asked for is not in it."""
+
+
 class NextmvError(requests.RequestException):
     """A request to the Nextmv API that gave no usable answer. Messages never hold the key."""
 

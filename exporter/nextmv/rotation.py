@@ -1,5 +1,6 @@
 """Credentials that follow their files, so that a rotated key needs no restart."""
 
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -7,30 +8,9 @@ import structlog
 
 from exporter.nextmv.credentials import Credentials
 from exporter.nextmv.errors import ConfigurationError
+from exporter.nextmv.files import stamp
 
 log = structlog.get_logger()
-
-Stamp = tuple[tuple[int, ...] | None, ...]
-
-
-def stamp(files: Sequence[Path]) -> Stamp:
-    """Tell the state of files, to find out whether one has changed.
-
-    Args:
-        files: the files; a link stands for what it leads to.
-
-    Returns:
-        Something that differs when a file was written, replaced, made or removed.
-    """
-    return tuple(_stamp(path) for path in files)
-
-
-def _stamp(path: Path) -> tuple[int, ...] | None:
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 class RotatingCredentials:
@@ -54,6 +34,7 @@ class RotatingCredentials:
         self._account = account
         self._find = find
         self._files = files
+        self._lock = threading.Lock()
         self._stamp = stamp(files)
         self._good = find()
 
@@ -63,15 +44,19 @@ class RotatingCredentials:
         Returns:
             The latest good ones.
         """
-        latest = stamp(self._files)
-        if latest != self._stamp:
-            self._stamp = latest
-            try:
-                found = self._find()
-            except ConfigurationError as error:
-                log.warning("Kept the last good API key", account=self._account, err=str(error))
-            else:
-                if found != self._good:
-                    log.info("Took up changed credentials", account=self._account)
-                self._good = found
-        return self._good
+        with self._lock:  # several requests of an account may be in flight
+            latest = stamp(self._files)
+            if latest != self._stamp:
+                self._stamp = latest
+                self._take_up()
+            return self._good
+
+    def _take_up(self) -> None:
+        try:
+            found = self._find()
+        except ConfigurationError as error:
+            log.warning("Kept the last good API key", account=self._account, err=str(error))
+            return
+        if found != self._good:
+            log.info("Took up changed credentials", account=self._account)
+        self._good = found

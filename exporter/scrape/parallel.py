@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable, Sequence
+from queue import SimpleQueue
 from typing import TypeVar
 
 Item = TypeVar("Item")
@@ -12,6 +13,8 @@ def each_in_parallel(
     items: Sequence[Item], work: Callable[[Item], Result], limit: int
 ) -> list[Result]:
     """Apply a function to each item, some at once; the standard pool's threads are no daemons.
+
+    A failure is raised at once. What is in work then goes on, so the caller should end it.
 
     Args:
         items: the items.
@@ -28,17 +31,19 @@ def each_in_parallel(
     failures: list[Exception] = []
     pending = iter(enumerate(items))
     lock = threading.Lock()
+    idle: SimpleQueue[None] = SimpleQueue()
 
     def labour() -> None:
         while not failures:
             with lock:
                 number, item = next(pending, (None, None))
             if number is None or item is None:
-                return
+                break
             try:
                 results[number] = work(item)
             except Exception as error:  # noqa: BLE001 - raised again in the caller's thread
                 failures.append(error)
+        idle.put(None)
 
     threads = [
         threading.Thread(target=labour, name=threading.current_thread().name, daemon=True)
@@ -46,8 +51,8 @@ def each_in_parallel(
     ]
     for thread in threads:
         thread.start()
-    for thread in threads:
-        thread.join()
-    if failures:
-        raise failures[0]
+    for _ in threads:
+        idle.get()
+        if failures:
+            raise failures[0]
     return [results[number] for number in range(len(items))]

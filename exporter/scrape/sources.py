@@ -4,22 +4,23 @@ Each source is the same to the scrape: it has a name and fetches runs by a deadl
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol
+from typing import Protocol, TypeVar
 from urllib.parse import quote
 
 import structlog
 
 from exporter.deadline import Deadline
 from exporter.nextmv.client import Client
-from exporter.nextmv.errors import NextmvError, StatusError
+from exporter.nextmv.errors import InvalidResponseError, NextmvError, StatusError
 from exporter.scrape.parallel import each_in_parallel
 from exporter.scrape.runs import (
     Application,
-    ListedRun,
+    ApplicationsPage,
     Run,
+    RunsPage,
     parse_applications_page,
     parse_queue,
     parse_runs_page,
@@ -36,6 +37,9 @@ RETRY_QUEUE_AFTER = 3600.0
 """Seconds after which `auto` looks again whether the queue endpoint is back."""
 
 _GONE = frozenset({404, 410})
+_RUNS = "v1/applications/{id}/runs"
+
+Page = TypeVar("Page", RunsPage, ApplicationsPage)
 
 log = structlog.get_logger()
 
@@ -97,47 +101,78 @@ class ApplicationRuns:
 
     def fetch(self, deadline: Deadline) -> Sequence[Run]:
         """Fetch the runs of all applications that are queued or running."""
-        applications = self._list_applications(deadline)
-        runs = each_in_parallel(applications, partial(self._runs, deadline), MAX_REQUESTS)
-        return [run for of_application in runs for run in of_application]
+        applications = self._lately_listed(deadline)
+        lists = each_in_parallel(applications, partial(self._runs, deadline), MAX_REQUESTS)
+        runs: list[Run] = []
+        refused: dict[str, StatusError] = {}
+        for application, listed in zip(applications, lists, strict=True):
+            if isinstance(listed, StatusError):
+                refused[application.id] = listed
+            else:
+                runs += listed
+        if refused:
+            self._expect_deleted(refused, deadline)
+        return runs
 
-    def _list_applications(self, deadline: Deadline) -> Sequence[Application]:
+    def _lately_listed(self, deadline: Deadline) -> Sequence[Application]:
         now = time.monotonic()
         if now - self._listed >= APPLICATIONS_TTL:
-            applications: list[Application] = []
-            token: str | None = ""
-            while token is not None:
-                body = self._page("v1/applications", "v1/applications", token, deadline)
-                page = parse_applications_page(body)
-                applications += page.items or ()
-                token = page.next_page_token or None
-            self._applications, self._listed = applications, now
+            pages = self._pages("v1/applications", parse_applications_page, deadline)
+            self._applications = [each for page in pages for each in page.items or ()]
+            self._listed = now
         return self._applications
 
-    def _runs(self, deadline: Deadline, application: Application) -> Sequence[Run]:
-        path = f"v1/applications/{quote(application.id, safe='')}/runs"
-        oldest = time.time() - self.lookback
-        runs: dict[str | int, ListedRun] = {}
-        token: str | None = ""
-        while token is not None:
-            try:
-                body = self._page(path, "v1/applications/{id}/runs", token, deadline)
-            except StatusError as error:
-                if error.status not in _GONE:
-                    raise
-                self._listed = float("-inf")  # deleted since it was listed
-                break
-            page = parse_runs_page(body)
-            # A run may turn up on two pages, where new ones have pushed it on meanwhile.
-            runs |= {run.id or -len(runs) - i: run for i, run in enumerate(page.runs or ())}
-            last = created_timestamp(page.runs[-1].created_at) if page.runs else None
-            too_old = last is not None and last < oldest
-            token = None if too_old else page.next_page_token or None
-        return [run for run in runs.values() if _in_queue(run)]
+    def _expect_deleted(self, refused: Mapping[str, StatusError], deadline: Deadline) -> None:
+        """List the applications anew; one still there should not have been refused."""
+        self._listed = float("-inf")
+        for application in self._lately_listed(deadline):
+            if application.id in refused:
+                raise refused[application.id]
 
-    def _page(self, path: str, endpoint: str, token: str, deadline: Deadline) -> bytearray:
-        params = {"pagereturn": "true"} | ({"pagetoken": token} if token else {})
-        return self.client.get(path, params=params, endpoint=endpoint, deadline=deadline)
+    def _runs(self, deadline: Deadline, application: Application) -> Sequence[Run] | StatusError:
+        """Fetch an application's queue; the refusal, where the API knows no such application."""
+        oldest = time.time() - self.lookback
+        runs: list[Run] = []
+        seen: set[str] = set()
+        path = f"v1/applications/{quote(application.id, safe='')}/runs"
+        try:
+            for page in self._pages(path, parse_runs_page, deadline, _RUNS):
+                for run in page.runs or ():
+                    # It may be on two pages, where new ones have pushed it on meanwhile.
+                    if _in_queue(run) and run.id not in seen:
+                        runs.append(run)
+                        seen |= {run.id} if run.id else set()
+                last = created_timestamp(page.runs[-1].created_at) if page.runs else None
+                if last is not None and last < oldest:
+                    break
+        except StatusError as error:
+            if error.status not in _GONE:
+                raise
+            return error
+        return runs
+
+    def _pages(
+        self,
+        path: str,
+        parse: Callable[[bytearray], Page],
+        deadline: Deadline,
+        endpoint: str | None = None,
+    ) -> Iterator[Page]:
+        """Fetch a listing page by page, for as long as the caller goes on."""
+        endpoint = endpoint or path
+        params = {"pagereturn": "true"}
+        followed: set[str] = set()
+        while True:
+            body = self.client.get(path, params=params, endpoint=endpoint, deadline=deadline)
+            page = parse(body)
+            yield page
+            token = page.next_page_token
+            if not token:
+                return
+            if token in followed:
+                raise InvalidResponseError(f"{endpoint}: the pages go round in a circle")
+            followed.add(token)
+            params["pagetoken"] = token
 
 
 @dataclass
@@ -186,8 +221,7 @@ class Auto:
             if other.status not in _GONE:
                 raise
             raise StatusError(
-                f"v1/account/queue and v1/applications both answer {other.status}: "
-                "this is not Nextmv's API, check --nextmv.endpoint",
+                f"{error}; {other}: this is not Nextmv's API, check --nextmv.endpoint",
                 status=other.status,
             ) from None
         if not self._switched:

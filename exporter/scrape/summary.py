@@ -4,9 +4,10 @@ import re
 from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from exporter.scrape.runs import Run
 
@@ -111,7 +112,7 @@ def summarise(
     Returns:
         The numbers.
     """
-    tallies, malformed = _tally(runs)
+    tallies, malformed = _tally(runs if isinstance(runs, Sequence) else list(runs))
     kept, folded = _fold(tallies, max_groups)
     for group in sorted(recent):
         if len(kept) >= max_groups:
@@ -153,20 +154,34 @@ def created_timestamp(text: str | None) -> float | None:
     return timestamp if timestamp >= _YEAR_2000 else None
 
 
-def _tally(runs: Iterable[Run]) -> tuple[dict[Group, _Tally], int]:
+def _tally(runs: Sequence[Run]) -> tuple[dict[Group, _Tally], int]:
     """Group the runs; how many of them are malformed comes along."""
-    texts: dict[tuple[str | None, str | None, str | None], list[str | None]] = defaultdict(list)
-    for run in runs:
-        texts[run.status_v2, run.execution_class, run.application_id].append(run.created_at)
+    # All moments first, in the order in which the runs lie in memory: group by group, each
+    # would be fetched from somewhere else.
+    moments = _timestamps([run.created_at for run in runs])
+    by_labels: dict[tuple[str | None, str | None, str | None], list[float | None]]
+    by_labels = defaultdict(list)
+    for run, moment in zip(runs, moments, strict=True):
+        by_labels[run.status_v2, run.execution_class, run.application_id].append(moment)
     tallies: dict[Group, _Tally] = defaultdict(_Tally)
     malformed = 0
-    for labels, created_texts in texts.items():
+    for labels, of_group in by_labels.items():
         status, execution_class, application_id = map(_label, labels)
-        created = [created for t in created_texts if (created := created_timestamp(t)) is not None]
-        malformed += len(created_texts) - (len(created) if all(labels) else 0)
+        created = [moment for moment in of_group if moment is not None]
+        malformed += len(of_group) - (len(created) if all(labels) else 0)
         group = Group(_status(status), execution_class, application_id)
-        tallies[group].add(_Tally(len(created_texts), created))
+        tallies[group].add(_Tally(len(of_group), created))
     return tallies, malformed
+
+
+def _timestamps(texts: Sequence[str | None]) -> Sequence[float | None]:
+    """Read every `created_at`: all at once, or one by one where any is out of the ordinary."""
+    with suppress(TypeError, ValueError):
+        moments = map(datetime.fromisoformat, cast("Sequence[str]", texts))
+        created = [moment.timestamp() for moment in moments if moment.tzinfo]
+        if len(created) == len(texts) and min(created, default=_YEAR_2000) >= _YEAR_2000:
+            return created
+    return [created_timestamp(text) for text in texts]
 
 
 def _label(value: str | None) -> str:
@@ -190,7 +205,7 @@ def _fold(
         return dict(tallies), frozenset()
     longest_first = sorted(tallies, key=lambda group: (-tallies[group].length, group))
     foldings: tuple[Callable[[Group], Group], ...] = (
-        lambda group: group._replace(application_id=OTHER),
+        lambda group: Group(group.status_v2, group.execution_class, OTHER),
         lambda group: Group(group.status_v2, OTHER, OTHER),
         lambda _: Group(OTHER, OTHER, OTHER),
     )

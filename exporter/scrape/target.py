@@ -128,11 +128,6 @@ class Target:
                 self._abandon(flight)
         return self.last
 
-    def close(self) -> None:
-        """Give up what is under way: the account is not monitored any more."""
-        if self._flight:
-            self._abandon(self._flight)
-
     def _take_off(self) -> _Flight:
         loop = asyncio.get_running_loop()
         flight = _Flight(Deadline(self._options.timeout), loop.create_future())
@@ -174,6 +169,8 @@ class Target:
         except Exception:
             log.exception("A scrape failed for a reason that it should not", account=self.account)
             failure = Failure(Reason.INVALID_RESPONSE, "internal error, see the log")
+        finally:
+            deadline.cancel()  # ends requests that were left when another one failed
         outcome = Outcome(
             account=self.account,
             source=self._source.name,

@@ -105,6 +105,7 @@ class Exporter:
         """Show what this is and how each account's last scrape went."""
         from exporter.web.landing import render
 
+        self.accounts.refresh()
         return HTMLResponse(render(self.settings.web_telemetry_path, self.accounts.targets))
 
 

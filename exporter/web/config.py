@@ -5,24 +5,26 @@ server can't do is refused by name, never passed over.
 """
 
 import re
+from collections.abc import Hashable, Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from exporter.nextmv.errors import ConfigurationError
 
-_BCRYPT = re.compile(r"\$2[aby]\$(0[4-9]|[12]\d|3[01])\$[./A-Za-z0-9]{53}")
-_HEADERS = frozenset(
-    {
-        "Content-Security-Policy",
-        "Strict-Transport-Security",
-        "X-Content-Type-Options",
-        "X-Frame-Options",
-        "X-XSS-Protection",
-    }
-)
+# 22 characters of salt, of which the last has two bits that count, and 31 of the hash.
+_BCRYPT = re.compile(r"\$2[aby]\$(0[4-9]|[12]\d|3[01])\$[./A-Za-z0-9]{21}[.Oeu][./A-Za-z0-9]{31}")
+# The headers that the format allows, and their values where these are not free.
+_HEADERS: Mapping[str, frozenset[str]] = {
+    "Content-Security-Policy": frozenset(),
+    "Strict-Transport-Security": frozenset(),
+    "X-Content-Type-Options": frozenset({"nosniff"}),
+    "X-Frame-Options": frozenset({"deny", "sameorigin"}),
+    "X-XSS-Protection": frozenset(),
+}
+_PLAIN_KEY = re.compile(r"[\w.@+-]{1,64}")
 
 
 def _bcrypt(value: str) -> str:
@@ -33,8 +35,16 @@ def _bcrypt(value: str) -> str:
 
 def _known_header(name: str) -> str:
     if name not in _HEADERS:
-        raise ValueError(f"this header can't be set; these can: {', '.join(sorted(_HEADERS))}")
+        raise ValueError(f"this header can't be set; these can: {', '.join(_HEADERS)}")
     return name
+
+
+def _known_values(headers: dict[str, str]) -> dict[str, str]:
+    for name, value in headers.items():
+        allowed = _HEADERS[name]
+        if allowed and value not in allowed:
+            raise ValueError(f"{name} must be {' or '.join(sorted(allowed))}")
+    return headers
 
 
 def _one_line(value: str) -> str:
@@ -100,8 +110,12 @@ class HTTPServerConfig(_Section):
     """Headers that go with every answer."""
 
     http2: Unsupported = False
-    headers: dict[
-        Annotated[str, AfterValidator(_known_header)], Annotated[str, AfterValidator(_one_line)]
+    headers: Annotated[
+        dict[
+            Annotated[str, AfterValidator(_known_header)],
+            Annotated[str, AfterValidator(_one_line)],
+        ],
+        AfterValidator(_known_values),
     ] = Field(default_factory=dict)
 
 
@@ -129,16 +143,7 @@ def load_web_config(path: Path) -> WebConfig:
         ConfigurationError: it can't be read or is invalid. The message names the key, and
             quotes no value.
     """
-    try:
-        document = yaml.safe_load(path.read_bytes())
-    except OSError as error:
-        raise ConfigurationError(
-            f"--web.config.file {path} can't be read: {error.strerror}"
-        ) from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        mark = getattr(error, "problem_mark", None)
-        place = f" (line {mark.line + 1})" if mark else ""
-        raise ConfigurationError(f"--web.config.file {path} is not valid YAML{place}") from None
+    document = _read_yaml(path)
     try:
         config = WebConfig.model_validate({} if document is None else document)
     except ValidationError as error:
@@ -150,10 +155,52 @@ def load_web_config(path: Path) -> WebConfig:
     return config
 
 
+class _GivenTwiceError(ValueError):
+    """A key stands twice in a mapping."""
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses what YAML forbids and PyYAML allows: a key twice, of which one would be ignored."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:  # noqa: FBT001, FBT002
+        seen = set()
+        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
+            if key.value in seen:
+                line = key.start_mark.line + 1
+                raise _GivenTwiceError(f"{_shown(key.value)} is given twice (line {line})")
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+def _read_yaml(path: Path) -> object:
+    try:
+        return yaml.load(path.read_bytes(), _Loader)  # noqa: S506  it is a SafeLoader
+    except OSError as error:
+        fault = f" can't be read: {error.strerror}"
+    except _GivenTwiceError as error:
+        fault = f": {error}"
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        fault = " is not valid YAML" + (f" (line {mark.line + 1})" if mark else "")
+    # PyYAML lets its converters' own errors out, such as that of a date in a 13th month.
+    except (ValueError, LookupError, AttributeError, RecursionError):
+        fault = " is not valid YAML"
+    raise ConfigurationError(f"--web.config.file {path}{fault}")
+
+
 def _first_fault(error: ValidationError) -> str:
     fault = error.errors(include_input=False, include_url=False, include_context=False)[0]
-    key = ".".join(str(part) for part in fault["loc"] if part != "[key]")
-    if fault["type"] == "extra_forbidden":
-        return f"{key}: there is no such key"
-    message = fault["msg"].removeprefix("Value error, ")
+    key = ".".join(_shown(part) for part in fault["loc"] if part != "[key]")
+    match fault["type"]:
+        case "extra_forbidden":
+            message = "there is no such key"
+        case "model_type" | "dict_type":
+            message = "must be a mapping of keys to values"
+        case _:
+            message = fault["msg"].removeprefix("Value error, ")
     return f"{key}: {message}" if key else message
+
+
+def _shown(key: object) -> str:
+    """A key as it may be shown: one that is misplaced might be a hash or a private key."""
+    return str(key) if _PLAIN_KEY.fullmatch(str(key)) else "(not shown)"

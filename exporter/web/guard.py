@@ -53,9 +53,9 @@ class Guard:
     async def _refusal(self, scope: Scope, config: WebConfig) -> ASGIApp | None:
         if not config.basic_auth_users or scope["path"] in OPEN_PATHS:
             return None
-        user, password = _basic_credentials(Headers(scope=scope).get("Authorization", ""))
+        credentials = _basic_credentials(Headers(scope=scope).get("Authorization", ""))
         try:
-            if await self._passwords.right(user, password, config.basic_auth_users):
+            if credentials and await self._passwords.right(*credentials, config.basic_auth_users):
                 return None
         except TooManyChecksError:
             return PlainTextResponse(
@@ -80,8 +80,8 @@ class Passwords:
     def __init__(self) -> None:
         self._remembered: set[bytes] = set()
         self._salt = os.urandom(16)
+        self._checks: dict[bytes, asyncio.Task[bool]] = {}
         self._one_at_a_time = asyncio.Lock()
-        self._waiting = 0
 
     async def right(self, user: str, password: bytes, users: dict[str, str]) -> bool:
         """Check a password.
@@ -103,22 +103,28 @@ class Passwords:
         ticket = self._ticket(user, hashed, password)
         if user in users and ticket in self._remembered:
             return True
-        if self._waiting >= MAX_CHECKS:
-            raise TooManyChecksError
-        self._waiting += 1
-        try:
-            async with self._one_at_a_time:
-                matches = await asyncio.to_thread(
-                    bcrypt.checkpw, password[:_BCRYPT_BYTES], hashed.encode()
-                )
-        finally:
-            self._waiting -= 1
-        right = matches and user in users
+        right = await asyncio.shield(self._check(ticket, password, hashed)) and user in users
         if right:
             if len(self._remembered) >= _MAX_REMEMBERED:
                 self._remembered.clear()
             self._remembered.add(ticket)
         return right
+
+    def _check(self, ticket: bytes, password: bytes, hashed: str) -> "asyncio.Task[bool]":
+        """Begin a check, or join the one under way for the same user and password."""
+        if ticket not in self._checks:
+            if len(self._checks) >= MAX_CHECKS:
+                raise TooManyChecksError
+            check = asyncio.create_task(self._matches(password, hashed))
+            check.add_done_callback(lambda _: self._checks.pop(ticket))
+            self._checks[ticket] = check
+        return self._checks[ticket]
+
+    async def _matches(self, password: bytes, hashed: str) -> bool:
+        async with self._one_at_a_time:
+            return await asyncio.to_thread(
+                bcrypt.checkpw, password[:_BCRYPT_BYTES], hashed.encode()
+            )
 
     def _ticket(self, user: str, hashed: str, password: bytes) -> bytes:
         """What is remembered: it gives no password away and ends with the hash's change."""
@@ -129,12 +135,15 @@ class Passwords:
         return digest.digest()
 
 
-def _basic_credentials(header: str) -> tuple[str, bytes]:
+def _basic_credentials(header: str) -> tuple[str, bytes] | None:
+    """Read a user and a password; without both there is nothing to spend bcrypt on."""
     scheme, _, encoded = header.partition(" ")
     if scheme.lower() != "basic":
-        return "", b""
+        return None
     try:
-        user, _, password = base64.b64decode(encoded.strip(), validate=True).partition(b":")
+        user, colon, password = base64.b64decode(encoded.strip(), validate=True).partition(b":")
     except (binascii.Error, ValueError):
-        return "", b""
+        return None
+    if not colon:
+        return None
     return user.decode("utf-8", "replace"), password

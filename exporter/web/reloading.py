@@ -6,7 +6,7 @@ from pathlib import Path
 import structlog
 
 from exporter.nextmv.errors import ConfigurationError
-from exporter.nextmv.rotation import stamp
+from exporter.nextmv.files import stamp
 from exporter.web.config import WebConfig, load_web_config
 from exporter.web.tls import server_context
 
@@ -28,9 +28,7 @@ class ReloadingWebConfig:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._files = [path]
-        self._stamp = stamp(self._files)
         self._config, self._context = self._load()
-        self._watch(self._config)
 
     @property
     def tls(self) -> bool:
@@ -50,37 +48,37 @@ class ReloadingWebConfig:
         return self._context
 
     def _refresh(self) -> None:
-        latest = stamp(self._files)
-        if latest == self._stamp:
+        if stamp(self._files) == self._stamp:
             return
-        self._stamp = latest
         try:
             config, context = self._load()
+            self._refuse_another_protection(config)
         except ConfigurationError as error:
             log.warning("Kept the web configuration as it was", err=str(error))
             return
-        if (context is None) != (self._context is None):
-            log.warning(
-                "Kept the web configuration as it was",
-                err=f"{self._path}: tls_server_config can't come or go without a restart",
-            )
-            return
         self._config, self._context = config, context
-        self._watch(config)
         log.info("Took up a changed web configuration", file=str(self._path))
 
     def _load(self) -> tuple[WebConfig, ssl.SSLContext | None]:
+        # Stamped before they are read, so that what is written meanwhile is seen the next time.
+        self._stamp = stamp(self._files)
         config = load_web_config(self._path)
+        tls = config.tls_server_config
+        # What the file names is watched even if it's unusable: it may be mended in place.
+        named = (tls.cert_file, tls.key_file, tls.client_ca_file) if tls else ()
+        self._files = [self._path, *(Path(file) for file in named if file)]
+        self._stamp = self._stamp[:1] + stamp(self._files[1:])
         try:
-            tls = config.tls_server_config
             return config, server_context(tls) if tls else None
         except ConfigurationError as error:
             raise ConfigurationError(f"--web.config.file {self._path}: {error}") from None
 
-    def _watch(self, config: WebConfig) -> None:
-        tls = config.tls_server_config
-        named = (tls.cert_file, tls.key_file, tls.client_ca_file) if tls else ()
-        files = [self._path, *(Path(file) for file in named if file)]
-        if files != self._files:
-            self._files = files
-            self._stamp = stamp(files)
+    def _refuse_another_protection(self, config: WebConfig) -> None:
+        """A file cut short, as one is while it's written, must not open the door."""
+        if bool(config.tls_server_config) != self.tls:
+            what = "tls_server_config can't come or go"
+        elif self._config.basic_auth_users and not config.basic_auth_users:
+            what = "the last of basic_auth_users can't go"
+        else:
+            return
+        raise ConfigurationError(f"--web.config.file {self._path}: {what} without a restart")

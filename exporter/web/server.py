@@ -43,18 +43,26 @@ def listen(address: Address) -> socket.socket:
         ConfigurationError: the address is in use, not this machine's, or not allowed.
     """
     try:
-        if not address.host and socket.has_dualstack_ipv6():
-            return socket.create_server(
-                ("", address.port), family=socket.AF_INET6, dualstack_ipv6=True, backlog=1024
-            )
-        family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
-        return socket.create_server(address, family=family, backlog=1024)
+        listener = _create_listener(address)
     except OSError as error:
         where = f"[{address.host}]" if ":" in address.host else address.host
         raise ConfigurationError(
             f"can't listen on {where}:{address.port}: {error.strerror or error}: "
             "choose another --web.listen-address"
         ) from None
+    # Connections inherit it. asyncio would set it only on sockets that name TCP as their protocol,
+    # and without it the body waits 40 ms for the client to acknowledge the head.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listener
+
+
+def _create_listener(address: Address) -> socket.socket:
+    if not address.host and socket.has_dualstack_ipv6():
+        return socket.create_server(
+            ("", address.port), family=socket.AF_INET6, dualstack_ipv6=True, backlog=1024
+        )
+    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+    return socket.create_server(address, family=family, backlog=1024)
 
 
 class _Protocol(H11Protocol):

@@ -4,6 +4,8 @@ import contextlib
 import os
 import ssl
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Self
 
 from exporter.nextmv.errors import ConfigurationError
@@ -23,6 +25,7 @@ _CIPHERS = {
     "TLS_CHACHA20_POLY1305_SHA256": "",
 }
 _VERSIONS = {"TLS12": ssl.TLSVersion.TLSv1_2, "TLS13": ssl.TLSVersion.TLSv1_3}
+_OTHER_KEY = frozenset({"KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH", "NO_CERTIFICATE_ASSIGNED"})
 _PIPE_BYTES = 60_000
 
 
@@ -45,18 +48,13 @@ def server_context(config: TLSServerConfig) -> ssl.SSLContext:
     if not config.prefer_server_cipher_suites:
         context.options &= ~ssl.OP_CIPHER_SERVER_PREFERENCE
     _choose_ciphers(context, config.cipher_suites)
-    with (
-        _as_file(config.cert_file, config.cert) as cert,
-        _as_file(config.key_file, config.key) as key,
-        _naming("cert_file, key_file", config.cert_file, config.key_file),
-    ):
-        # Without a password here, OpenSSL would ask for that of an encrypted key at the terminal.
-        context.load_cert_chain(cert, key, password="")
+    _load_identity(
+        context,
+        _Pem("cert", config.cert_file, config.cert),
+        _Pem("key", config.key_file, config.key),
+    )
     if config.client_auth_type not in ("", "NoClientCert"):
-        with _naming("client_ca_file", config.client_ca_file):
-            context.load_verify_locations(
-                cafile=config.client_ca_file or None, cadata=config.client_ca or None
-            )
+        _load_certificates(context, _Pem("client_ca", config.client_ca_file, config.client_ca))
         required = config.client_auth_type == "RequireAndVerifyClientCert"
         context.verify_mode = ssl.CERT_REQUIRED if required else ssl.CERT_OPTIONAL
     return context
@@ -92,34 +90,89 @@ def _choose_ciphers(context: ssl.SSLContext, names: list[str]) -> None:
         )
     if chosen := [_CIPHERS[name] for name in names if _CIPHERS[name]]:
         context.set_ciphers(":".join(chosen))
+    elif names:
+        # Nothing is left for TLS 1.2, whose default suites nobody asked for.
+        if context.maximum_version == ssl.TLSVersion.TLSv1_2:
+            raise ConfigurationError(
+                "tls_server_config.cipher_suites: has none for TLS 1.2, which max_version asks for"
+            )
+        context.minimum_version = ssl.TLSVersion.TLSv1_3
 
 
-@contextlib.contextmanager
-def _as_file(file: str, text: str) -> Iterator[str]:
-    """Give a file's name, or that of a pipe with the text: OpenSSL reads only files.
+@dataclass(frozen=True)
+class _Pem:
+    """A certificate or key that the configuration gives, in a file or inline."""
 
-    A pipe leaves no private key on a disk, and needs no disk that can be written.
-    """
-    if file:
-        yield file
-        return
-    content = text.encode()
-    if len(content) > _PIPE_BYTES:
-        raise ConfigurationError("tls_server_config: an inline certificate or key is too long")
-    reader, writer = os.pipe()
+    key: str
+    file: str
+    inline: str
+
+    def text(self) -> str:
+        if not self.file:
+            return self.inline
+        try:
+            content = Path(self.file).read_bytes()
+        except OSError as error:
+            raise self.fault(f"can't be read: {error.strerror}") from None
+        return content.decode("ascii", "ignore")  # between certificates, anything may stand
+
+    def fault(self, what: str) -> ConfigurationError:
+        where = f"{self.key}_file ({self.file})" if self.file else self.key
+        return ConfigurationError(f"tls_server_config.{where}: {what}")
+
+    @contextlib.contextmanager
+    def as_file(self) -> Iterator[str]:
+        """Give the file's name, or that of a pipe with the text: OpenSSL reads only files.
+
+        A pipe leaves no private key on a disk, and needs no disk that can be written.
+        """
+        if self.file:
+            yield self.file
+            return
+        content = self.inline.encode()
+        if len(content) > _PIPE_BYTES:
+            raise self.fault("is too long to be given inline")
+        reader, writer = os.pipe()
+        try:
+            os.write(writer, content)
+            os.close(writer)
+            yield f"/dev/fd/{reader}"
+        finally:
+            os.close(reader)
+
+
+class _EncryptedKeyError(Exception):
+    """A key that needs a passphrase."""
+
+
+def _load_identity(context: ssl.SSLContext, cert: _Pem, key: _Pem) -> None:
+    # OpenSSL does not say which of the two is at fault, so the certificate is tried alone.
+    _load_certificates(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), cert)
+    key.text()
+
+    def passphrase() -> str:
+        # Without this, OpenSSL would ask at the terminal.
+        raise _EncryptedKeyError
+
     try:
-        os.write(writer, content)
-        os.close(writer)
-        yield f"/dev/fd/{reader}"
-    finally:
-        os.close(reader)
+        with cert.as_file() as cert_file, key.as_file() as key_file:
+            context.load_cert_chain(cert_file, key_file, passphrase)
+    except _EncryptedKeyError:
+        raise key.fault("is encrypted: give the key without a passphrase") from None
+    except OSError as error:
+        # OpenSSL gives no reason for a key that it can't read; from a pipe, it even complains
+        # that it can't seek.
+        reason = getattr(error, "reason", None)
+        if not reason:
+            raise key.fault("holds no private key in PEM format") from None
+        if reason in _OTHER_KEY:
+            raise key.fault("is not the key of the certificate") from None
+        raise cert.fault(f"OpenSSL refuses it: {reason}") from None  # EE_KEY_TOO_SMALL, say
 
 
-@contextlib.contextmanager
-def _naming(keys: str, *files: str) -> Iterator[None]:
+def _load_certificates(context: ssl.SSLContext, pem: _Pem) -> None:
+    text = pem.text()
     try:
-        yield
-    except (OSError, ValueError) as error:
-        names = ", ".join(file for file in files if file) or "given inline"
-        fault = getattr(error, "reason", None) or getattr(error, "strerror", None) or error
-        raise ConfigurationError(f"tls_server_config.{keys} ({names}): {fault}") from None
+        context.load_verify_locations(cadata=text)
+    except (ssl.SSLError, ValueError, TypeError):
+        raise pem.fault("holds no certificate in PEM format") from None

@@ -1,1 +1,0 @@
-"""What holds when everything around the exporter misbehaves."""

@@ -1,210 +1,249 @@
 """Requests are sent again only where that helps, and not at all while the API asks for peace."""
 
-import asyncio
 import ssl
+import threading
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import trustme
-from support.programs import until
+from support.fake_api import KEY
 
 from exporter.deadline import Deadline
-from exporter.nextmv import errors
-from exporter.nextmv.client import Client
-from exporter.scrape.metrics import Instruments
-from exporter.scrape.sources import AccountQueue
-from exporter.scrape.target import ScrapeOptions, Target
-from faults import server
-from faults.program import Program, program
-from faults.server import FaultServer
+from exporter.nextmv import Client
+from exporter.nextmv.client import _retry_after
+from exporter.nextmv.errors import ConnectionFailedError, NextmvError, Reason, StatusError
+from exporter.scrape.target import MAX_BACKOFF
+from faults.fault_server import (
+    EMPTY_QUEUE,
+    Conversation,
+    FaultServer,
+    after,
+    answer,
+    answers,
+    queue,
+    resets,
+)
+from faults.running_exporter import exporter_here, scrape
 
-PATH = "v1/account/queue"
-
-
-@pytest.fixture
-def api() -> Iterator[FaultServer]:
-    with FaultServer(server.serves(server.answer())) as running:
-        yield running
-
-
-def client(api: FaultServer) -> Client:
-    return Client(api_key="key", url=api.url)
+OVERLOADED = answer(b"busy", "503 Service Unavailable")
 
 
-@pytest.mark.parametrize("end", [None, server.Peer.reset], ids=["closed", "reset"])
-def test_a_kept_alive_connection_found_closed_is_replaced_at_once(
-    api: FaultServer, end: server.Fault | None
-) -> None:
-    api.fault = server.closes_after(1, end)
-    asking = client(api)
-    asking.get(PATH)
-    start = time.monotonic()
-
-    assert asking.get(PATH) == server.EMPTY_QUEUE
-
-    assert time.monotonic() - start < 5
-    assert len(api.requests) == 3
-    asking.close()
+def closes_when_asked_again(conversation: Conversation) -> None:
+    """As a server does whose keep-alive ends just when the next request arrives."""
+    conversation.hear()
+    conversation.say(queue())
+    conversation.hear()
 
 
-def test_so_is_one_over_tls(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    authority = trustme.CA()
-    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
-    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "ca.pem"))
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("127.0.0.1").configure_cert(context)
-    for end in (None, server.Peer.reset):
-        with FaultServer(server.closes_after(1, end), tls=context) as api:
-            asking = client(api)
-            for _ in range(5):
-                assert asking.get(PATH) == server.EMPTY_QUEUE
-            asking.close()
+@pytest.fixture(params=["http", "https"])
+def stale(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[FaultServer]:
+    context = None
+    if request.param == "https":
+        authority = trustme.CA()
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        authority.issue_cert("127.0.0.1").configure_cert(context)
+        monkeypatch: pytest.MonkeyPatch = request.getfixturevalue("monkeypatch")
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "ca.pem"))
+        authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    with FaultServer(closes_when_asked_again, context) as server:
+        yield server
 
 
-def test_a_new_connection_that_is_closed_is_not_tried_again(api: FaultServer) -> None:
-    api.fault = server.resets
+def test_a_stale_connection_is_replaced_at_once(stale: FaultServer) -> None:
+    with exporter_here(stale.url) as address:
+        answered = [scrape(address, 10) for _ in range(4)]
 
-    with pytest.raises(errors.ConnectionFailedError):
-        client(api).get(PATH)
-
-    assert len(api.requests) == 1
-
-
-def test_an_answer_that_breaks_off_is_not_asked_for_again(api: FaultServer) -> None:
-    api.fault = server.resets_in_body
-
-    with pytest.raises(errors.ConnectionFailedError):
-        client(api).get(PATH)
-
-    assert len(api.requests) == 1
+    assert all(each.up for each in answered)
+    assert not answered[-1].reasons
+    assert len(stale.requests) == 4 + 3, "each scrape but the first met a closed connection"
 
 
-@pytest.mark.parametrize("status", ["502 Bad Gateway", "503 Unavailable", "504 Timeout"])
-def test_a_gateways_error_is_tried_once_more(api: FaultServer, status: str) -> None:
-    api.fault = server.serves(server.answer(b"", status), server.answer())
-    assert client(api).get(PATH) == server.EMPTY_QUEUE
-    assert len(api.requests) == 2
+def test_a_retry_uses_no_other_stale_connection() -> None:
+    both_in_flight = threading.Barrier(2)
 
-    api.fault = server.serves(server.answer(b"", status))
-    with pytest.raises(errors.StatusError):
-        client(api).get(PATH)
-    assert len(api.requests) == 4
+    def behave(conversation: Conversation) -> None:
+        conversation.hear()
+        if len(server.requests) <= 2:
+            both_in_flight.wait(10)
+        conversation.say(queue())
+        conversation.hear()
+
+    with FaultServer(behave) as server:
+        client = Client(KEY, server.url)
+        threads = [threading.Thread(target=client.get, args=("v1",)) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert client.get("v1") == EMPTY_QUEUE
+        client.close()
+
+
+def test_a_new_connection_that_is_closed_is_not_retried() -> None:
+    def closes(conversation: Conversation) -> None:
+        conversation.hear()
+
+    with FaultServer(closes) as server, exporter_here(server.url) as address:
+        answered = scrape(address, 10)
+        assert len(server.requests) == 1
+
+    assert answered.reasons == {"connection"}
+
+
+def test_a_connection_reset_in_the_body_is_not_retried() -> None:
+    with FaultServer(resets) as server, exporter_here(server.url) as address:
+        answered = scrape(address, 10)
+        assert len(server.requests) == 1
+
+    assert answered.reasons == {"connection"}
+
+
+def test_a_refused_connection_is_told_from_a_timeout() -> None:
+    with FaultServer(resets) as gone:
+        url = gone.url
+    with exporter_here(url) as address:
+        assert scrape(address, 10).reasons == {"connection"}
+
+
+def test_a_host_that_does_not_exist_is_told_from_a_timeout() -> None:
+    with exporter_here("http://api.nextmv.invalid") as address:
+        assert scrape(address, 10).reasons <= {"connection", "timeout"}
+    with pytest.raises(NextmvError) as caught:
+        Client(KEY, "http://.invalid", timeout=10).get("v1")
+    assert caught.value.reason is Reason.CONNECTION
+
+
+@pytest.mark.parametrize("status", ["502 Bad Gateway", "503 Busy", "504 Gateway Timeout"])
+def test_a_gateways_error_is_retried_once(status: str) -> None:
+    with (
+        FaultServer(answers(answer(b"", status), queue())) as server,
+        exporter_here(server.url) as address,
+    ):
+        answered = scrape(address, 10)
+        assert len(server.requests) == 2
+
+    assert answered.up
+    assert not answered.reasons
+
+
+def test_a_gateways_error_is_not_retried_twice() -> None:
+    with FaultServer(answers(OVERLOADED)) as server, exporter_here(server.url) as address:
+        answered = scrape(address, 10)
+        assert len(server.requests) == 2
+
+    assert answered.reasons == {"server_error"}
 
 
 @pytest.mark.parametrize(
-    "status", ["400 Bad", "401 No", "403 No", "404 No", "408 Late", "429 Slow", "500 Oops"]
+    ("status", "reason"),
+    [
+        ("400 Bad Request", "client_error"),
+        ("401 Unauthorized", "auth"),
+        ("403 Forbidden", "auth"),
+        ("408 Request Timeout", "client_error"),
+        ("429 Too Many Requests", "rate_limited"),
+        ("500 Internal Server Error", "server_error"),
+        ("501 Not Implemented", "server_error"),
+    ],
 )
-def test_no_other_error_is_tried_again(api: FaultServer, status: str) -> None:
-    api.fault = server.serves(server.answer(b"", status))
+def test_other_errors_are_not_retried(status: str, reason: str) -> None:
+    with (
+        FaultServer(answers(answer(b"", status), queue())) as server,
+        exporter_here(server.url) as address,
+    ):
+        answered = scrape(address, 10)
+        assert len(server.requests) == 1
 
-    with pytest.raises(errors.StatusError):
-        client(api).get(PATH)
-
-    assert len(api.requests) == 1
-
-
-def test_there_is_no_second_try_without_time_for_it(api: FaultServer) -> None:
-    api.fault = server.slowly(0.95, server.answer(b"", "503 Unavailable"))
-
-    with pytest.raises(errors.NextmvError):
-        client(api).get(PATH, deadline=Deadline(1.0))
-
-    assert len(api.requests) == 1
+    assert answered.reasons == {reason}
 
 
-def in_a_while(seconds: float) -> str:
+def test_nothing_is_retried_without_time_for_it() -> None:
+    with FaultServer(after(0.95, OVERLOADED)) as server:
+        client = Client(KEY, server.url)
+        with pytest.raises(StatusError):
+            client.get("v1", deadline=Deadline(1.0))
+        client.close()
+        assert len(server.requests) == 1
+
+
+def in_a_moment(seconds: float) -> str:
     return format_datetime(datetime.now(UTC) + timedelta(seconds=seconds), usegmt=True)
 
 
-@pytest.fixture
-def running(tmp_path: Path, api: FaultServer) -> Iterator[Program]:
-    with program(tmp_path, NEXTMV_ENDPOINT=api.url) as exporter:
-        yield exporter
+@pytest.mark.parametrize("status", ["429 Too Many Requests", "503 Service Unavailable"])
+@pytest.mark.parametrize("kind", ["seconds", "date"])
+def test_a_retry_after_is_honoured_across_scrapes(status: str, kind: str) -> None:
+    value = "2" if kind == "seconds" else in_a_moment(3)
+    refusal = answer(b"", status, Retry_After=value)
+    with (
+        FaultServer(answers(refusal, queue())) as server,
+        exporter_here(server.url) as address,
+    ):
+        refused = [scrape(address, 10) for _ in range(4)]
+        requests_meanwhile = len(server.requests)
+        deadline = time.monotonic() + 15
+        while not (answered := scrape(address, 10)).up and time.monotonic() < deadline:
+            time.sleep(0.2)
+
+    assert not any(each.up for each in refused)
+    assert len(refused[-1].reasons) == 1
+    assert refused[-1].errors(*refused[-1].reasons) == 4
+    assert requests_meanwhile == 1
+    assert answered.up
 
 
-@pytest.mark.parametrize("retry_after", ["3", in_a_while(4)], ids=["seconds", "date"])
-def test_until_retry_after_has_passed_no_scrape_sends_a_request(
-    running: Program, api: FaultServer, retry_after: str
-) -> None:
-    if not retry_after.isdigit():
-        retry_after = in_a_while(4)
-    limited = server.answer(b"", "429 Too Many Requests", Retry_After=retry_after)
-    api.fault = server.serves(limited, server.answer())
-    start = time.monotonic()
-    assert running.scrape().errors("rate_limited") == 1
-    for scrapes in range(2, 5):
-        assert running.scrape().errors("rate_limited") == scrapes
-    assert time.monotonic() - start < 2, "this machine is too slow for the test"
-    assert len(api.requests) == 1
+def test_a_retry_after_is_capped_at_five_minutes(monkeypatch: pytest.MonkeyPatch) -> None:
+    for_ever = answer(b"", "429 Slow Down", Retry_After="9" * 40)
+    with (
+        FaultServer(answers(for_ever, queue())) as server,
+        exporter_here(server.url) as address,
+    ):
+        assert not scrape(address, 10).up
+        asked_at = time.monotonic()
+        clock = time.monotonic
+        monkeypatch.setattr("exporter.scrape.target.time.monotonic", lambda: clock() + 250)
+        assert clock() - asked_at < 40
+        assert not scrape(address, 10).up
+        assert len(server.requests) == 1
+        monkeypatch.undo()
 
-    while not (scrape := running.scrape()).up():
-        time.sleep(0.1)
-        assert time.monotonic() - start < 30
-
-    assert time.monotonic() - start > 2
-    assert len(api.requests) == 2
-    assert scrape.requests("429") == 1
-
-
-def test_a_503_with_retry_after_is_left_alone_too(running: Program, api: FaultServer) -> None:
-    api.fault = server.serves(server.answer(b"", "503 Unavailable", Retry_After="100"))
-
-    assert running.scrape().errors("server_error") == 1
-    assert running.scrape().errors("server_error") == 2
-    assert len(api.requests) == 1
+    assert MAX_BACKOFF == 300
 
 
 @pytest.mark.parametrize(
-    "retry_after",
-    ["", "soon", "-5", "0", "Mon, 01 Jan 99999999999 00:00:00 GMT", "Mon, 99 Jan 2026 99:00:00",
-     "Mon, 01 Jan 2001 00:00:00 GMT", "Mon, 01 Jan 2001 00:00:00 +999999999999"],
-)  # fmt: skip
-def test_a_retry_after_that_means_nothing_is_passed_over(
-    running: Program, api: FaultServer, retry_after: str
-) -> None:
-    limited = server.answer(b"", "429 Too Many Requests", Retry_After=retry_after)
-    api.fault = server.serves(limited, server.answer())
-
-    assert running.scrape().errors("rate_limited") == 1
-    assert running.scrape().up() == 1
-    assert "Traceback" not in running.log
-
-
-@pytest.mark.parametrize("retry_after", ["86400", "9" * 5000, "Fri, 31 Dec 9999 23:59:59 GMT"])
-def test_an_endless_retry_after_counts_as_five_minutes(
-    api: FaultServer, monkeypatch: pytest.MonkeyPatch, retry_after: str
-) -> None:
-    limited = server.answer(b"", "429 Too Many Requests", Retry_After=retry_after)
-    api.fault = server.serves(limited, server.answer())
-    target = Target(
-        "default",
-        AccountQueue(client(api)),
-        ScrapeOptions(timeout=10, wait_buckets=(1,), max_groups=10, zero_retention=0),
-        Instruments(),
-    )
-
-    def up_after(seconds: float) -> bool:
-        later = SimpleNamespace(monotonic=lambda: time.monotonic() + seconds, time=time.time)
-        monkeypatch.setattr("exporter.scrape.target.time", later)  # nobody waits five minutes
-        return asyncio.run(target.scrape(Deadline(30))).summary is not None
-
-    assert not up_after(0)
-    assert not up_after(290)
-    assert up_after(301)
-    assert len(api.requests) == 2
+    ("headers", "seconds"),
+    [
+        ({"Retry-After": "120"}, 120),
+        ({"Retry-After": " 7 "}, 7),
+        ({"Retry-After": "99999999999"}, 99999999999),
+        (
+            {
+                "Retry-After": "Mon, 23 Nov 2026 10:02:00 GMT",
+                "Date": "Mon, 23 Nov 2026 10:00:00 GMT",
+            },
+            120,
+        ),
+        ({"Retry-After": "Mon, 23 Nov 2020 10:02:00 GMT"}, 0),
+        ({"Retry-After": "Mon, 23 Nov 2026 10:02:00 +99999999999999"}, None),
+        ({"Retry-After": "Mon, 99 Nov 2026 10:02:00 GMT"}, None),
+        ({"Retry-After": "soon"}, None),
+        ({"Retry-After": "-5"}, None),
+        ({"Retry-After": "1.5"}, None),
+        ({"Retry-After": "²"}, None),
+        ({"Retry-After": ""}, None),
+        ({}, None),
+    ],
+)
+def test_a_retry_after_is_read(headers: dict[str, str], seconds: float | None) -> None:
+    assert _retry_after(headers) == seconds
 
 
-def test_a_date_is_read_by_the_apis_own_clock(running: Program, api: FaultServer) -> None:
-    hour_ahead = in_a_while(3600)
-    limited = server.answer(
-        b"", "429 Too Many Requests", Date=hour_ahead, Retry_After=in_a_while(3600)
-    )
-    api.fault = server.serves(limited, server.answer())
-    assert running.scrape().errors("rate_limited") == 1
-
-    until(lambda: running.scrape().up(), seconds=30, what="the end of a back-off of no time")
+def test_a_closed_port_is_a_failed_connection() -> None:
+    with FaultServer(resets) as gone:
+        url = gone.url
+    with pytest.raises(ConnectionFailedError, match="refused"):
+        Client(KEY, url).get("v1")

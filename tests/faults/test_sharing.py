@@ -1,94 +1,98 @@
-"""Scrapes that come together share one request to the API."""
+"""Scrapes of an account share the request in flight, and keep their own deadlines."""
 
 import threading
-import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
-import pytest
 from support.programs import until
 
-from faults import server
-from faults.program import Program, Scrape, program
-from faults.server import FaultServer
+from faults.fault_server import (
+    Conversation,
+    FaultServer,
+    after,
+    answers,
+    never_answers,
+    queue,
+)
+from faults.running_exporter import Scraped, exporter_here, fetches, scrape
 
-MANY = 100
-
-
-@pytest.fixture
-def api() -> Iterator[FaultServer]:
-    with FaultServer(server.serves(server.answer())) as running:
-        yield running
-
-
-@pytest.fixture
-def running(tmp_path: Path, api: FaultServer) -> Iterator[Program]:
-    with program(tmp_path, "--nextmv.timeout", "60s", NEXTMV_ENDPOINT=api.url) as exporter:
-        yield exporter
+RUN = {"status_v2": "queued", "execution_class": "c", "application_id": "a"}
 
 
-def held(until_set: threading.Event, reply: bytes) -> server.Fault:
-    def serve(peer: server.Peer) -> None:
-        while True:
-            peer.request()
-            until_set.wait(60)
-            peer.send(reply)
-
-    return serve
-
-
-def scrape_together(many: int, running: Program, release: threading.Event) -> list[Scrape]:
-    """Scrape many times at once; the API answers when all of them have arrived."""
-    sockets, threads = running.sockets(), running.threads()
-    with ThreadPoolExecutor(many) as callers:
-        scrapes = [callers.submit(running.scrape) for _ in range(many)]
-        to_the_api = 2  # the connection, and the handle on it for closing it from outside
-        until(lambda: running.sockets() >= sockets + many + to_the_api, seconds=30, what="arrival")
-        time.sleep(1)  # until the last request is read, too
-        assert running.threads() < threads + 5
-        release.set()
-        return [scrape.result() for scrape in scrapes]
-
-
-def test_a_hundred_scrapes_at_once_cost_one_request(running: Program, api: FaultServer) -> None:
+def test_a_hundred_scrapes_at_once_cost_one_request() -> None:
     release = threading.Event()
-    run = {"status_v2": "queued", "application_id": "a", "execution_class": "c"}
-    api.fault = held(release, server.answer(server.queue(run)))
-    scrapes = scrape_together(MANY, running, release)
 
-    assert len(api.requests) == 1
-    assert all(scrape.up() == 1 and scrape.requests("200") == 1 for scrape in scrapes)
+    def hold(conversation: Conversation) -> None:
+        while conversation.hear():
+            release.wait(30)
+            conversation.say(queue(RUN))
 
+    with FaultServer(hold) as server, exporter_here(server.url) as address:
+        with ThreadPoolExecutor(100) as pool:
+            scrapes = [pool.submit(scrape, address, 25) for _ in range(100)]
+            until(lambda: server.requests, seconds=10, what="the request")
+            # What is held back is answered only after all hundred have been received.
+            threading.Timer(2, release.set).start()
+            answered = [each.result() for each in scrapes]
+        requests = len(server.requests)
 
-def test_a_scrape_after_the_shared_request_makes_its_own(
-    running: Program, api: FaultServer
-) -> None:
-    assert running.scrape().up() == 1
-    assert running.scrape().up() == 1
-
-    assert len(api.requests) == 2
-
-
-def test_a_failure_that_many_share_is_counted_and_logged_once(
-    running: Program, api: FaultServer
-) -> None:
-    release = threading.Event()
-    api.fault = held(release, server.answer(status="500 Oops"))
-    scrapes = scrape_together(20, running, release)
-
-    assert len(api.requests) == 1
-    assert {scrape.errors("server_error") for scrape in scrapes} == {1}
-    assert running.log.count("level=warning") == 1
+    assert all(each.up for each in answered)
+    assert all(each.value("nextmv_account_queue_runs", status_v2="queued") for each in answered)
+    assert requests == 1
 
 
-def test_a_request_that_nobody_waits_for_any_more_makes_way_for_the_next(
-    running: Program, api: FaultServer
-) -> None:
-    api.fault = server.never_answers
-    assert running.scrape(1).errors("timeout") == 1
-    api.fault = server.serves(server.answer())
+def test_each_scrape_keeps_its_own_deadline() -> None:
+    with (
+        FaultServer(after(2.5, queue(RUN))) as server,
+        exporter_here(server.url) as address,
+        ThreadPoolExecutor(2) as pool,
+    ):
+        patient = pool.submit(scrape, address, 20)
+        until(lambda: server.requests, seconds=10, what="the request")
+        hasty = pool.submit(scrape, address, 1)
+        hasty_answer, patient_answer = hasty.result(), patient.result()
+        requests = len(server.requests)
 
-    # Not after --nextmv.timeout, which is a minute here: the next scrape begins anew.
-    assert running.scrape(30).up() == 1
-    assert len(api.requests) == 2
+    assert hasty_answer.seconds < 1
+    assert hasty_answer.reasons == {"timeout"}
+    assert not hasty_answer.up
+    assert patient_answer.up
+    assert requests == 1
+
+
+def test_a_failure_that_many_scrapes_share_is_counted_once() -> None:
+    with FaultServer(never_answers) as server, exporter_here(server.url) as address:
+        with ThreadPoolExecutor(20) as pool:
+            answered = list(pool.map(lambda _: scrape(address, 2), range(20)))
+        until(lambda: not fetches(), seconds=5, what="the end of the thread")
+        server.behave = answers(queue(RUN))
+        later = scrape(address, 5)
+
+    assert not any(each.up for each in answered)
+    assert later.up
+    assert later.errors("timeout") == 1
+
+
+def test_a_scrape_after_the_shared_request_makes_its_own() -> None:
+    def scrape_twice(address: str) -> list[Scraped]:
+        return [scrape(address, 10), scrape(address, 10)]
+
+    with FaultServer(answers(queue(RUN), queue())) as server, exporter_here(server.url) as address:
+        first, second = scrape_twice(address)
+        requests = len(server.requests)
+
+    assert first.value("nextmv_account_queue_runs", status_v2="queued") == 1
+    assert second.value("nextmv_account_queue_runs", status_v2="queued") == 0
+    assert requests == 2
+
+
+def test_a_client_that_goes_away_harms_nobody() -> None:
+    import socket
+
+    with FaultServer(after(1, queue(RUN))) as server, exporter_here(server.url) as address:
+        host, port = address.split(":")
+        for _ in range(10):
+            with socket.create_connection((host, int(port))) as gone:
+                gone.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+        answered = scrape(address, 10)
+
+    assert answered.up

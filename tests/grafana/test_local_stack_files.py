@@ -1,18 +1,12 @@
 """The configuration of the local stack, as far as it can be checked without containers."""
 
-import subprocess
 from typing import Any
 
 import yaml
 from dashboard_file import DASHBOARD
-from support.programs import ROOT
+from support.programs import ROOT, run
 
 GRAFANA = ROOT / "grafana"
-
-
-def passes(*command: str) -> None:
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def provisioned(path: str) -> Any:
@@ -20,11 +14,11 @@ def provisioned(path: str) -> Any:
 
 
 def test_prometheus_accepts_its_configuration_and_the_rules_beside_it() -> None:
-    passes("promtool", "check", "config", "--lint=all", str(GRAFANA / "prometheus.yml"))
+    run("promtool", "check", "config", "--lint=all", GRAFANA / "prometheus.yml")
 
 
 def test_alertmanager_accepts_its_configuration() -> None:
-    passes("amtool", "check-config", str(GRAFANA / "alertmanager.yml"))
+    run("amtool", "check-config", GRAFANA / "alertmanager.yml")
 
 
 def test_grafana_finds_prometheus_where_the_dashboard_looks_for_it() -> None:

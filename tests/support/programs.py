@@ -29,6 +29,12 @@ def until(find: Callable[[], Found], *, seconds: float, what: str) -> Found:
     return found
 
 
+def run(*command: str | Path) -> None:
+    """Run a program that is expected to be content."""
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port: int = server.getsockname()[1]
@@ -38,7 +44,7 @@ def free_port() -> int:
 @contextmanager
 def running(
     command: list[str], log: Path, ready_url: str, environment: Mapping[str, str] | None = None
-) -> Iterator[None]:
+) -> Iterator[subprocess.Popen[bytes]]:
     """Run a program until the block ends, from when its URL answers."""
 
     def ready() -> bool:
@@ -54,7 +60,7 @@ def running(
         )
         try:
             until(ready, seconds=30, what=f"{ready_url}: {command[0]}")
-            yield
+            yield process
         finally:
             process.terminate()
             process.wait(timeout=15)

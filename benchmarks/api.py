@@ -1,0 +1,49 @@
+"""`python -m benchmarks.api`: the demo's account as the API, which counts the queue's requests."""
+
+import asyncio
+import sys
+import time
+
+import click
+from starlette.responses import PlainTextResponse
+from starlette.types import Receive, Scope, Send
+
+from exporter.demo import DEMO_KEY, DemoAPI, DemoServer, StandingAccount
+
+
+class CountingAPI:
+    """Counts the requests for the queue, and tells their number at `/requests`.
+
+    Args:
+        api: what answers them.
+        hold: seconds to wait before each answer.
+    """
+
+    def __init__(self, api: DemoAPI, hold: float) -> None:
+        self._api = api
+        self._hold = hold
+        self._requests = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["path"] == "/requests":
+            await PlainTextResponse(str(self._requests))(scope, receive, send)
+            return
+        self._requests += 1
+        await asyncio.sleep(self._hold)
+        await self._api(scope, receive, send)
+
+
+@click.command()
+@click.option("--runs", required=True, type=int, help="Length of the queue.")
+@click.option("--hold", default=0.0, help="Seconds to wait before each answer.")
+def main(runs: int, hold: float) -> None:
+    """Serve a queue that stands still until stdin ends, and print its URL."""
+    account = StandingAccount(runs, at=time.time())
+    with DemoServer(CountingAPI(DemoAPI({DEMO_KEY: account}), hold)) as server:
+        click.echo(server.url)
+        sys.stdin.read()
+
+
+if __name__ == "__main__":
+    main()

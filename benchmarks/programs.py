@@ -1,0 +1,157 @@
+"""The programs that are measured from outside, each in a process of its own."""
+
+import http.client
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import requests
+
+from exporter.demo import DEMO_KEY
+
+_LISTENING = re.compile(r"address=(\S+)")
+_TICKS = os.sysconf("SC_CLK_TCK")
+
+
+@dataclass(frozen=True)
+class API:
+    """The API in its own process.
+
+    Args:
+        url: its base URL.
+    """
+
+    url: str
+
+    @property
+    def queue_url(self) -> str:
+        """URL of the queue."""
+        return f"{self.url}/v1/account/queue"
+
+    def requests(self) -> int:
+        """How many requests for the queue there were."""
+        return int(requests.get(f"{self.url}/requests", timeout=10).text)
+
+
+@dataclass(frozen=True)
+class Program:
+    """The exporter in its own process.
+
+    Args:
+        pid: the process.
+        url: its base URL.
+    """
+
+    pid: int
+    url: str
+
+    @property
+    def metrics_url(self) -> str:
+        """URL of the metrics."""
+        return f"{self.url}/metrics"
+
+    def memory(self, field: str) -> int:
+        """Read a size from the process's status.
+
+        Args:
+            field: such as `VmRSS`, or `VmHWM` for its peak.
+
+        Returns:
+            Bytes.
+        """
+        status = Path(f"/proc/{self.pid}/status").read_text()
+        found = re.search(rf"^{field}:\s+(\d+) kB$", status, re.MULTILINE)
+        return int(found[1]) * 1024 if found else 0
+
+    def cpu(self) -> float:
+        """Seconds of CPU that the process has used."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / _TICKS
+
+
+@contextmanager
+def api(runs: int, hold: float = 0.0) -> Iterator[API]:
+    """Serve a queue while the context lasts.
+
+    Args:
+        runs: its length.
+        hold: seconds to wait before each answer.
+
+    Yields:
+        The API.
+    """
+    command = [sys.executable, "-m", "benchmarks.api", f"--runs={runs}", f"--hold={hold}"]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdin
+        assert process.stdout
+        yield API(process.stdout.readline().strip())
+        process.stdin.close()
+
+
+@contextmanager
+def exporter(of: API, python: str = sys.executable) -> Iterator[Program]:
+    """Run the exporter while the context lasts.
+
+    Args:
+        of: the API to scrape.
+        python: the interpreter to run it with.
+
+    Yields:
+        The exporter, listening.
+    """
+    environment = {
+        "NEXTMV_API_KEY": DEMO_KEY,
+        "NEXTMV_ENDPOINT": of.url,
+        "HOME": os.devnull,
+        "PATH": os.environ["PATH"],
+    }
+    # -P keeps the checkout off the path, so that an installed exporter is the one measured.
+    command = [python, "-P", "-m", "exporter", "--web.listen-address=127.0.0.1:0"]
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stderr
+            found = _LISTENING.search(process.stderr.readline())
+            assert found, process.stderr.read()
+            yield Program(process.pid, f"http://{found[1]}")
+        finally:
+            process.kill()  # what it does at its end is not measured
+
+
+def scrape(program: Program, connection: http.client.HTTPConnection | None = None) -> float:
+    """Scrape once, and check that the account was up.
+
+    Args:
+        program: the exporter.
+        connection: kept alive; without it, a new one.
+
+    Returns:
+        Seconds.
+    """
+    connection = connection or connect(program)
+    start = time.perf_counter()
+    connection.request("GET", "/metrics")
+    body = connection.getresponse().read()
+    seconds = time.perf_counter() - start
+    assert b'nextmv_up{account="default"} 1.0' in body, body.decode()[-2000:]
+    return seconds
+
+
+def connect(program: Program) -> http.client.HTTPConnection:
+    """Open a connection to the exporter.
+
+    Args:
+        program: the exporter.
+
+    Returns:
+        The connection, which `scrape` takes.
+    """
+    return http.client.HTTPConnection(urlsplit(program.url).netloc, timeout=60)

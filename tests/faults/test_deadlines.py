@@ -1,0 +1,155 @@
+"""A scrape answers within Prometheus's timeout, whatever the API does, and leaves nothing behind."""
+
+import socket
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.programs import until
+
+from exporter.scrape.target import MAX_THREADS
+from faults.fault_server import (
+    Behaviour,
+    FaultServer,
+    answers,
+    continues_for_ever,
+    drips_an_errors_body,
+    drips_the_body,
+    drips_the_headers,
+    never_answers,
+    queue,
+    stalls_in_the_body,
+    stalls_in_the_handshake,
+)
+from faults.running_exporter import exporter_here, exporter_process, fetches, scrape
+
+SLOW = [
+    never_answers,
+    drips_the_headers,
+    drips_the_body,
+    drips_an_errors_body,
+    stalls_in_the_body,
+    continues_for_ever,
+]
+
+
+def assert_abandons(server: FaultServer, endpoint: str) -> None:
+    """A scrape answers in time, and its thread and socket are gone soon after."""
+    with exporter_here(endpoint) as address:
+        answered = scrape(address, timeout=2)
+        answered_at = time.monotonic()
+        until(lambda: not fetches(), seconds=5, what="the end of the thread")
+        until(lambda: not server.open_connections, seconds=5, what="the end of the connection")
+        gone_after = time.monotonic() - answered_at
+
+    assert answered.seconds < 2
+    assert not answered.up
+    assert answered.reasons == {"timeout"}
+    assert gone_after < 2
+
+
+@pytest.mark.parametrize("behave", SLOW)
+def test_a_scrape_answers_in_time_and_leaves_nothing_behind(behave: Behaviour) -> None:
+    with FaultServer(behave) as server:
+        assert_abandons(server, server.url)
+        assert server.accepted == 1
+
+
+def test_a_stalled_tls_handshake_is_abandoned_too() -> None:
+    with FaultServer(stalls_in_the_handshake) as server:
+        assert_abandons(server, f"https://127.0.0.1:{server.port}")
+
+
+def test_a_listener_that_accepts_no_more_connections_is_abandoned_too() -> None:
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as full:
+        queued = []
+        for _ in range(3):
+            waiting = socket.socket()
+            waiting.setblocking(False)
+            waiting.connect_ex(full.getsockname())
+            queued.append(waiting)
+        with exporter_here(f"http://127.0.0.1:{full.getsockname()[1]}") as address:
+            answered = scrape(address, timeout=2)
+            until(lambda: not fetches(), seconds=2, what="the end of the thread")
+        for waiting in queued:
+            waiting.close()
+
+    assert answered.seconds < 2
+    assert answered.reasons == {"timeout"}
+
+
+def test_a_resolver_that_does_not_answer_holds_a_bounded_number_of_threads(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    answer_at_last = threading.Event()
+    resolve = socket.getaddrinfo
+
+    def dead(host: str, *arguments: Any, **named: Any) -> Any:
+        if host != "api.unresolvable.example":
+            return resolve(host, *arguments, **named)
+        answer_at_last.wait(60)
+        raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+
+    monkeypatch.setattr(socket, "getaddrinfo", dead)
+    with exporter_here("http://api.unresolvable.example") as address:
+        scrapes = [scrape(address, timeout=0.5) for _ in range(MAX_THREADS + 3)]
+        held = fetches()
+        answer_at_last.set()
+        until(lambda: not fetches(), seconds=5, what="the end of the threads")
+        with FaultServer(answers(queue())):
+            after = scrape(address, timeout=2)
+
+    assert all(answered.seconds < 2 for answered in scrapes)
+    assert scrapes[-1].errors("timeout") == len(scrapes)
+    assert held == MAX_THREADS
+    assert after.reasons == {"timeout", "connection"}, "it asks again once the resolver is back"
+
+
+def test_the_timeout_flag_bounds_a_scrape_too() -> None:
+    with (
+        FaultServer(never_answers) as server,
+        exporter_here(server.url, "--nextmv.timeout=500ms") as address,
+    ):
+        answered = scrape(address, timeout=60)
+
+    assert answered.seconds < 3
+    assert answered.reasons == {"timeout"}
+
+
+@pytest.mark.parametrize("malformed", ["soon", "-1", "0", "nan", "inf", "1s", ""])
+def test_a_malformed_timeout_does_not_fail_the_scrape(malformed: str) -> None:
+    with FaultServer(answers(queue())) as server, exporter_here(server.url) as address:
+        assert scrape(address, timeout=malformed).up
+
+
+def test_a_malformed_timeout_is_warned_of(tmp_path: Path) -> None:
+    with (
+        FaultServer(answers(queue())) as server,
+        exporter_process(tmp_path, server.url) as exporter,
+    ):
+        assert scrape(exporter.address, timeout="soon").up
+        [warning] = [line for line in exporter.log.splitlines() if "malformed" in line]
+
+    assert "level=warning" in warning
+    assert "X-Prometheus-Scrape-Timeout-Seconds" in warning
+    assert "soon" in warning
+
+
+def test_a_slow_account_costs_no_other_its_scrape(tmp_path: Path) -> None:
+    config = tmp_path / "config.yaml"
+    with FaultServer(never_answers) as slow, FaultServer(answers(queue())) as quick:
+        config.write_text(
+            f"slow: {{apikey: a, endpoint: '{slow.url}'}}\n"
+            f"quick: {{apikey: b, endpoint: '{quick.url}'}}\n"
+        )
+        flags = ("--nextmv.profile=slow", "--nextmv.profile=quick")
+        environment = {"NEXTMV_CONFIG_FILE": str(config), "NEXTMV_API_KEY": ""}
+        environment["NEXTMV_ENDPOINT"] = ""
+        with exporter_process(tmp_path, "", *flags, environment=environment) as exporter:
+            both = scrape(exporter.address, timeout=2)
+
+    assert both.seconds < 2
+    assert both.value("nextmv_up", account="slow") == 0
+    assert both.value("nextmv_up", account="quick") == 1

@@ -1,0 +1,202 @@
+"""The library: Account, Queue and QueuedRun, over a real HTTP server."""
+
+import json
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+import requests
+from hypothesis import given
+from hypothesis import strategies as st
+from support.fake_api import KEY, RUN, FakeAPI
+
+from exporter import nextmv
+from exporter.nextmv import Account, Client, Queue, QueuedRun, StatusV2
+from exporter.nextmv.errors import InvalidResponseError, Reason, StatusError
+
+TEXTS = [name for name in QueuedRun.model_fields if name not in ("created_at", "status_v2")]
+
+
+@pytest.fixture
+def account(api: FakeAPI) -> Account:
+    return Account(client=Client(api_key=KEY, url=api.url))
+
+
+# Models
+
+
+def test_a_run_goes_to_a_dict_and_back() -> None:
+    run = QueuedRun.from_dict(dict(RUN))
+    assert run.to_dict() == RUN
+    assert QueuedRun.from_dict(run.to_dict()) == run
+
+
+def test_a_queue_goes_to_a_dict_and_back() -> None:
+    queue = Queue.from_dict({"runs": [dict(RUN), {"id": "run-2"}]})
+    assert queue.to_dict() == {"runs": [RUN, {"id": "run-2"}]}
+    assert Queue.from_dict(queue.to_dict()) == queue
+
+
+def test_a_dict_is_of_json_values_without_the_fields_that_are_none() -> None:
+    run = QueuedRun(
+        id="run-1", status_v2=StatusV2.QUEUED, created_at=datetime(2026, 1, 2, tzinfo=UTC)
+    )
+    assert json.loads(json.dumps(run.to_dict())) == {
+        "id": "run-1",
+        "status_v2": "queued",
+        "created_at": "2026-01-02T00:00:00Z",
+    }
+
+
+def test_every_field_of_the_api_is_read() -> None:
+    run = QueuedRun.from_dict(dict(RUN))
+    assert set(QueuedRun.model_fields) == set(RUN)
+    for name in TEXTS:
+        assert getattr(run, name) == RUN[name]
+    assert run.created_at == datetime(2026, 11, 23, 10, tzinfo=UTC)
+    assert run.status_v2 is StatusV2.QUEUED
+
+
+def test_unknown_keys_are_passed_over() -> None:
+    assert QueuedRun.from_dict({"id": "run-1", "queuing_priority": 6}) == QueuedRun(id="run-1")
+
+
+@pytest.mark.parametrize("value", [None, 7, 1.5, True, [], {}], ids=repr)
+@pytest.mark.parametrize("field", QueuedRun.model_fields)
+def test_a_mistyped_field_is_none_and_spoils_no_other(field: str, value: object) -> None:
+    run = QueuedRun.from_dict({**RUN, field: value})
+    assert getattr(run, field) is None
+    assert run.to_dict() == {name: text for name, text in RUN.items() if name != field}
+
+
+@pytest.mark.parametrize("status", ["queued", "QUEUED", "Queued"])
+def test_a_status_is_known_in_any_case(status: str) -> None:
+    assert QueuedRun.from_dict({"status_v2": status}).status_v2 is StatusV2.QUEUED
+
+
+def test_an_unknown_status_stays_the_text_it_is() -> None:
+    run = QueuedRun.from_dict({"status_v2": "Paused"})
+    assert run.status_v2 == "Paused"
+    assert run.to_dict() == {"status_v2": "Paused"}
+
+
+def test_a_time_without_an_offset_is_utc() -> None:
+    run = QueuedRun.from_dict({"created_at": "2026-11-23T10:00:00"})
+    assert run.created_at == datetime(2026, 11, 23, 10, tzinfo=UTC)
+
+
+def test_a_time_keeps_its_offset() -> None:
+    run = QueuedRun.from_dict({"created_at": "2026-11-23T10:00:00+02:00"})
+    assert run.created_at == datetime(2026, 11, 23, 10, tzinfo=timezone(timedelta(hours=2)))
+
+
+def test_nanoseconds_are_accepted() -> None:
+    run = QueuedRun.from_dict({"created_at": "2026-11-23T10:00:00.123456789Z"})
+    assert run.created_at == datetime(2026, 11, 23, 10, 0, 0, 123456, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("created_at", ["", "yesterday", "2026-02-30T00:00:00Z"])
+def test_a_time_that_is_none_is_none(created_at: str) -> None:
+    assert QueuedRun.from_dict({"created_at": created_at}).created_at is None
+
+
+@pytest.mark.parametrize("entry", [None, 7, "run", [], True], ids=repr)
+def test_an_entry_that_is_no_object_is_an_empty_run(entry: object) -> None:
+    assert Queue.from_dict({"runs": [entry, dict(RUN)]}).runs == [
+        QueuedRun(),
+        QueuedRun.from_dict(dict(RUN)),
+    ]
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from(sorted(RUN)) | st.text(),
+        st.none() | st.integers() | st.text() | st.lists(st.text()),
+    )
+)
+def test_any_object_is_a_run_and_comes_back_the_same(entry: dict[str, Any]) -> None:
+    run = QueuedRun.from_dict(entry)
+    assert QueuedRun.from_dict(run.to_dict()) == run
+
+
+def test_the_library_names_what_it_offers() -> None:
+    for name in nextmv.__all__:
+        assert getattr(nextmv, name).__name__ == name
+    with pytest.raises(AttributeError, match="no attribute 'Nothing'"):
+        nextmv.Nothing  # noqa: B018 - asked for in vain
+
+
+# Over HTTP
+
+
+def test_the_queue_is_fetched_with_the_key(api: FakeAPI, account: Account) -> None:
+    api.serves(RUN, {**RUN, "id": "run-2"})
+    assert [run.id for run in account.queue().runs] == ["run-1", "run-2"]
+    [request] = api.requests
+    assert request.path == "/v1/account/queue"
+    assert request.headers["Authorization"] == f"Bearer {KEY}"
+
+
+def test_an_empty_queue_has_no_runs(account: Account) -> None:
+    assert account.queue() == Queue(runs=[])
+
+
+def test_the_accounts_path_can_be_another(api: FakeAPI) -> None:
+    Account(Client(api_key=KEY, url=api.url), endpoint="v2/account").queue()
+    assert api.requests[0].path == "/v2/account/queue"
+
+
+def test_a_bad_run_does_not_spoil_the_queue(api: FakeAPI, account: Account) -> None:
+    api.serves(RUN, None, {"id": 7, "created_at": "never"})
+    first, *others = account.queue().runs
+    assert first.to_dict() == RUN
+    assert others == [QueuedRun(), QueuedRun()]
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 429, 500])
+def test_a_status_that_is_no_success_is_an_http_error(
+    api: FakeAPI, account: Account, status: int
+) -> None:
+    api.answers(status, f"no, {KEY} is   not\nwelcome {'x' * 10_000}".encode())
+    with pytest.raises(requests.HTTPError) as caught:
+        account.queue()
+    error = caught.value
+    assert isinstance(error, StatusError)
+    assert error.status == status
+    assert error.response is not None
+    assert error.response.status_code == status
+    assert str(status) in str(error)
+    assert "<redacted> is not welcome" in str(error)
+    assert len(str(error)) < 400
+
+
+def test_an_http_error_holds_the_key_nowhere(api: FakeAPI, account: Account) -> None:
+    api.answers(401, f"unauthorized: Bearer {KEY}".encode())
+    with pytest.raises(requests.HTTPError) as caught:
+        account.queue()
+    error = caught.value
+    assert isinstance(error, StatusError)
+    assert error.reason is Reason.AUTH
+    assert KEY not in str(error)
+    assert KEY not in repr(error)
+    assert error.request is not None
+    assert KEY not in str(error.request.headers)
+
+
+@pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b'{"runs": {}}', b"\xff"], ids=repr)
+def test_what_is_no_queue_is_an_invalid_response(
+    api: FakeAPI, account: Account, body: bytes
+) -> None:
+    api.answers(200, body)
+    with pytest.raises(InvalidResponseError, match="v1/account/queue: ") as caught:
+        account.queue()
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("body", [b"{}", b'{"runs": null}'])
+def test_an_answer_without_a_list_of_runs_is_not_taken_for_an_empty_queue(
+    api: FakeAPI, account: Account, body: bytes
+) -> None:
+    api.answers(200, body)
+    with pytest.raises(InvalidResponseError):
+        account.queue()

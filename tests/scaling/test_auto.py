@@ -1,0 +1,208 @@
+"""`auto`: the queue endpoint for as long as there is one, then each application's runs."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from starlette.responses import JSONResponse
+from structlog.testing import capture_logs
+
+from exporter.deadline import Deadline
+from exporter.demo import DEMO_KEY, DemoAPI, DemoServer, StandingAccount
+from exporter.nextmv import Client
+from exporter.nextmv.errors import Reason, StatusError
+from exporter.scrape import sources
+from exporter.scrape.sources import AccountQueue, ApplicationRuns, Auto
+
+from .harness import (
+    Watched,
+    eventually,
+    exporter_here,
+    profile,
+    prometheus,
+    samples,
+    write_profiles,
+)
+
+HOUR = 3600.0
+QUEUE = "/v1/account/queue"
+RUNS = 60
+
+
+@dataclass
+class Moving:
+    """A source `auto` in front of an account whose endpoints come and go, and its clock."""
+
+    auto: Auto
+    demo: DemoAPI
+    api: Watched
+    clock: SimpleNamespace
+
+    def fetch(self) -> int:
+        return len(self.auto.fetch(Deadline(10)))
+
+
+@pytest.fixture
+def moving(monkeypatch: pytest.MonkeyPatch) -> Iterator[Moving]:
+    clock = SimpleNamespace(monotonic=lambda: clock.now, time=time.time, now=1000.0)
+    monkeypatch.setattr(sources, "time", clock)
+    demo = DemoAPI({DEMO_KEY: StandingAccount(RUNS, at=time.time())}, page_size=10)
+    api = Watched(demo)
+    with DemoServer(api) as server:
+        client = Client(DEMO_KEY, server.url)
+        auto = Auto("a", AccountQueue(client), ApplicationRuns(client, 24 * HOUR))
+        yield Moving(auto, demo, api, clock)
+
+
+def refuse(api: Watched, path: str, status: int) -> None:
+    api.answers[path] = JSONResponse({"error": "refused"}, status)
+
+
+def test_it_reads_the_queue_in_one_request_while_it_can(moving: Moving) -> None:
+    assert moving.fetch() == RUNS
+    assert moving.api.paths == [QUEUE]
+    assert moving.auto.name == "account-queue"
+
+
+@pytest.mark.parametrize("status", [404, 410])
+def test_it_switches_within_the_scrape_that_finds_the_endpoint_gone(
+    moving: Moving, status: int
+) -> None:
+    moving.fetch()
+    moving.demo.queue_removed = status
+    with capture_logs() as log:
+        assert [moving.fetch() for _ in range(3)] == [RUNS] * 3
+    assert moving.auto.name == "application-runs"
+    assert [(line["event"], line["account"], line["source"]) for line in log] == [
+        (
+            "The queue endpoint is gone: reading each application's runs instead",
+            "a",
+            moving.auto.name,
+        )
+    ]
+    assert str(status) in log[0]["err"]
+
+
+def test_it_tries_the_endpoint_again_once_an_hour(moving: Moving) -> None:
+    moving.demo.queue_removed = 404
+    for _ in range(3):
+        moving.fetch()
+    assert moving.api.paths.count(QUEUE) == 1
+    moving.clock.now += HOUR - 1
+    moving.fetch()
+    assert moving.api.paths.count(QUEUE) == 1
+    moving.clock.now += 1
+    with capture_logs() as log:
+        assert moving.fetch() == moving.fetch() == RUNS
+    assert moving.api.paths.count(QUEUE) == 2
+    assert log == []
+
+
+def test_it_goes_back_when_the_endpoint_is_there_again(moving: Moving) -> None:
+    moving.demo.queue_removed = 410
+    moving.fetch()
+    moving.demo.queue_removed = None
+    assert moving.fetch() == RUNS
+    assert moving.auto.name == "application-runs"
+    moving.clock.now += HOUR
+    with capture_logs() as log:
+        assert moving.fetch() == moving.fetch() == RUNS
+    assert moving.auto.name == "account-queue"
+    assert [line["event"] for line in log] == ["The queue endpoint is back"]
+
+
+@pytest.mark.parametrize("status", [401, 429, 500])
+def test_the_hourly_try_costs_nothing_where_the_endpoint_fails_otherwise(
+    moving: Moving, status: int
+) -> None:
+    moving.demo.queue_removed = 404
+    moving.fetch()
+    moving.clock.now += HOUR
+    refuse(moving.api, QUEUE, status)
+    assert moving.fetch() == RUNS
+    assert moving.auto.name == "application-runs"
+
+
+@pytest.mark.parametrize("status", [401, 403, 429, 500])
+def test_no_other_status_makes_it_switch(moving: Moving, status: int) -> None:
+    refuse(moving.api, QUEUE, status)
+    with pytest.raises(StatusError, match=f"account/queue.*{status}"):
+        moving.fetch()
+    assert moving.auto.name == "account-queue"
+    assert moving.api.count("applications") == 0
+
+
+def test_a_wrong_endpoint_is_told_apart_and_named(moving: Moving) -> None:
+    moving.auto.queue.client = moving.auto.runs.client = Client(
+        DEMO_KEY, moving.auto.queue.client._credentials().url + "/elsewhere"
+    )
+    with capture_logs() as log, pytest.raises(StatusError, match=r"check --nextmv\.endpoint") as e:
+        moving.fetch()
+    assert e.value.reason is Reason.CLIENT_ERROR
+    assert "v1/account/queue" in str(e.value)
+    assert "v1/applications" in str(e.value)
+    assert moving.auto.name == "account-queue"
+    assert log == []
+
+
+def test_a_key_that_may_not_list_applications_is_reported_as_such(moving: Moving) -> None:
+    moving.demo.queue_removed = 404
+    refuse(moving.api, "/v1/applications", 401)
+    with pytest.raises(StatusError, match=r"v1/applications.*401") as caught:
+        moving.fetch()
+    assert caught.value.reason is Reason.AUTH
+    assert moving.auto.name == "account-queue"
+    del moving.api.answers["/v1/applications"]
+    assert moving.fetch() == RUNS
+
+
+def test_a_wrong_endpoint_shows_in_the_metrics_as_configuration(tmp_path: Path) -> None:
+    demo = DemoAPI({DEMO_KEY: StandingAccount(RUNS, at=time.time())})
+    with DemoServer(demo) as server:
+        entry = profile(f"{server.url}/elsewhere", DEMO_KEY)
+        file = write_profiles(tmp_path / "config.yaml", {"a": entry})
+        arguments = ("--nextmv.profile", "a", "--nextmv.config-file", str(file))
+        with exporter_here(*arguments) as exporter, capture_logs() as log:
+            text = exporter.scrape()
+    errors = samples(text, "nextmv_scrape_errors_total")
+    assert errors[frozenset({"account": "a", "reason": "client_error"}.items())] == 1
+    assert samples(text, "nextmv_up") == {frozenset({("account", "a")}): 0}
+    assert [line["event"] for line in log] == ["Reading the account's queue failed"]
+    assert "check --nextmv.endpoint" in log[0]["err"]
+
+
+def test_under_prometheus_the_series_go_on_when_the_endpoint_goes_and_comes_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sources, "RETRY_QUEUE_AFTER", 2.0)
+    demo = DemoAPI({DEMO_KEY: StandingAccount(RUNS, at=time.time())}, page_size=10)
+    with DemoServer(demo) as server:
+        file = write_profiles(tmp_path / "config.yaml", {"a": profile(server.url, DEMO_KEY)})
+        arguments = ("--nextmv.profile", "a", "--nextmv.config-file", str(file))
+        with exporter_here(*arguments) as exporter:
+            job = {
+                "job_name": "nextmv-exporter",
+                "http_sd_configs": [{"url": f"{exporter.url}/sd"}],
+            }
+            with prometheus(tmp_path, job) as prom:
+
+                def reads(source: str) -> bool:
+                    return set(prom.by("source", "nextmv_source_info")) == {source}
+
+                eventually(lambda: reads("account-queue"))
+                length = "nextmv_account_queue_length"
+                before = prom.query(length)
+                demo.queue_removed = 410
+                eventually(lambda: reads("application-runs"))
+                assert prom.query(length) == before
+                demo.queue_removed = None
+                eventually(lambda: reads("account-queue"))
+                assert prom.query(length) == before
+                # No series of other labels, and none that paused, came up in between.
+                assert len(prom.series(length)) == len(before)
+                for up in ("up", "nextmv_up"):
+                    failed = f"count_over_time({up}[5m]) - sum_over_time({up}[5m])"
+                    assert max(prom.query(failed).values()) <= 1

@@ -1,0 +1,113 @@
+"""Three replicas behind a Service, as docs/scaling.md shows, and one of them killed."""
+
+import re
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from exporter.demo import DemoAPI, DemoServer, StandingAccount
+
+from .harness import (
+    eventually,
+    exporter_process,
+    numbered,
+    profile,
+    prometheus,
+    write_profiles,
+)
+from .service import Service
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "scaling.md"
+ACCOUNTS = 18
+RUNS = 20
+
+
+def documented(language: str, containing: str) -> Any:
+    """The YAML of an example in docs/scaling.md."""
+    blocks = re.findall(rf"```{language}\n(.*?)```", DOCUMENT.read_text(), re.DOTALL)
+    [example] = [block for block in blocks if containing in block]
+    return yaml.safe_load(example)
+
+
+def job_of(ports: Sequence[int]) -> dict[str, Any]:
+    """The documented scrape configuration, with the ports that the Service has here."""
+    [job] = documented("yaml", "hashmod")["scrape_configs"]
+    job["http_sd_configs"] = [{"url": f"http://127.0.0.1:{ports[0]}/sd", "refresh_interval": "1s"}]
+    # Ports are consecutive in the document; here each is any free one.
+    rules = job["relabel_configs"]
+    [number] = [rule for rule in rules if rule.get("target_label") == "__address__"]
+    rules.remove(number)
+    rules += [
+        number
+        | {
+            "regex": re.sub(r"\(\\d[^)]*\)$", str(slot), number["regex"]),
+            "replacement": f"$1:{port}",
+        }
+        for slot, port in enumerate(ports)
+    ]
+    return dict(job)
+
+
+def test_the_documents_service_and_scrape_configuration_agree() -> None:
+    service = documented("yaml", "sessionAffinity")
+    [job] = documented("yaml", "hashmod")["scrape_configs"]
+    ports = service["spec"]["ports"]
+    hashing, address = job["relabel_configs"]
+    assert service["spec"]["sessionAffinity"] == "ClientIP"
+    assert {port["targetPort"] for port in ports} == {"http"}
+    assert hashing["modulus"] == len(ports)
+    assert [port["port"] for port in ports] == [
+        int(address["replacement"].removeprefix("$1:").replace("$2", str(slot)))
+        for slot in range(len(ports))
+    ]
+
+
+def test_killing_one_of_three_replicas_loses_nothing_but_scrapes_in_flight(tmp_path: Path) -> None:
+    now = time.time()
+    demo = DemoAPI({f"key-{n}": StandingAccount(RUNS, at=now, seed=n) for n in range(ACCOUNTS)})
+    with ExitStack() as stack:
+        url = stack.enter_context(DemoServer(demo)).url
+        names = numbered(ACCOUNTS)
+        profiles = {name: profile(url, f"key-{n}") for n, name in enumerate(names)}
+        file = write_profiles(tmp_path / "config.yaml", profiles)
+        asked = ("--nextmv.config-file", str(file), "--nextmv.profile", "*")
+        replicas = [stack.enter_context(exporter_process(*asked)) for _ in range(3)]
+        service = stack.enter_context(Service([replica.url for replica in replicas], ports=6))
+        prom = stack.enter_context(prometheus(tmp_path, job_of(service.ports)))
+
+        all_up = dict.fromkeys(names, 1.0)
+        lengths = "sum by (instance) (nextmv_account_queue_length)"
+        eventually(lambda: prom.by("instance", "nextmv_up") == all_up)
+        series = prom.query("nextmv_account_queue_length")
+        ports = {
+            name: int(scraped.split(":")[2].split("/")[0])
+            for name, scraped in prom.targets().items()
+        }
+        assert len(set(ports.values())) > 3
+        assert len(set(service.chosen.values())) == 3
+
+        killed = replicas[0]
+        lost = {name for name in names if f"http://{service.chosen[ports[name]]}" == killed.url}
+        assert lost
+        killed.process.kill()
+
+        def rescued() -> bool:
+            scraped = prom.by("instance", "count_over_time(nextmv_up[3s])")
+            return killed.url not in service.chosen.values() and min(scraped.values()) >= 2
+
+        start = time.time()
+        eventually(lambda: time.time() > start + 4 and rescued())
+        assert prom.by("instance", "nextmv_up") == all_up
+        assert prom.by("instance", lengths) == dict.fromkeys(names, float(RUNS))
+        assert prom.query("nextmv_account_queue_length") == series
+        assert len(prom.series("nextmv_account_queue_length")) == len(series)
+        assert {f"http://{chosen}" for chosen in service.chosen.values()} == {
+            replica.url for replica in replicas[1:]
+        }
+        failed = prom.by("instance", "count_over_time(up[5m]) - sum_over_time(up[5m])")
+        assert max(failed[name] for name in lost) <= 1
+        assert {name for name in names if failed[name]} <= lost

@@ -1,0 +1,170 @@
+"""What a whole exposition looks like to Prometheus."""
+
+import platform
+import subprocess
+
+import pytest
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import Metric as Family
+from prometheus_client.openmetrics import parser as openmetrics
+from support.metrics import parse, value, values
+from support.outcomes import BOUNDS, failure, success
+
+from exporter import __version__
+from exporter.scrape import metrics
+from exporter.scrape.collector import AccountsCollector, ProcessMetricsCollector
+from exporter.scrape.exposition import expose
+from exporter.scrape.metrics import METRICS, Instruments
+from exporter.scrape.outcome import Outcome
+from exporter.scrape.runs import Run
+
+OPENMETRICS = "application/openmetrics-text; version=1.0.0"
+KINDS = {"gauge_histogram": "gaugehistogram"}
+NASTY = [
+    'quote " in it',
+    "back\\slash",
+    "new\nline",
+    "carriage\rreturn",
+    "\\n not a new line",
+    "trailing \\",
+    '{le="+Inf"} 7',
+    "# HELP me",
+    "ünïcode ✓ 🚚",
+    "\u2028 line separator",
+    "\x85 next line",
+    "\x1c\x1d\x1e separators",
+    "\t tab",
+    "\0 NUL",
+    "\ud800 surrogate",
+    " ",
+    "x" * 100_000,
+]
+
+
+def collectors(*outcomes: Outcome) -> list[AccountsCollector | ProcessMetricsCollector]:
+    instruments = Instruments()
+    for outcome in outcomes:
+        instruments.add_account(outcome.account)
+        instruments.observe_request(outcome.account, "v1/account/queue", "200", 0.2)
+    return [AccountsCollector(outcomes, instruments, BOUNDS), ProcessMetricsCollector()]
+
+
+def text(*outcomes: Outcome) -> str:
+    return expose(collectors(*outcomes))[0].decode()
+
+
+def families(*outcomes: Outcome) -> dict[str, Family]:
+    body = expose(collectors(*outcomes), accept=OPENMETRICS)[0].decode()
+    return {family.name: family for family in openmetrics.text_string_to_metric_families(body)}
+
+
+@pytest.mark.parametrize("metric", METRICS, ids=lambda metric: metric.name)
+def test_every_metric_is_exposed_with_its_kind_help_and_labels(metric: metrics.Metric) -> None:
+    family = families(success())[metric.name.removesuffix("_total")]
+    assert family.type == KINDS.get(metric.kind, metric.kind)
+    assert family.documentation == metric.help
+    assert {sample.name for sample in family.samples} == set(metric.series)
+    assert {frozenset(sample.labels) - {"le"} for sample in family.samples} == {
+        frozenset(metric.labels)
+    }
+
+
+def test_nothing_is_exposed_that_is_no_metric_of_ours_or_of_the_client_library() -> None:
+    known = {series for metric in METRICS for series in metric.series}
+    exposed = {name for name, _ in parse(text(success()))}
+    assert {name for name in exposed - known if not name.startswith(("process_", "python_"))} == (
+        set()
+    )
+
+
+@pytest.mark.parametrize(
+    "outcomes",
+    [(), (success(),), (failure(),), (success("a"), failure("b"))],
+    ids=["none", "success", "failure", "both"],
+)
+def test_promtool_has_nothing_to_say(outcomes: tuple[Outcome, ...]) -> None:
+    checked = subprocess.run(
+        ["promtool", "check", "metrics"],
+        input=text(*outcomes).encode(),
+        capture_output=True,
+        check=False,
+    )
+    assert (checked.returncode, checked.stdout, checked.stderr) == (0, b"", b"")
+
+
+@pytest.mark.parametrize("label", NASTY, ids=lambda label: ascii(label[:16]))
+def test_labels_of_any_characters_come_through(label: str) -> None:
+    runs = [
+        Run("queued", label, "routing", "2026-11-23T11:59:00Z"),
+        Run("queued", "8c16gb120m", label, "2026-11-23T11:59:00Z"),
+        Run(label, "8c16gb120m", "routing", "2026-11-23T11:59:00Z"),
+    ]
+    as_text, openly = text(success("default", *runs)), families(success("default", *runs))
+    expected = label[:256].replace("\0", "\ufffd").replace("\ud800", "\ufffd")
+    for labels in ({"execution_class": expected}, {"application_id": expected}):
+        assert value(as_text, "nextmv_account_queue_length", **labels) == 1
+    length = openly["nextmv_account_queue_length"].samples
+    assert {s.labels["status_v2"] for s in length} == {"queued", expected}
+    assert sum(s.value for s in length) == 3
+    promtool = subprocess.run(
+        ["promtool", "check", "metrics"], input=as_text.encode(), capture_output=True, check=False
+    )
+    assert promtool.returncode == 0, promtool.stderr
+
+
+def test_registering_collects_nothing() -> None:
+    class Unread(Outcome):
+        @property
+        def summary(self) -> None:  # type: ignore[override]
+            raise AssertionError("collected")
+
+    unread = object.__new__(Unread)
+    CollectorRegistry().register(AccountsCollector([unread], Instruments(), BOUNDS))
+
+
+def test_what_is_described_is_what_is_collected() -> None:
+    [accounts, _] = collectors(success())
+    described, collected = list(accounts.describe()), list(accounts.collect())
+    assert [(f.name, f.type) for f in described] == [(f.name, f.type) for f in collected]
+
+
+def test_only_the_accounts_of_this_scrape_are_collected() -> None:
+    instruments = Instruments()
+    for account in ("asked", "other"):
+        instruments.add_account(account)
+        instruments.observe_request(account, "v1/account/queue", "200", 0.2)
+    one = expose([AccountsCollector([success("asked")], instruments, BOUNDS)])[0].decode()
+    assert {dict(labels)["account"] for _, labels in parse(one)} == {"asked"}
+    both = [success("asked"), success("other")]
+    whole = expose([AccountsCollector(both, instruments, BOUNDS)])[0].decode()
+    assert len(values(whole, "nextmv_scrape_errors_total", account="other")) == 10
+
+
+def test_the_series_of_a_removed_account_vanish() -> None:
+    instruments = Instruments()
+    for account in ("gone", "kept"):
+        instruments.add_account(account)
+    instruments.remove_account("gone")
+    body = expose([AccountsCollector([success("kept")], instruments, BOUNDS)])[0].decode()
+    assert "gone" not in body
+
+
+def test_no_created_series_are_exposed() -> None:
+    assert "_created{" not in text(success())
+
+
+def test_the_build_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NEXTMV_EXPORTER_REVISION", "0123abc")
+    labels = {
+        "version": __version__,
+        "revision": "0123abc",
+        "pythonversion": platform.python_version(),
+    }
+    assert value(text(), "nextmv_exporter_build_info", **labels) == 1
+
+
+def test_the_process_is_told() -> None:
+    exposed = text()
+    assert value(exposed, "process_resident_memory_bytes") > 0
+    assert value(exposed, "process_open_fds") > 0
+    assert value(exposed, "python_info") == 1

@@ -1,0 +1,109 @@
+import gzip
+
+import pytest
+from prometheus_client.openmetrics import parser as openmetrics
+from support.metrics import parse
+from support.outcomes import BOUNDS, success
+
+from exporter.scrape.collector import AccountsCollector, ProcessMetricsCollector
+from exporter.scrape.exposition import concerns_accounts, expose
+from exporter.scrape.metrics import METRICS, Instruments
+
+
+def exposition(*names: str, accept: str = "", encoding: str = "") -> tuple[bytes, dict[str, str]]:
+    instruments = Instruments()
+    instruments.add_account("default")
+    instruments.observe_request("default", "v1/account/queue", "200", 0.2)
+    return expose(
+        [AccountsCollector([success()], instruments, BOUNDS), ProcessMetricsCollector()],
+        names=names,
+        accept=accept,
+        accept_encoding=encoding,
+    )
+
+
+@pytest.mark.parametrize(
+    ("accept", "content_type"),
+    [
+        ("", "text/plain; version=0.0.4; charset=utf-8"),
+        ("*/*", "text/plain; version=0.0.4; charset=utf-8"),
+        ("text/html,application/xhtml+xml", "text/plain; version=0.0.4; charset=utf-8"),
+        ("text/plain;version=0.0.4", "text/plain; version=0.0.4; charset=utf-8"),
+        ("text/plain;version=1.0.0", "text/plain; version=1.0.0"),
+        ("application/openmetrics-text;version=1.0.0", "application/openmetrics-text"),
+        (  # as Prometheus 3 asks
+            (
+                "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.5,"
+                "application/openmetrics-text;version=0.0.1;q=0.4,"
+                "text/plain;version=1.0.0;escaping=allow-utf-8;q=0.3,"
+                "text/plain;version=0.0.4;q=0.2,*/*;q=0.1"
+            ),
+            "application/openmetrics-text",
+        ),
+        ("garbage;;==,", "text/plain; version=0.0.4; charset=utf-8"),
+    ],
+)
+def test_the_format_is_the_one_asked_for(accept: str, content_type: str) -> None:
+    body, headers = exposition(accept=accept)
+    assert headers["Content-Type"].startswith(content_type)
+    assert body.endswith(b"# EOF\n") == ("openmetrics" in content_type)
+    assert headers["Vary"] == "Accept, Accept-Encoding"
+    assert "Content-Encoding" not in headers
+
+
+def test_both_formats_tell_the_same() -> None:
+    text, _ = exposition("nextmv_account_queue_length")
+    openly, _ = exposition("nextmv_account_queue_length", accept="application/openmetrics-text")
+    told = {
+        (sample.name, frozenset(sample.labels.items())): sample.value
+        for family in openmetrics.text_string_to_metric_families(openly.decode())
+        for sample in family.samples
+    }
+    assert told == parse(text.decode())
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "deflate, gzip;q=1.0", "GZIP"])
+def test_the_body_is_compressed_if_the_client_takes_it(encoding: str) -> None:
+    body, headers = exposition("nextmv_up", encoding=encoding)
+    assert headers["Content-Encoding"] == "gzip"
+    assert parse(gzip.decompress(body).decode()) == parse(exposition("nextmv_up")[0].decode())
+
+
+@pytest.mark.parametrize("encoding", ["", "identity", "br, deflate"])
+def test_the_body_is_plain_if_the_client_does_not(encoding: str) -> None:
+    body, headers = exposition(encoding=encoding)
+    assert "Content-Encoding" not in headers
+    assert body.startswith(b"# HELP")
+
+
+@pytest.mark.parametrize(
+    "name", [series for metric in METRICS for series in metric.series] + ["python_info"]
+)
+def test_a_name_asks_for_that_series_alone(name: str) -> None:
+    assert {series for series, _ in parse(exposition(name)[0].decode())} == {name}
+
+
+def test_several_names_ask_for_each_of_them() -> None:
+    body, _ = exposition("nextmv_up", "nextmv_account_queue_runs")
+    assert {name for name, _ in parse(body.decode())} == {"nextmv_up", "nextmv_account_queue_runs"}
+
+
+def test_an_unknown_name_gives_nothing() -> None:
+    assert exposition("no_such_metric")[0].strip() == b""
+
+
+@pytest.mark.parametrize(
+    ("names", "needed"),
+    [
+        ([], True),
+        (["nextmv_up"], True),
+        (["nextmv_account_queue_wait_seconds_bucket"], True),
+        (["nextmv_account_queue_wait_seconds"], True),
+        (["python_info", "nextmv_scrape_errors_total"], True),
+        (["python_info", "process_open_fds"], False),
+        (["nextmv_exporter_build_info"], False),
+        (["no_such_metric"], False),
+    ],
+)
+def test_the_api_is_asked_only_if_a_name_needs_it(names: list[str], needed: bool) -> None:
+    assert concerns_accounts(names) is needed

@@ -1,0 +1,222 @@
+"""The exporter's own HTTP manners, on a real port."""
+
+import contextlib
+import gzip
+import http.client
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import requests
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
+from support.fake_api import KEY, RUN, Answer, FakeAPI
+from support.metrics import value, values
+from support.programs import exporter, free_port, until
+
+
+@dataclass
+class Running:
+    url: str
+    log: Path
+    api: FakeAPI
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    directory = tmp_path_factory.mktemp("serving")
+    with (
+        FakeAPI() as api,
+        exporter(
+            directory, environment={"NEXTMV_API_KEY": KEY, "NEXTMV_ENDPOINT": api.url}
+        ) as address,
+    ):
+        assert api.requests == [], "nothing is fetched at start"
+        api.serves(RUN)
+        yield Running(f"http://{address}", directory / "exporter.log", api)
+
+
+@pytest.mark.parametrize(
+    "accept", ["", "text/plain;version=0.0.4", "application/openmetrics-text;version=1.0.0"]
+)
+def test_promtool_has_nothing_to_say_against_the_text_format(running: Running, accept: str) -> None:
+    answer = requests.get(f"{running.url}/metrics", headers={"Accept": accept}, timeout=10)
+
+    if "openmetrics" in accept:
+        assert answer.headers["Content-Type"].startswith("application/openmetrics-text")
+        assert answer.text.endswith("# EOF\n")
+        parsed = text_string_to_metric_families(answer.text)  # type: ignore[no-untyped-call]
+        families = {family.name for family in parsed}
+        assert "nextmv_account_queue_wait_seconds" in families
+    else:
+        assert answer.headers["Content-Type"].startswith("text/plain; version=0.0.4")
+        subprocess.run(["promtool", "check", "metrics"], input=answer.content, check=True)
+
+
+def test_gzip_is_used_when_it_is_accepted(running: Running) -> None:
+    connection = http.client.HTTPConnection(running.url.removeprefix("http://"), timeout=10)
+    connection.request("GET", "/metrics", headers={"Accept-Encoding": "gzip"})
+    answer = connection.getresponse()
+
+    assert answer.getheader("Content-Encoding") == "gzip"
+    assert value(gzip.decompress(answer.read()).decode(), "nextmv_up") == 1
+    connection.close()
+
+
+def test_names_choose_series_and_save_the_request_that_they_do_not_need(running: Running) -> None:
+    before = len(running.api.requests)
+    process = requests.get(
+        f"{running.url}/metrics", {"name[]": "process_open_fds"}, timeout=10
+    ).text
+    assert len(running.api.requests) == before
+    both = requests.get(
+        f"{running.url}/metrics",
+        {"name[]": ["nextmv_up", "nextmv_account_queue_wait_seconds_bucket"]},
+        timeout=10,
+    ).text
+
+    assert value(process, "process_open_fds") > 0
+    assert values(process, "nextmv_up") == []
+    assert value(both, "nextmv_up") == 1
+    assert values(both, "nextmv_account_queue_wait_seconds_bucket")
+    assert values(both, "nextmv_account_queue_length") == []
+
+
+def test_one_account_is_scraped_without_the_processs_own_metrics(running: Running) -> None:
+    text = requests.get(f"{running.url}/metrics", {"account": "default"}, timeout=10).text
+
+    assert value(text, "nextmv_up", account="default") == 1
+    assert values(text, "process_open_fds") == []
+
+
+def test_an_unknown_account_is_not_found_and_the_known_ones_are_named(running: Running) -> None:
+    answer = requests.get(f"{running.url}/metrics", {"account": "nobody"}, timeout=10)
+
+    assert answer.status_code == 404
+    assert "default" in answer.text
+
+
+@pytest.mark.parametrize("path", ["/nothing", "/metrics/", "/-/reload", "/favicon.ico"])
+def test_unknown_paths_are_not_found(running: Running, path: str) -> None:
+    assert requests.get(f"{running.url}{path}", timeout=10).status_code == 404
+
+
+@pytest.mark.parametrize("path", ["/", "/metrics", "/sd", "/-/healthy", "/-/ready"])
+def test_only_get_and_head_are_allowed(running: Running, path: str) -> None:
+    for method in ("POST", "PUT", "DELETE", "PATCH", "OPTIONS"):
+        assert requests.request(method, f"{running.url}{path}", timeout=10).status_code == 405
+    head = requests.head(f"{running.url}{path}", timeout=10)
+    assert (head.status_code, head.content) == (200, b"")
+
+
+def test_each_scrape_fetches_the_queue_anew(running: Running) -> None:
+    before = len(running.api.requests)
+    for _ in range(3):
+        requests.get(f"{running.url}/metrics", timeout=10)
+
+    assert len(running.api.requests) == before + 3
+
+
+def test_drained_groups_are_reported_as_zero(running: Running) -> None:
+    running.api.serves(RUN)
+    requests.get(f"{running.url}/metrics", timeout=10)
+    running.api.serves()
+    text = requests.get(f"{running.url}/metrics", timeout=10).text
+    running.api.serves(RUN)
+
+    labels = {"execution_class": RUN["execution_class"], "application_id": RUN["application_id"]}
+    assert value(text, "nextmv_account_queue_length", status_v2="queued", **labels) == 0
+    assert value(text, "nextmv_account_queue_oldest_queued_run_age_seconds", **labels) == 0
+
+
+def test_the_landing_page_shows_the_last_scrape_and_fetches_nothing(running: Running) -> None:
+    requests.get(f"{running.url}/metrics", timeout=10)
+    before = len(running.api.requests)
+    page = requests.get(running.url, timeout=10)
+
+    assert page.headers["Content-Type"] == "text/html; charset=utf-8"
+    assert '<dd data-status="queued">1</dd>' in page.text
+    assert len(running.api.requests) == before
+    assert KEY not in page.text
+
+
+def test_it_asks_with_the_key_on_a_connection_that_is_kept(running: Running) -> None:
+    headers = running.api.requests[-1].headers
+
+    assert headers["Authorization"] == f"Bearer {KEY}"
+    assert headers["User-Agent"].startswith("nextmv-exporter/")
+    assert headers["Connection"] == "keep-alive"
+
+
+def test_sigterm_lets_the_scrape_in_flight_finish_and_ends_with_zero(tmp_path: Path) -> None:
+    address = f"127.0.0.1:{free_port()}"
+    with FakeAPI() as api:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "exporter", "--web.listen-address", address],
+            env=os.environ | {"NEXTMV_API_KEY": KEY, "NEXTMV_ENDPOINT": api.url},
+            stderr=subprocess.DEVNULL,
+        )
+
+        def status(path: str) -> int:
+            try:
+                return requests.get(f"http://{address}{path}", timeout=5).status_code
+            except requests.ConnectionError:
+                return 0
+
+        until(lambda: status("/-/ready") == 200, seconds=20, what="ready")
+        release = threading.Event()
+        api.serves(RUN)
+        api.answer = Answer(200, api.answer.body, held_until=release)
+        scraped: list[str] = []
+        scrape = threading.Thread(
+            target=lambda: scraped.append(
+                requests.get(f"http://{address}/metrics", timeout=20).text
+            )
+        )
+        scrape.start()
+        until(lambda: api.requests, seconds=10, what="the request in flight")
+
+        process.send_signal(signal.SIGTERM)
+        asked = time.monotonic()
+        until(lambda: status("/-/ready") == 503, seconds=4, what="not ready any more")
+        assert status("/-/healthy") == 200
+        release.set()
+        scrape.join()
+
+        assert process.wait(timeout=10) == 0
+        assert time.monotonic() - asked < 5
+        assert value(scraped[0], "nextmv_up") == 1
+
+
+def test_sigterm_ends_within_five_seconds_whatever_hangs(tmp_path: Path) -> None:
+    never = threading.Event()
+    with FakeAPI() as api:
+        api.answer = Answer(held_until=never)
+        address = f"127.0.0.1:{free_port()}"
+        process = subprocess.Popen(
+            [sys.executable, "-m", "exporter", "--web.listen-address", address],
+            env=os.environ | {"NEXTMV_API_KEY": KEY, "NEXTMV_ENDPOINT": api.url},
+            stderr=subprocess.DEVNULL,
+        )
+
+        def scrape() -> None:
+            with contextlib.suppress(requests.ConnectionError):
+                requests.get(f"http://{address}/metrics", timeout=20)
+
+        def in_flight() -> bool:
+            threading.Thread(target=scrape, daemon=True).start()
+            return bool(api.requests)
+
+        until(in_flight, seconds=20, what="a request in flight")
+        asked = time.monotonic()
+        process.send_signal(signal.SIGTERM)
+
+        assert process.wait(timeout=10) == 0
+        assert time.monotonic() - asked < 5.5
+        never.set()
