@@ -177,6 +177,7 @@ class Client:
         for chunk in response.raw.stream(_CHUNK, decode_content=True):
             body += chunk
             if len(body) > self.max_response_bytes:
+                body.clear()  # the exception keeps this frame for as long as it is kept
                 raise errors.ResponseTooLargeError(
                     f"{endpoint}: the response is larger than {self.max_response_bytes} bytes "
                     "(--nextmv.max-response-bytes)"

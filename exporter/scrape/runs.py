@@ -146,7 +146,8 @@ def parse_applications_page(body: bytes | bytearray) -> ApplicationsPage:
 
 def _load(body: bytes | bytearray) -> dict[str, Any]:
     try:
-        answer = json.loads(body)
+        # No number is used, and Python refuses to read an integer of thousands of digits.
+        answer = json.loads(body, parse_int=float)
     except (ValueError, RecursionError) as error:
         fault = "it nests too deeply" if isinstance(error, RecursionError) else str(error)
         raise InvalidResponseError(f"the answer is not valid JSON: {fault}") from None

@@ -134,9 +134,9 @@ class Target:
         recent = self._recent.at(time.monotonic())
 
         def fly() -> None:
-            outcome, error = self._fetch(flight.deadline, recent)
+            outcome, retry_after = self._fetch(flight.deadline, recent)
             with contextlib.suppress(RuntimeError):  # the loop has ended: nobody waits
-                loop.call_soon_threadsafe(self._land, flight, outcome, error)
+                loop.call_soon_threadsafe(self._land, flight, outcome, retry_after)
 
         # A daemon, because a thread inside the system's resolver can't be stopped and must
         # not keep the program from ending.
@@ -152,10 +152,14 @@ class Target:
 
     def _fetch(
         self, deadline: Deadline, recent: frozenset[Group]
-    ) -> tuple[Outcome, Exception | None]:
-        """Fetch, parse and summarise; runs in a thread and raises nothing."""
+    ) -> tuple[Outcome, float | None]:
+        """Fetch, parse and summarise; runs in a thread and raises nothing.
+
+        For how long the API asks to be left alone comes along. The exception itself is let
+        go: by its traceback it would keep this frame, and the whole response, in a cycle.
+        """
         start = time.monotonic()
-        summary = failure = error = None
+        summary = failure = retry_after = None
         try:
             summary = summarise(
                 self._source.fetch(deadline),
@@ -165,7 +169,8 @@ class Target:
                 recent=recent,
             )
         except NextmvError as caught:
-            error, failure = caught, Failure(caught.reason, str(caught))
+            failure = Failure(caught.reason, str(caught))
+            retry_after = caught.retry_after if isinstance(caught, StatusError) else None
         except Exception:
             log.exception("A scrape failed for a reason that it should not", account=self.account)
             failure = Failure(Reason.INVALID_RESPONSE, "internal error, see the log")
@@ -179,9 +184,9 @@ class Target:
             summary=summary,
             failure=failure,
         )
-        return outcome, error
+        return outcome, retry_after
 
-    def _land(self, flight: _Flight, outcome: Outcome, error: Exception | None) -> None:
+    def _land(self, flight: _Flight, outcome: Outcome, retry_after: float | None) -> None:
         self._threads -= 1
         if self._flight is flight:
             self._flight = None
@@ -190,8 +195,8 @@ class Target:
             self._recent.saw(filled, time.monotonic())
         if outcome.failure:
             self._report(outcome.failure, flight)
-            if isinstance(error, StatusError) and error.retry_after:
-                self._backoff.start(outcome.failure, error.retry_after)
+            if retry_after:
+                self._backoff.start(outcome.failure, retry_after)
         if not flight.landed.done():
             flight.landed.set_result(outcome)
 
