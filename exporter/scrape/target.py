@@ -150,9 +150,7 @@ class Target:
         if self._flight is flight:
             self._flight = None
 
-    def _fetch(
-        self, deadline: Deadline, recent: frozenset[Group]
-    ) -> tuple[Outcome, float | None]:
+    def _fetch(self, deadline: Deadline, recent: frozenset[Group]) -> tuple[Outcome, float | None]:
         """Fetch, parse and summarise; runs in a thread and raises nothing.
 
         For how long the API asks to be left alone comes along. The exception itself is let
