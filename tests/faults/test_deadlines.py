@@ -1,4 +1,4 @@
-"""A scrape answers within Prometheus's timeout, whatever the API does, and leaves nothing behind."""
+"""A scrape answers within Prometheus's timeout, whatever the API does, and leaves nothing."""
 
 import socket
 import threading
