@@ -68,6 +68,9 @@ def _create_listener(address: Address) -> socket.socket:
     return socket.create_server(address, family=family, backlog=1024)
 
 
+_REFUSAL = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\nInvalid HTTP request.\n"
+
+
 class _Protocol(H11Protocol):
     """Closes connections whose request comes too slowly, or whose answer is not read."""
 
@@ -115,6 +118,14 @@ class _Protocol(H11Protocol):
         if self._write_timeout:
             self._write_timeout.cancel()
             self._write_timeout = None
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what is not HTTP, where uvicorn trips over an answer that it has begun."""
+        if self.cycle is None or self.cycle.response_complete:
+            self.transport.write(_REFUSAL)
+        else:
+            self.cycle.disconnected = True  # what the application still sends goes nowhere
+        self.transport.close()
 
 
 def _guarded(app: ASGIApp, web_config: "ReloadingWebConfig | None") -> ASGIApp:
