@@ -61,7 +61,8 @@ def run(settings: Settings) -> int:
         # Imported here, since only the demo should pay for its code.
         from exporter.demo import DEMO_KEY, DemoAPI, DemoServer, Simulator
 
-        os.environ["NO_PROXY"] = "127.0.0.1"  # a proxy has no way to this loopback
+        # A proxy has no way to this loopback. In small letters, since those go first.
+        os.environ["no_proxy"] = "127.0.0.1"
         with DemoServer(DemoAPI({DEMO_KEY: Simulator(seed=1, start=time.time())})) as server:
             given = {"demo": Credentials(api_key=DEMO_KEY, url=server.url)}
             return _run(settings, Accounts(settings, given))
@@ -79,7 +80,8 @@ def _once(settings: Settings, accounts: Accounts) -> int:
         ProcessMetricsCollector(),
     ]
     body, _ = expose(collectors)
-    sys.stdout.write(body.decode())
+    sys.stdout.buffer.write(body)  # UTF-8, whatever the terminal speaks
+    sys.stdout.flush()
     return 0 if all(outcome.summary for outcome in outcomes) else EXIT_DOWN
 
 
