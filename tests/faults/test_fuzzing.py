@@ -69,7 +69,7 @@ def through_the_line(body: bytes) -> list[float]:
     return lengths
 
 
-@settings(max_examples=250, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
 @given(queues)
 def test_every_list_of_runs_comes_out_whole(entries: list[Any]) -> None:
     body = json.dumps({"runs": entries}).encode()

@@ -134,7 +134,7 @@ def test_a_proxy_that_never_answers_is_abandoned_in_time(monkeypatch: pytest.Mon
         with exporter_here("https://api.nextmv.example") as address:
             answered = scrape(address, 2)
 
-    assert answered.seconds < 2
+    assert answered.seconds < 5
     assert answered.reasons == {"timeout"}
 
 
