@@ -33,6 +33,12 @@ demo: $(VENV)/installed ## Run the exporter against a simulated Nextmv account
 test: $(VENV)/developed tools ## Run all tests
 	$(BIN)/pytest -n auto
 
+SOAK_SECONDS ?= 180
+
+.PHONY: soak
+soak: $(VENV)/developed ## Scrape under random faults for SOAK_SECONDS, and fail on growth
+	SOAK_SECONDS=$(SOAK_SECONDS) $(BIN)/python tests/soak.py
+
 .PHONY: lint
 lint: $(VENV)/developed ## Check format, lint and types
 	$(BIN)/ruff format --check .

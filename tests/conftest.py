@@ -4,7 +4,18 @@ import os
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
 from support.fake_api import FakeAPI
+
+# A busy machine is slow, which is no fault of the code; and what fails, fails for everyone.
+settings.register_profile(
+    "project",
+    deadline=None,
+    derandomize=True,
+    max_examples=60,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile("project")
 
 
 @pytest.fixture

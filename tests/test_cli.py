@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ from support.metrics import parse, value, values
 from exporter import __version__, cli
 from exporter.settings import Settings
 
-TESTDATA = Path(__file__).parent / "nextmv" / "testdata"
+TESTDATA = Path(__file__).parent / "account" / "testdata"
 
 
 @dataclass
@@ -42,7 +43,7 @@ def program(
         assert isinstance(caught.value.code, int)
         return Ended(caught.value.code, *capsys.readouterr())
 
-    monkeypatch.setattr(cli.logs, "configure", lambda *_: None)
+    monkeypatch.setattr("exporter.logs.configure", lambda *_: None)
     with structlog.testing.capture_logs():
         yield run
 
@@ -100,8 +101,11 @@ def test_no_key_anywhere_says_where_one_may_be_put(program: Program) -> None:
         ([config("pkce.yaml")], ["'default'", "auth_type: pkce", "create an API key"]),
         ([config("pkce.yaml"), "--nextmv.profile=sso-user"], ["'sso-user'", "auth_type: pkce"]),
         ([config("pkce.yaml"), "--nextmv.profile=*"], ["no profile in", "has an API key"]),
-        ([config("bad_keys.yaml")], ["the API key has white space"]),
-        ([config("bad_keys.yaml"), "--nextmv.profile=newline"], ["the API key has white space"]),
+        (
+            [config("bad_keys.yaml")],
+            ["apikey of profile 'default' in", "bad_keys.yaml has white space"],
+        ),
+        ([config("bad_keys.yaml"), "--nextmv.profile=newline"], ["'newline'", "has white space"]),
         ([config("bad_keys.yaml"), "--nextmv.profile=foreign"], ["non-ASCII"]),
         ([config("bad_endpoints.yaml")], ["'ht tp://api.example' is not a URL"]),
         ([config("good.yaml"), "--nextmv.profile=nowhere"], ["'nowhere'", "default, staging"]),
@@ -183,7 +187,7 @@ def test_a_key_that_would_break_a_header_is_refused(
     program: Program, monkeypatch: pytest.MonkeyPatch, key: str
 ) -> None:
     monkeypatch.setenv("NEXTMV_API_KEY", key)
-    assert_refused(program(), "the API key has white space, control or non-ASCII characters")
+    assert_refused(program(), "NEXTMV_API_KEY has white space, control or non-ASCII characters")
 
 
 @pytest.mark.parametrize(
@@ -328,7 +332,60 @@ def test_the_demo_needs_no_key(program: Program, monkeypatch: pytest.MonkeyPatch
     assert value(ended.out, "nextmv_up", account="demo") == 1
 
 
+def test_the_demo_is_not_asked_through_the_networks_proxy() -> None:
+    proxy = "http://127.0.0.1:1"
+    ended = process(
+        "--demo", "--once", HTTP_PROXY=proxy, http_proxy=proxy, no_proxy="intranet.example"
+    )
+    assert ended.status == 0, ended.err
+    assert sum(values(ended.out, "nextmv_account_queue_length")) > 0
+
+
+def test_promtool_has_nothing_to_say_against_the_demo() -> None:
+    ended = process("--demo", "--once")
+    checked = subprocess.run(
+        ["promtool", "check", "metrics"],
+        input=ended.out,
+        capture_output=True,
+        check=True,
+        text=True,
+    )
+    assert checked.stdout + checked.stderr == ""
+
+
+def test_once_writes_utf8_whatever_the_terminal_asks_for(api: FakeAPI) -> None:
+    api.serves({**RUN, "application_id": "配送"})
+    ended = subprocess.run(
+        [sys.executable, "-m", "exporter", "--once"],
+        env={
+            **os.environ,
+            "NEXTMV_API_KEY": KEY,
+            "NEXTMV_ENDPOINT": api.url,
+            "PYTHONIOENCODING": "latin-1",
+        },
+        capture_output=True,
+        check=True,
+    )
+    text = ended.stdout.decode("utf-8")
+    assert value(text, "nextmv_account_queue_length", application_id="配送") == 1
+
+
+def test_once_ends_within_its_timeout_whatever_hangs(api: FakeAPI) -> None:
+    released = threading.Event()
+    api.answer.held_until = released
+    ended = process("--once", "--nextmv.timeout=300ms", NEXTMV_API_KEY=KEY, NEXTMV_ENDPOINT=api.url)
+    released.set()
+    assert ended.status == 1
+    assert value(ended.out, "nextmv_scrape_errors_total", reason="timeout") == 1
+
+
 # Other ways to end
+
+
+def test_the_console_script_and_the_module_are_the_same_program() -> None:
+    script = Path(sys.executable).with_name("nextmv-exporter")
+    ended = subprocess.run([script, "--version"], capture_output=True, check=True, text=True)
+    assert ended.stdout == process("--version").out == f"nextmv-exporter {__version__}\n"
 
 
 def test_the_version_is_told(program: Program) -> None:

@@ -1,7 +1,7 @@
 """From outcomes to the text that Prometheus reads."""
 
 import gzip
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import lru_cache
 from itertools import chain
 
@@ -54,7 +54,7 @@ def expose(
     Returns:
         The body, and the headers that describe it.
     """
-    encode, content_type = choose_encoder(accept)
+    encode, content_type = _choose_encoder(accept)
     families = list(_families(collectors, names))
     gauges = [_gauge(family, content_type) for family in families if family.type == "gauge"]
     body = "".join(gauges).encode() + encode(
@@ -65,6 +65,14 @@ def expose(
         body = gzip.compress(body, compresslevel=_FASTEST)
         headers["Content-Encoding"] = "gzip"
     return body, headers
+
+
+def _choose_encoder(accept: str) -> tuple[Callable[[Collector], bytes], str]:
+    """Choose a format; one whose version is no version is passed over."""
+    try:
+        return choose_encoder(accept)
+    except TypeError:  # it compares the parts of the version with numbers
+        return choose_encoder("")
 
 
 def _families(collectors: Iterable[Collector], names: Collection[str]) -> Iterable[Metric]:

@@ -22,11 +22,14 @@ from exporter.web.app import Exporter
 if TYPE_CHECKING:
     from exporter.web.reloading import ReloadingWebConfig
 
-HEAD_TIMEOUT = 10.0
-"""Seconds in which a client must have sent the whole head of a request."""
+REQUEST_TIMEOUT = 10.0
+"""Seconds in which a client must have sent a whole request."""
+
+WRITE_TIMEOUT = 30.0
+"""Seconds in which a client must have read what is held back for it."""
 
 MAX_HEAD_BYTES = 16 * 1024
-DRAIN_TIMEOUT = 4.0
+DRAIN_TIMEOUT = 3.0
 """Seconds that scrapes in flight get to finish once the program is asked to end."""
 
 
@@ -65,33 +68,64 @@ def _create_listener(address: Address) -> socket.socket:
     return socket.create_server(address, family=family, backlog=1024)
 
 
-class _Protocol(H11Protocol):
-    """Closes connections whose request does not come, or comes too slowly."""
+_REFUSAL = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\nInvalid HTTP request.\n"
 
-    _head_timeout: asyncio.TimerHandle | None = None
+
+class _Protocol(H11Protocol):
+    """Closes connections whose request comes too slowly, or whose answer is not read."""
+
+    _request_timeout: asyncio.TimerHandle | None = None
+    _write_timeout: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self._await_head()
+        self._await_request()
 
     def data_received(self, data: bytes) -> None:
-        if self._head_timeout is None:
-            self._await_head()
-        super().data_received(data)
-        if self.conn.their_state is not h11.IDLE:
-            self._forget_head()
+        if self._request_timeout is None:
+            self._await_request()
+        # h11 refuses a head that is too large only while it is incomplete: not one that comes
+        # in a single piece.
+        for start in range(0, len(data), MAX_HEAD_BYTES):
+            if not self.transport.is_closing():
+                super().data_received(data[start : start + MAX_HEAD_BYTES])
+        if self.conn.their_state not in (h11.IDLE, h11.SEND_BODY):
+            self._forget_request()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._forget_head()
+        self._forget_request()
+        self._forget_write()
         super().connection_lost(exc)
 
-    def _await_head(self) -> None:
-        self._head_timeout = self.loop.call_later(HEAD_TIMEOUT, self.transport.close)
+    def pause_writing(self) -> None:
+        self._forget_write()
+        self._write_timeout = self.loop.call_later(WRITE_TIMEOUT, self.transport.abort)
+        super().pause_writing()
 
-    def _forget_head(self) -> None:
-        if self._head_timeout:
-            self._head_timeout.cancel()
-            self._head_timeout = None
+    def resume_writing(self) -> None:
+        self._forget_write()
+        super().resume_writing()
+
+    def _await_request(self) -> None:
+        self._request_timeout = self.loop.call_later(REQUEST_TIMEOUT, self.transport.close)
+
+    def _forget_request(self) -> None:
+        if self._request_timeout:
+            self._request_timeout.cancel()
+            self._request_timeout = None
+
+    def _forget_write(self) -> None:
+        if self._write_timeout:
+            self._write_timeout.cancel()
+            self._write_timeout = None
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what is not HTTP, where uvicorn trips over an answer that it has begun."""
+        if self.cycle is None or self.cycle.response_complete:
+            self.transport.write(_REFUSAL)
+        else:
+            self.cycle.disconnected = True  # what the application still sends goes nowhere
+        self.transport.close()
 
 
 def _guarded(app: ASGIApp, web_config: "ReloadingWebConfig | None") -> ASGIApp:
@@ -118,6 +152,7 @@ class Server(uvicorn.Server):
     Args:
         exporter: what is served.
         on_hangup: called on SIGHUP.
+        on_started: called once requests and signals are taken.
         web_config: TLS, passwords and headers.
     """
 
@@ -125,6 +160,7 @@ class Server(uvicorn.Server):
         self,
         exporter: Exporter,
         on_hangup: Callable[[], None],
+        on_started: Callable[[], None] = lambda: None,
         web_config: "ReloadingWebConfig | None" = None,
     ) -> None:
         config = uvicorn.Config(
@@ -144,6 +180,7 @@ class Server(uvicorn.Server):
         )
         super().__init__(config)
         self._exporter = exporter
+        self._on_started = on_started
         self._on_hangup = on_hangup
 
     async def serve(self, sockets: list[socket.socket] | None = None) -> None:
@@ -155,6 +192,15 @@ class Server(uvicorn.Server):
         with contextlib.suppress(ValueError, RuntimeError):  # not the main thread, as in tests
             asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._on_hangup)
         await super().serve(sockets)
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to answer.
+
+        Args:
+            sockets: where to listen.
+        """
+        await super().startup(sockets)
+        self._on_started()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Drain on the first signal, end at once on the second.

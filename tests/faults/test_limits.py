@@ -240,7 +240,7 @@ def expositions(address: str) -> dict[str, str]:
 
 def assert_valid(exposition: dict[str, str]) -> None:
     for accept, parse in FORMATS.items():
-        assert list(parse(exposition[accept]))
+        assert list(parse(exposition[accept]))  # type: ignore[no-untyped-call]
     if shutil.which("promtool"):
         metrics = exposition["text/plain"].encode()
         checked = subprocess.run(

@@ -42,7 +42,7 @@ def test_a_hundred_scrapes_at_once_cost_one_request() -> None:
 
 def test_each_scrape_keeps_its_own_deadline() -> None:
     with (
-        FaultServer(after(2.5, queue(RUN))) as server,
+        FaultServer(after(4, queue(RUN))) as server,
         exporter_here(server.url) as address,
         ThreadPoolExecutor(2) as pool,
     ):
@@ -52,7 +52,7 @@ def test_each_scrape_keeps_its_own_deadline() -> None:
         hasty_answer, patient_answer = hasty.result(), patient.result()
         requests = len(server.requests)
 
-    assert hasty_answer.seconds < 1
+    assert hasty_answer.seconds < 3
     assert hasty_answer.reasons == {"timeout"}
     assert not hasty_answer.up
     assert patient_answer.up

@@ -304,6 +304,7 @@ def test_a_change_for_the_worse_is_logged_once_and_a_good_one_too(
     flags = ("--demo", "--web.config.file", str(file))
     with running(log, *flags) as served:
         before = shown(served, authority.client())
+        assert logged("Took up a changed web configuration") == 0
         write(file, web_config(min_version="TLS11"))
         for _ in range(5):
             assert shown(served, authority.client()) == before
@@ -315,6 +316,8 @@ def test_a_change_for_the_worse_is_logged_once_and_a_good_one_too(
         assert shown(served, authority.client()) != before
         until(lambda: logged("Took up a changed web configuration"), seconds=30, what="logged")
         assert logged("Kept the web configuration as it was") == 1
+        shown(served, authority.client())
+        assert logged("Took up a changed web configuration") == 1
         rsa = limited(authority.client(), TLS12, TLS12, "ECDHE-RSA-AES128-GCM-SHA256")
         assert refuses(served, rsa)
         until(lambda: logged("A TLS handshake failed"), seconds=30, what="logged")
