@@ -112,7 +112,11 @@ def test_its_cost_shows_as_requests_by_endpoint(tmp_path: Path) -> None:
     assert api.count("/runs") > 2 * len(APPLICATIONS)
 
 
-def test_it_reads_pages_until_their_runs_are_older_than_the_lookback() -> None:
+def test_it_reads_pages_until_their_runs_are_older_than_the_lookback(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    standing = SimpleNamespace(monotonic=time.monotonic, time=lambda: NOW)
+    monkeypatch.setattr(sources, "time", standing)
     account, size, lookback = _lively(), 5, 1800.0
     with serving(account, size) as (url, api):
         runs = fetch(source(url, lookback))

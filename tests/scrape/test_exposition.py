@@ -1,6 +1,12 @@
 import gzip
+from collections.abc import Iterable
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.registry import Collector
 from support.metrics import open_metrics, parse
 from support.outcomes import BOUNDS, success
 
@@ -106,3 +112,42 @@ def test_an_unknown_name_gives_nothing() -> None:
 )
 def test_the_api_is_asked_only_if_a_name_needs_it(names: list[str], needed: bool) -> None:
     assert concerns_accounts(names) is needed
+
+
+@pytest.mark.parametrize(
+    "accept",
+    [
+        "",
+        "text/plain;version=1.0.0",
+        "text/plain;version=1.0.0;escaping=allow-utf-8",
+        "application/openmetrics-text;version=1.0.0",
+        "application/openmetrics-text;version=1.0.0;escaping=underscores",
+    ],
+)
+@given(
+    label=st.text(st.characters(exclude_categories=["Cs"]), max_size=12),
+    value=st.floats() | st.integers(0, 10**18),
+    help_text=st.text(st.sampled_from('ab \\"\n'), max_size=12),
+)
+def test_each_family_is_written_as_prometheus_client_writes_it(
+    accept: str, label: str, value: float, help_text: str
+) -> None:
+    gauge = GaugeMetricFamily("some_gauge", help_text, labels=("b", "a"))
+    gauge.add_metric((label, "plain"), value)
+    gauge.add_metric(("plain", label), 1)
+    bare = GaugeMetricFamily("bare_gauge", help_text, value=value)
+    counter = CounterMetricFamily("some_counter", help_text, labels=("a",))
+    counter.add_metric((label,), 3)
+
+    class Families(Collector):
+        def __init__(self, *families: Metric) -> None:
+            self._families = families
+
+        def collect(self) -> Iterable[Metric]:
+            return self._families
+
+    ours, headers = expose([Families(gauge, bare, counter)], accept=accept)
+
+    encode, content_type = choose_encoder(accept)
+    assert ours == encode(Families(gauge, bare, counter))
+    assert headers["Content-Type"] == content_type
