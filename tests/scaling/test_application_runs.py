@@ -8,6 +8,7 @@ from dataclasses import replace
 from itertools import count
 from math import ceil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from nextmv import StatusV2  # type: ignore[import-untyped]
