@@ -16,7 +16,9 @@ import requests
 
 from exporter.demo import DEMO_KEY
 
-_LISTENING = re.compile(r"address=(\S+)")
+LISTENING = re.compile(r"address=(\S+)")
+"""What the exporter logs once it listens."""
+
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -119,7 +121,7 @@ def exporter(of: API, python: str = sys.executable) -> Iterator[Program]:
     with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:
         try:
             assert process.stderr
-            found = _LISTENING.search(process.stderr.readline())
+            found = LISTENING.search(process.stderr.readline())
             assert found, process.stderr.read()
             yield Program(process.pid, f"http://{found[1]}")
         finally:

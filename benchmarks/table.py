@@ -44,8 +44,9 @@ def surroundings() -> str:
 
 
 def milliseconds(seconds: float) -> str:
-    """Write a time with three digits that count."""
-    return f"{seconds * 1000:#.3g} ms".replace(". ", " ")
+    """Write a time."""
+    time = seconds * 1000
+    return f"{time:,.0f} ms" if time >= 100 else f"{time:.3g} ms"
 
 
 def mebibytes(size: float) -> str:

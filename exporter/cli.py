@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """
     parser = command(run, __version__)
     try:
-        status = parser.main(arguments, standalone_mode=False)
+        status = parser.main(arguments, prog_name=parser.name, standalone_mode=False)
     except click.ClickException as error:
         status = _refuse(_with_variable(error))
     except ConfigurationError as error:
@@ -61,7 +61,8 @@ def run(settings: Settings) -> int:
         # Imported here, since only the demo should pay for its code.
         from exporter.demo import DEMO_KEY, DemoAPI, DemoServer, Simulator
 
-        os.environ["NO_PROXY"] = "127.0.0.1"  # a proxy has no way to this loopback
+        # A proxy has no way to this loopback. In small letters, since those go first.
+        os.environ["no_proxy"] = "127.0.0.1"
         with DemoServer(DemoAPI({DEMO_KEY: Simulator(seed=1, start=time.time())})) as server:
             given = {"demo": Credentials(api_key=DEMO_KEY, url=server.url)}
             return _run(settings, Accounts(settings, given))
@@ -79,7 +80,8 @@ def _once(settings: Settings, accounts: Accounts) -> int:
         ProcessMetricsCollector(),
     ]
     body, _ = expose(collectors)
-    sys.stdout.write(body.decode())
+    sys.stdout.buffer.write(body)  # UTF-8, whatever the terminal speaks
+    sys.stdout.flush()
     return 0 if all(outcome.summary for outcome in outcomes) else EXIT_DOWN
 
 
@@ -95,18 +97,24 @@ def _serve(settings: Settings, accounts: Accounts) -> int:
         web_config = ReloadingWebConfig(settings.web_config_file)
     with listen(settings.web_listen_address) as listener:
         host, port = listener.getsockname()[:2]
+
+        def announce() -> None:
+            log.info(
+                "Listening",
+                version=__version__,
+                address=f"[{host}]:{port}" if ":" in host else f"{host}:{port}",
+                accounts=",".join(accounts.targets),
+            )
+            if settings.demo:
+                scheme = "https" if web_config and web_config.tls else "http"
+                _welcome(scheme, port, settings.web_telemetry_path)
+
         server = Server(
-            Exporter(settings, accounts), on_hangup=accounts.reload, web_config=web_config
+            Exporter(settings, accounts),
+            on_hangup=accounts.reload,
+            on_started=announce,
+            web_config=web_config,
         )
-        log.info(
-            "Listening",
-            version=__version__,
-            address=f"[{host}]:{port}" if ":" in host else f"{host}:{port}",
-            accounts=",".join(accounts.targets),
-        )
-        if settings.demo:
-            scheme = "https" if web_config and web_config.tls else "http"
-            _welcome(scheme, port, settings.web_telemetry_path)
         server.run(sockets=[listener])
     log.info("Ended")
     return 0

@@ -15,13 +15,13 @@ _SECONDS = {
     "s": 1.0,
     "ms": 0.001,
 }
-_DURATION = re.compile("".join(rf"(?:(\d+(?:\.\d+)?){unit})?" for unit in _SECONDS))
+_DURATION = re.compile("".join(rf"(?:([0-9]+(?:\.[0-9]+)?){unit})?" for unit in _SECONDS))
 _BYTES = {
     "": 1, "B": 1,
     "KB": 10**3, "MB": 10**6, "GB": 10**9,
     "KiB": 2**10, "MiB": 2**20, "GiB": 2**30,
 }  # fmt: skip
-_SIZE = re.compile(r"(\d+)\s*([A-Za-z]*)")
+_SIZE = re.compile(r"([0-9]+)\s*([A-Za-z]*)")
 _MAX_PORT = 65535
 
 
@@ -156,7 +156,8 @@ class UrlPath(click.ParamType[str]):
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """Convert as click asks; fails with a `click.BadParameter`."""
-        if not re.fullmatch(r"(/[A-Za-z0-9._~-]+)+", value) or value.startswith(("/-/", "/sd")):
+        taken = value == "/sd" or value.startswith("/-/")
+        if taken or not re.fullmatch(r"(/[A-Za-z0-9._~-]+)+", value):
             self.fail(
                 f"{value!r} is not a free path: write it like /metrics "
                 "(/, /sd and /-/ have other uses)",
@@ -174,8 +175,9 @@ class Url(click.ParamType[str]):
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """Convert as click asks; fails with a `click.BadParameter`."""
         if not re.fullmatch(r"https?://[^/?#@\s]+(/[^?#\s]*)?", value) or not _has_host(value):
+            shown = re.sub(r"(?s)^.*@|[?#].*", "<redacted>", value)  # a password may be among it
             self.fail(
-                f"{value!r} is not a URL: write it like https://exporter.example:10057", param, ctx
+                f"{shown!r} is not a URL: write it like https://exporter.example:10057", param, ctx
             )
         return value
 

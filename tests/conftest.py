@@ -1,9 +1,21 @@
 """What many rooms' tests share."""
 
+import os
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
 from support.fake_api import FakeAPI
+
+# A busy machine is slow, which is no fault of the code; and what fails, fails for everyone.
+settings.register_profile(
+    "project",
+    deadline=None,
+    derandomize=True,
+    max_examples=60,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile("project")
 
 
 @pytest.fixture
@@ -17,8 +29,8 @@ def api() -> Iterator[FakeAPI]:
 def own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep the developer's own Nextmv configuration, variables and proxies out of the tests."""
     monkeypatch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
-    for name in ("NEXTMV_API_KEY", "NEXTMV_PROFILE", "NEXTMV_ENDPOINT", "NEXTMV_API_KEY_FILE"):
-        monkeypatch.delenv(name, raising=False)
+    for name in [name for name in os.environ if name.startswith("NEXTMV_")]:
+        monkeypatch.delenv(name)
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "REQUESTS_CA_BUNDLE"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.lower(), raising=False)

@@ -1,6 +1,7 @@
 """`python -m exporter.demo`: the simulated account alone, for looking at it from outside."""
 
 import contextlib
+import signal
 import threading
 import time
 from collections.abc import Sequence
@@ -34,7 +35,7 @@ from exporter.demo.simulator import Account
 @click.option(
     "--queue-removed",
     type=click.Choice(["404", "410"]),
-    help="Answer this for v1/account/queue, as after its removal.",
+    help="Answer this for v1/account/queue, as after its removal. SIGUSR1 removes and restores it.",
 )
 def main(  # noqa: PLR0913 - one for each option
     *,
@@ -58,12 +59,22 @@ def main(  # noqa: PLR0913 - one for each option
     keys = [DEMO_KEY, *(f"{DEMO_KEY}{number}" for number in range(2, accounts + 1))]
     api = DemoAPI({key: account(number) for number, key in enumerate(keys)})
     api.queue_removed = int(queue_removed) if queue_removed else None
+    _switch_on_signal(api, int(queue_removed or 404))
     with DemoServer(api, port) as server:
         if config_file:
             config_file.write_text(_configuration(server.url, keys), encoding="utf-8")
         click.echo(" ".join([server.url, *keys]))
         with contextlib.suppress(KeyboardInterrupt):
             threading.Event().wait()
+
+
+def _switch_on_signal(api: DemoAPI, status: int) -> None:
+    """Remove the queue endpoint on SIGUSR1, and restore it on the next."""
+
+    def switch(*_: object) -> None:
+        api.queue_removed = status if api.queue_removed is None else None
+
+    signal.signal(signal.SIGUSR1, switch)
 
 
 def _configuration(url: str, keys: Sequence[str]) -> str:

@@ -83,14 +83,17 @@ def resolve(
             or URL.
     """
     name = profile_name(profile)
-    api_key = api_key or environ.get("NEXTMV_API_KEY") or None
+    origin = "the API key"
+    if not api_key:
+        api_key, origin = environ.get("NEXTMV_API_KEY") or None, "NEXTMV_API_KEY"
     url = url or environ.get("NEXTMV_ENDPOINT") or None
     if api_key is None or url is None:
         path = config_file or default_config_file()
         entry = _profile(load_config(config_file), name, path)
-        api_key = api_key or _api_key(entry, name, path)
+        if api_key is None:
+            api_key, origin = _api_key(entry, name, path), f"apikey of profile {name!r} in {path}"
         url = url or _endpoint(entry, name, path)
-    return Credentials(api_key=check_api_key(api_key), url=check_url(url))
+    return Credentials(api_key=check_api_key(api_key, origin), url=check_url(url))
 
 
 def profile_name(profile: str) -> str:
@@ -113,7 +116,7 @@ def load_config(config_file: Path | None = None) -> Mapping[str, Any]:
         config_file: the file; without it the CLI's own, which may be absent.
 
     Returns:
-        The file's top-level mapping, its keys as text even where YAML reads a number; empty if
+        The file's top-level mapping,
         the CLI's own file does not exist.
 
     Raises:
@@ -158,7 +161,7 @@ def _parse(path: Path, _: Stamp) -> Mapping[str, Any]:
             f"configuration file {path} holds a YAML {type(config).__name__} where a mapping "
             "belongs: write it anew with `nextmv configuration create`"
         )
-    return {str(name): entry for name, entry in config.items()}
+    return config
 
 
 def profiles_with_key(config: Mapping[str, Any]) -> list[str]:
@@ -200,17 +203,15 @@ def read_api_key_file(path: Path) -> str:
         raise ConfigurationError(f"API key file {path} is not text") from None
     if not key:
         raise ConfigurationError(f"API key file {path} is empty: write the key into it")
-    try:
-        return check_api_key(key)
-    except ConfigurationError as error:
-        raise ConfigurationError(f"API key file {path}: {error}") from None
+    return check_api_key(key, f"the key in API key file {path}")
 
 
-def check_api_key(key: str) -> str:
+def check_api_key(key: str, origin: str = "the API key") -> str:
     """Refuse a key that would break a header.
 
     Args:
         key: the key.
+        origin: where it comes from, to be named where it is refused.
 
     Returns:
         The key, unchanged.
@@ -220,7 +221,7 @@ def check_api_key(key: str) -> str:
     """
     if not _KEY.fullmatch(key):
         raise ConfigurationError(
-            "the API key has white space, control or non-ASCII characters: "
+            f"{origin} has white space, control or non-ASCII characters: "
             "copy it again from the Nextmv console"
         )
     return key

@@ -45,25 +45,22 @@ class AccountsCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         """Yield the families with the samples of these accounts only."""
         yield from self._gauges(self._outcomes)
-        accounts = {outcome.account for outcome in self._outcomes}
-        for family in self._counters():
-            family.samples = [s for s in family.samples if s.labels["account"] in accounts]
-            yield family
+        yield from self._counters([outcome.account for outcome in self._outcomes])
 
     def describe(self) -> Iterator[Metric]:
         """Yield the families without samples, so that registering collects nothing."""
         yield from self._gauges(())
-        yield from self._counters()
+        yield from self._counters(())
 
     def _gauges(self, outcomes: Sequence[Outcome]) -> Iterator[Metric]:
         for gauge in GAUGES:
             yield gauge.family(outcomes)
         yield wait_family(outcomes, self._wait_buckets)
 
-    def _counters(self) -> Iterator[Metric]:
-        yield from self._instruments.scrape_errors.collect()
-        yield from self._instruments.api_requests.collect()
-        yield from self._instruments.api_request_duration.collect()
+    def _counters(self, accounts: Sequence[str]) -> Iterator[Metric]:
+        yield from self._instruments.scrape_errors.collect(accounts)
+        yield from self._instruments.api_requests.collect(accounts)
+        yield from self._instruments.api_request_duration.collect(accounts)
 
 
 class ProcessMetricsCollector(Collector):

@@ -5,12 +5,14 @@ Dashboards, alerts and the README's table are checked against `METRICS`.
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 from prometheus_client import Counter, Histogram
 from prometheus_client.core import GaugeHistogramMetricFamily, GaugeMetricFamily
 
 from exporter.nextmv.errors import Reason
+from exporter.scrape.by_account import ByAccount
 
 if TYPE_CHECKING:
     from exporter.scrape.outcome import Outcome
@@ -223,22 +225,21 @@ def wait_family(
     return family
 
 
+def _counter(metric: Metric) -> Counter:
+    return Counter(metric.name, metric.help, metric.labels, registry=None)
+
+
+def _histogram(metric: Metric) -> Histogram:
+    return Histogram(metric.name, metric.help, metric.labels, registry=None)
+
+
 class Instruments:
     """The counters and histogram that outlive a scrape, of all accounts."""
 
     def __init__(self) -> None:
-        self.scrape_errors = Counter(
-            SCRAPE_ERRORS.name, SCRAPE_ERRORS.help, SCRAPE_ERRORS.labels, registry=None
-        )
-        self.api_requests = Counter(
-            API_REQUESTS.name, API_REQUESTS.help, API_REQUESTS.labels, registry=None
-        )
-        self.api_request_duration = Histogram(
-            API_REQUEST_DURATION.name,
-            API_REQUEST_DURATION.help,
-            API_REQUEST_DURATION.labels,
-            registry=None,
-        )
+        self.scrape_errors = ByAccount(partial(_counter, SCRAPE_ERRORS))
+        self.api_requests = ByAccount(partial(_counter, API_REQUESTS))
+        self.api_request_duration = ByAccount(partial(_histogram, API_REQUEST_DURATION))
 
     def add_account(self, account: str) -> None:
         """Show every reason from the start, at 0.
@@ -256,7 +257,7 @@ class Instruments:
             account: the account's name.
         """
         for metric in (self.scrape_errors, self.api_requests, self.api_request_duration):
-            metric.remove_by_labels({"account": account})
+            metric.remove(account)
 
     def observe_request(self, account: str, endpoint: str, code: str, seconds: float) -> None:
         """Count a request to the API.

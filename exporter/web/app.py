@@ -3,7 +3,7 @@
 import asyncio
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http import HTTPStatus
 
 import structlog
@@ -39,6 +39,7 @@ class Exporter:
     settings: Settings
     accounts: Accounts
     draining: bool = False
+    _process: ProcessMetricsCollector = field(default_factory=ProcessMetricsCollector)
 
     def app(self) -> Starlette:
         """Make the ASGI application."""
@@ -77,7 +78,7 @@ class Exporter:
         )
         body, headers = await run_in_threadpool(
             expose,
-            [collector] if chosen else [collector, ProcessMetricsCollector()],
+            [collector] if chosen else [collector, self._process],
             names=names,
             accept=request.headers.get("Accept", ""),
             accept_encoding=request.headers.get("Accept-Encoding", ""),

@@ -29,7 +29,7 @@ WRITE_TIMEOUT = 30.0
 """Seconds in which a client must have read what is held back for it."""
 
 MAX_HEAD_BYTES = 16 * 1024
-DRAIN_TIMEOUT = 4.0
+DRAIN_TIMEOUT = 3.0
 """Seconds that scrapes in flight get to finish once the program is asked to end."""
 
 
@@ -152,6 +152,7 @@ class Server(uvicorn.Server):
     Args:
         exporter: what is served.
         on_hangup: called on SIGHUP.
+        on_started: called once requests and signals are taken.
         web_config: TLS, passwords and headers.
     """
 
@@ -159,6 +160,7 @@ class Server(uvicorn.Server):
         self,
         exporter: Exporter,
         on_hangup: Callable[[], None],
+        on_started: Callable[[], None] = lambda: None,
         web_config: "ReloadingWebConfig | None" = None,
     ) -> None:
         config = uvicorn.Config(
@@ -178,6 +180,7 @@ class Server(uvicorn.Server):
         )
         super().__init__(config)
         self._exporter = exporter
+        self._on_started = on_started
         self._on_hangup = on_hangup
 
     async def serve(self, sockets: list[socket.socket] | None = None) -> None:
@@ -189,6 +192,15 @@ class Server(uvicorn.Server):
         with contextlib.suppress(ValueError, RuntimeError):  # not the main thread, as in tests
             asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._on_hangup)
         await super().serve(sockets)
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to answer.
+
+        Args:
+            sockets: where to listen.
+        """
+        await super().startup(sockets)
+        self._on_started()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Drain on the first signal, end at once on the second.

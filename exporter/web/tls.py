@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+import structlog
+
 from exporter.nextmv.errors import ConfigurationError
 from exporter.web.config import TLSServerConfig
 
@@ -28,6 +30,8 @@ _VERSIONS = {"TLS12": ssl.TLSVersion.TLSv1_2, "TLS13": ssl.TLSVersion.TLSv1_3}
 _OTHER_KEY = frozenset({"KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH", "NO_CERTIFICATE_ASSIGNED"})
 _PIPE_BYTES = 60_000
 
+log = structlog.get_logger()
+
 
 def server_context(config: TLSServerConfig) -> ssl.SSLContext:
     """Make the context that a configuration describes.
@@ -43,6 +47,7 @@ def server_context(config: TLSServerConfig) -> ssl.SSLContext:
             the key of the configuration.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.sslobject_class = _LoggedHandshake
     context.minimum_version = _VERSIONS[config.min_version]
     context.maximum_version = _VERSIONS[config.max_version]
     if not config.prefer_server_cipher_suites:
@@ -58,6 +63,19 @@ def server_context(config: TLSServerConfig) -> ssl.SSLContext:
         required = config.client_auth_type == "RequireAndVerifyClientCert"
         context.verify_mode = ssl.CERT_REQUIRED if required else ssl.CERT_OPTIONAL
     return context
+
+
+class _LoggedHandshake(ssl.SSLObject):
+    """Tells the log why a client was refused: asyncio tells neither the log nor the client."""
+
+    def do_handshake(self) -> None:
+        try:
+            super().do_handshake()
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError, ssl.SSLEOFError):
+            raise  # more is to come, or the client left
+        except ssl.SSLError as error:
+            log.warning("A TLS handshake failed", err=error.reason or str(error))
+            raise
 
 
 class ReloadingContext(ssl.SSLContext):

@@ -179,6 +179,19 @@ def exporter_here(*arguments: str) -> Iterator[Served]:
         yield Served(server.url)
 
 
+class SteppedClock:
+    """Stands for the module `time` where a test steps over hours."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def time(self) -> float:
+        return time.time()
+
+
 class Watched:
     """An ASGI application whose requests are noted, and answers replaced where a test says."""
 

@@ -60,14 +60,16 @@ class Service:
         task = asyncio.current_task()
         assert task
         self._main = task
-        for _ in range(self._wanted):
-            server = await asyncio.start_server(self._pass_on, "127.0.0.1", 0)
-            self.ports.append(server.sockets[0].getsockname()[1])
-        self._listening.set()
-        while True:
-            for replica in self._ready:
-                self._ready[replica] = await _is_ready(replica)
-            await asyncio.sleep(PROBE_SECONDS)
+        async with contextlib.AsyncExitStack() as stack:
+            for _ in range(self._wanted):
+                server = await asyncio.start_server(self._pass_on, "127.0.0.1", 0)
+                stack.callback(server.close)
+                self.ports.append(server.sockets[0].getsockname()[1])
+            self._listening.set()
+            while True:
+                for replica in self._ready:
+                    self._ready[replica] = await _is_ready(replica)
+                await asyncio.sleep(PROBE_SECONDS)
 
     def _choose(self, port: int) -> str:
         known = self.chosen.get(port)
@@ -82,7 +84,7 @@ class Service:
         try:
             to_reader, to_writer = await asyncio.open_connection(host, int(port))
         except OSError:
-            writer.transport.abort()  # type: ignore[attr-defined]
+            writer.transport.abort()
             return
         await asyncio.gather(_pump(reader, to_writer), _pump(to_reader, writer))
 

@@ -8,7 +8,6 @@ from dataclasses import replace
 from itertools import count
 from math import ceil
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from nextmv import StatusV2  # type: ignore[import-untyped]
@@ -27,7 +26,7 @@ from exporter.scrape import sources
 from exporter.scrape.runs import ListedRun, Run
 from exporter.scrape.sources import ApplicationRuns
 
-from .harness import Watched, exporter_here, profile, samples, write_profiles
+from .harness import SteppedClock, Watched, exporter_here, profile, samples, write_profiles
 
 DAY = 86_400.0
 NOW = time.time()
@@ -170,7 +169,7 @@ async def hanging(_scope: Scope, _receive: Receive, _send: Send) -> None:
 def test_applications_are_listed_anew_after_a_few_minutes(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    clock = SimpleNamespace(monotonic=lambda: clock.now, time=time.time, now=1000.0)
+    clock = SteppedClock()
     monkeypatch.setattr(sources, "time", clock)
     account = StandingAccount(12, at=NOW, applications=3)
     with serving(account) as (url, api):

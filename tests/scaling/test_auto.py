@@ -4,7 +4,6 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from starlette.responses import JSONResponse
@@ -18,6 +17,7 @@ from exporter.scrape import sources
 from exporter.scrape.sources import AccountQueue, ApplicationRuns, Auto
 
 from .harness import (
+    SteppedClock,
     Watched,
     eventually,
     exporter_here,
@@ -39,7 +39,7 @@ class Moving:
     auto: Auto
     demo: DemoAPI
     api: Watched
-    clock: SimpleNamespace
+    clock: SteppedClock
 
     def fetch(self) -> int:
         return len(self.auto.fetch(Deadline(10)))
@@ -47,7 +47,7 @@ class Moving:
 
 @pytest.fixture
 def moving(monkeypatch: pytest.MonkeyPatch) -> Iterator[Moving]:
-    clock = SimpleNamespace(monotonic=lambda: clock.now, time=time.time, now=1000.0)
+    clock = SteppedClock()
     monkeypatch.setattr(sources, "time", clock)
     demo = DemoAPI({DEMO_KEY: StandingAccount(RUNS, at=time.time())}, page_size=10)
     api = Watched(demo)

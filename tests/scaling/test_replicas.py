@@ -35,17 +35,16 @@ def documented(language: str, containing: str) -> Any:
 
 def job_of(ports: Sequence[int]) -> dict[str, Any]:
     """The documented scrape configuration, with the ports that the Service has here."""
-    [job] = documented("yaml", "hashmod")["scrape_configs"]
+    [job] = documented("yaml", "__tmp_slot")["scrape_configs"]
     job["http_sd_configs"] = [{"url": f"http://127.0.0.1:{ports[0]}/sd", "refresh_interval": "1s"}]
-    # Ports are consecutive in the document; here each is any free one.
-    rules = job["relabel_configs"]
-    [number] = [rule for rule in rules if rule.get("target_label") == "__address__"]
-    rules.remove(number)
-    rules += [
-        number
+    del job["scrape_interval"]  # a scrape a second here
+    # The document's ports are consecutive, which one rule can tell; here each is any free one.
+    hashing, address = job["relabel_configs"]
+    job["relabel_configs"] = [hashing] + [
+        address
         | {
-            "regex": re.sub(r"\(\\d[^)]*\)$", str(slot), number["regex"]),
-            "replacement": f"$1:{port}",
+            "regex": address["regex"].replace(r"(\d)", str(slot)),
+            "replacement": address["replacement"].replace("1006$2", str(port)),
         }
         for slot, port in enumerate(ports)
     ]
@@ -54,7 +53,7 @@ def job_of(ports: Sequence[int]) -> dict[str, Any]:
 
 def test_the_documents_service_and_scrape_configuration_agree() -> None:
     service = documented("yaml", "sessionAffinity")
-    [job] = documented("yaml", "hashmod")["scrape_configs"]
+    [job] = documented("yaml", "__tmp_slot")["scrape_configs"]
     ports = service["spec"]["ports"]
     hashing, address = job["relabel_configs"]
     assert service["spec"]["sessionAffinity"] == "ClientIP"

@@ -140,10 +140,10 @@ def test_profiles_that_come_and_go_are_taken_up(
         assert get(f"{exporter.url}/metrics?account=b")[0] == 404
         assert '"b"' not in get(f"{exporter.url}/sd")[1]
         if asked != ["*"]:
-            assert exporter.logged("Left an account out") == 1
+            eventually(lambda: exporter.logged("Left an account out") == 1)
         have("abc")
         eventually(lambda: shows("abc"), within=5)
-        assert exporter.logged("Took up changed profiles") == 2
+        eventually(lambda: exporter.logged("Took up changed profiles") == 2)
         errors = samples(exporter.scrape("?account=b"), "nextmv_scrape_errors_total")
         assert set(errors.values()) == {0}
 
@@ -212,7 +212,7 @@ def test_a_new_profile_that_is_unusable_keeps_no_other_from_being_taken_up(
         added = {"broken": {"apikey": "no endpoint"}, "b": profile(api[0], "key-2")}
         write_profiles(file, good | added)
         assert lengths(exporter.scrape()) == {"a": 10, "b": 20}
-        assert exporter.logged("'broken'") == 1
+        eventually(lambda: exporter.logged("profile 'broken'") == 1)
         assert exporter.logged("has no endpoint") == 1
 
 

@@ -6,8 +6,7 @@ import subprocess
 import pytest
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import Metric as Family
-from prometheus_client.openmetrics import parser as openmetrics
-from support.metrics import parse, value, values
+from support.metrics import open_metrics, parse, value, values
 from support.outcomes import BOUNDS, failure, success
 
 from exporter import __version__
@@ -55,7 +54,7 @@ def text(*outcomes: Outcome) -> str:
 
 def families(*outcomes: Outcome) -> dict[str, Family]:
     body = expose(collectors(*outcomes), accept=OPENMETRICS)[0].decode()
-    return {family.name: family for family in openmetrics.text_string_to_metric_families(body)}
+    return {family.name: family for family in open_metrics(body)}
 
 
 @pytest.mark.parametrize("metric", METRICS, ids=lambda metric: metric.name)
@@ -115,7 +114,7 @@ def test_labels_of_any_characters_come_through(label: str) -> None:
 def test_registering_collects_nothing() -> None:
     class Unread(Outcome):
         @property
-        def summary(self) -> None:  # type: ignore[override]
+        def summary(self) -> None:
             raise AssertionError("collected")
 
     unread = object.__new__(Unread)

@@ -1,8 +1,7 @@
 import gzip
 
 import pytest
-from prometheus_client.openmetrics import parser as openmetrics
-from support.metrics import parse
+from support.metrics import open_metrics, parse
 from support.outcomes import BOUNDS, success
 
 from exporter.scrape.collector import AccountsCollector, ProcessMetricsCollector
@@ -56,7 +55,7 @@ def test_both_formats_tell_the_same() -> None:
     openly, _ = exposition("nextmv_account_queue_length", accept="application/openmetrics-text")
     told = {
         (sample.name, frozenset(sample.labels.items())): sample.value
-        for family in openmetrics.text_string_to_metric_families(openly.decode())
+        for family in open_metrics(openly.decode())
         for sample in family.samples
     }
     assert told == parse(text.decode())

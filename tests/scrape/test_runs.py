@@ -24,8 +24,8 @@ GOOD = {
 }
 anything_json = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
-    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
-    max_leaves=5,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=3,
 )
 
 
@@ -108,7 +108,7 @@ def test_lone_surrogates_in_a_label_spoil_no_other_run() -> None:
     assert bad.application_id != ""
 
 
-@given(st.lists(anything_json))
+@given(st.lists(anything_json, max_size=8))
 def test_any_list_of_runs_gives_as_many_runs(entries: list[Any]) -> None:
     assert len(parse_queue(queue(*entries))) == len(entries)
 

@@ -365,6 +365,12 @@ def test_a_backlog_whose_queued_runs_are_folded_tells_no_age_of_its_own() -> Non
     assert numbers.oldest[Backlog(CLASS, OTHER)] == NOW - 999
 
 
+def test_an_application_named_as_the_folded_ones_are_is_one_of_them() -> None:
+    numbers = summary(*applications(3, 1), run(application_id=OTHER), max_groups=2)
+    assert numbers.length[Group(QUEUED, CLASS, OTHER)] == 2
+    assert numbers.oldest[Backlog(CLASS, OTHER)] == NOW - 60
+
+
 def test_many_classes_are_folded_too() -> None:
     runs = [run(execution_class=f"class-{n}") for n in range(50)]
     numbers = summary(*runs, run("running"), max_groups=5)

@@ -1,5 +1,9 @@
 """Reading an exposition as Prometheus does."""
 
+from collections.abc import Iterator
+
+from prometheus_client.core import Metric
+from prometheus_client.openmetrics import parser as openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 
 Series = tuple[str, frozenset[tuple[str, str]]]
@@ -27,3 +31,8 @@ def value(text: str, name: str, **labels: str) -> float:
     """The value of the one series that has these labels."""
     [only] = values(text, name, **labels)
     return only
+
+
+def open_metrics(text: str) -> Iterator[Metric]:
+    """The families of an exposition in OpenMetrics, whose parser refuses whatever is not."""
+    yield from openmetrics.text_string_to_metric_families(text)  # type: ignore[no-untyped-call]

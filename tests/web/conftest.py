@@ -4,11 +4,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support.certificates import Authority, encrypt_key, issue_weak, write_rsa_key
 
 from exporter.demo import DEMO_KEY, DemoAPI, DemoServer, StandingAccount
 from exporter.nextmv.credentials import Credentials
-
-from .certificates import Authority, encrypt_key, issue_weak, write_rsa_key
 
 TESTDATA = Path(__file__).parent / "testdata"
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import bcrypt
 import pytest
+from support.programs import until
+from support.serving import Served, ask, serving, write
 
 from exporter.nextmv.credentials import Credentials
 from exporter.web.guard import MAX_CHECKS
-
-from .serving import Served, ask, serving, until, write
 
 PASSWORD = "correct horse: battery staple"
 SECURITY = {
@@ -328,7 +328,7 @@ def test_guesses_are_checked_one_at_a_time_and_sent_away_beyond_a_limit(
     threads = [threading.Thread(target=guess, args=(number,)) for number in range(guesses)]
     for thread in threads:
         thread.start()
-    until(lambda: len(statuses) == guesses - MAX_CHECKS, what="the rest is sent away")
+    until(lambda: len(statuses) == guesses - MAX_CHECKS, seconds=30, what="the rest is sent away")
     assert set(statuses) == {503}
     checks.go_on.set()
     for thread in threads:
@@ -347,7 +347,7 @@ def test_while_passwords_are_guessed_those_who_are_known_are_served(
             pool.submit(status, served, basic("alice", f"guess {number}"))
             for number in range(MAX_CHECKS + 1)
         ]
-        until(lambda: any(guess.done() for guess in guesses), what="the limit is reached")
+        until(lambda: any(guess.done() for guess in guesses), seconds=30, what="one is sent away")
         assert status(served, ALICE, "/metrics") == 200
         assert status(served, {}, "/metrics") == 401
         assert status(served, {}, "/-/healthy") == 200

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.certificates import Authority
+from support.programs import until
+from support.serving import Served, ask, running, serving, write
 
 from exporter.nextmv.credentials import Credentials
-
-from .certificates import Authority
-from .serving import Served, ask, running, serving, until, write
 
 TLS12, TLS13 = ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3
 AES_128, AES_256 = "ECDHE-ECDSA-AES128-GCM-SHA256", "ECDHE-ECDSA-AES256-GCM-SHA384"
@@ -304,17 +304,24 @@ def test_a_change_for_the_worse_is_logged_once_and_a_good_one_too(
     flags = ("--demo", "--web.config.file", str(file))
     with running(log, *flags) as served:
         before = shown(served, authority.client())
+        assert logged("Took up a changed web configuration") == 0
         write(file, web_config(min_version="TLS11"))
         for _ in range(5):
             assert shown(served, authority.client()) == before
-        until(lambda: logged("Kept the web configuration as it was"), what="it is logged")
+        until(lambda: logged("Kept the web configuration as it was"), seconds=30, what="logged")
         assert logged("tls_server_config.min_version: Input should be") == 1
         assert logged("Kept the web configuration as it was") == 1
         write(file, web_config())
         authority.issue("server")
         assert shown(served, authority.client()) != before
-        until(lambda: logged("Took up a changed web configuration"), what="it is logged")
+        until(lambda: logged("Took up a changed web configuration"), seconds=30, what="logged")
         assert logged("Kept the web configuration as it was") == 1
+        shown(served, authority.client())
+        assert logged("Took up a changed web configuration") == 1
+        rsa = limited(authority.client(), TLS12, TLS12, "ECDHE-RSA-AES128-GCM-SHA256")
+        assert refuses(served, rsa)
+        until(lambda: logged("A TLS handshake failed"), seconds=30, what="logged")
+        assert logged("err=NO_SHARED_CIPHER") == 1
     text = log.read_text()
     assert "https://localhost:" in text
     assert "http://" not in text

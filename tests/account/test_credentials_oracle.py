@@ -11,8 +11,11 @@ from typing import Any
 
 import pytest
 
+from exporter.accounts import Accounts
 from exporter.nextmv import Client
 from exporter.nextmv.errors import ConfigurationError
+from exporter.scrape.sources import Auto
+from exporter.settings import Settings, command
 
 ORACLE = Path(__file__).parents[1] / "support" / "sdk_oracle.py"
 CONFIG = """\
@@ -36,7 +39,7 @@ class Case:
     name: str
     environment: Mapping[str, str] = field(default_factory=dict)
     config: str | None = CONFIG
-    given: Mapping[str, str] = field(default_factory=dict)
+    given: Mapping[str, Any] = field(default_factory=dict)
 
 
 def profile(name: str) -> dict[str, str]:
@@ -199,18 +202,42 @@ def sdk(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Any]:
     }
 
 
-def ours(case: Case, home: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[str, str] | str:
+def move_into(case: Case, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give this process a case's home and environment."""
     monkeypatch.setenv("HOME", str(home))
     for name, text in case.environment.items():
         monkeypatch.setenv(name, text)
     if case.config is not None:
         (home / ".nextmv").mkdir()
         (home / ".nextmv" / "config.yaml").write_text(case.config)
+
+
+def ours(case: Case, home: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[str, str] | str:
+    move_into(case, home, monkeypatch)
     try:
         found = Client(**case.given)._credentials()
     except ConfigurationError:
         return "error"
     return found.api_key, found.url
+
+
+def the_programs(case: Case, home: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[str, str] | str:
+    """What the program itself sends to whom, through its flags and accounts."""
+    sent: list[tuple[str, str]] = []
+
+    def run(settings: Settings) -> int:
+        [target] = Accounts(settings).targets.values()
+        assert isinstance(target._source, Auto)
+        found = target._source.queue.client._credentials()
+        sent.append((found.api_key, found.url))
+        return 0
+
+    move_into(case, home, monkeypatch)
+    try:
+        command(run, "1.0").main([], standalone_mode=False)
+    except ConfigurationError:
+        return "error"
+    return sent[0]
 
 
 def test_no_two_cases_have_one_name() -> None:
@@ -222,6 +249,15 @@ def test_we_find_what_the_sdk_finds(
     case: Case, sdk: Mapping[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert ours(case, tmp_path, monkeypatch) == sdk[case.name]
+
+
+@pytest.mark.parametrize(
+    "case", [case for case in AGREED if not case.given], ids=lambda case: case.name
+)
+def test_the_program_finds_what_the_sdk_finds(
+    case: Case, sdk: Mapping[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert the_programs(case, tmp_path, monkeypatch) == sdk[case.name]
 
 
 @pytest.mark.parametrize("case", DEVIATIONS, ids=lambda case: case.name)

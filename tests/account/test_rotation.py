@@ -7,7 +7,8 @@ from structlog.testing import capture_logs
 
 from exporter.nextmv.credentials import Credentials, read_api_key_file
 from exporter.nextmv.errors import ConfigurationError
-from exporter.nextmv.rotation import RotatingCredentials, stamp
+from exporter.nextmv.files import stamp
+from exporter.nextmv.rotation import RotatingCredentials
 
 URL = "https://api.example"
 

@@ -6,12 +6,11 @@ import ssl
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import yaml
 
@@ -22,9 +21,9 @@ from exporter.settings import Settings, command
 from exporter.web.app import Exporter
 from exporter.web.reloading import ReloadingWebConfig
 from exporter.web.server import Server, listen
+from support.programs import until
 
 PATIENCE = 30.0
-Found = TypeVar("Found")
 
 
 @dataclass(frozen=True)
@@ -76,13 +75,12 @@ class Served:
 
 
 @contextmanager
-def serving(web_config: Path, credentials: Mapping[str, Credentials]) -> Iterator[Served]:
-    """Serve accounts, protected by a web configuration, from a thread of this process."""
+def serving(web_config: Path | None, credentials: Mapping[str, Credentials]) -> Iterator[Served]:
+    """Serve accounts, protected by a web configuration if there is one, from a thread."""
     settings = _settings("--web.listen-address", "127.0.0.1:0")
     accounts = Accounts(settings, credentials)
-    server = Server(
-        Exporter(settings, accounts), accounts.reload, web_config=ReloadingWebConfig(web_config)
-    )
+    protection = ReloadingWebConfig(web_config) if web_config else None
+    server = Server(Exporter(settings, accounts), accounts.reload, web_config=protection)
     with listen(settings.web_listen_address) as listener:
         port = listener.getsockname()[1]
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
@@ -100,29 +98,22 @@ def running(
     log: Path, *flags: str, environment: Mapping[str, str] | None = None
 ) -> Iterator[Served]:
     """Run the program on a free port until the block ends; its log goes to a file."""
-    command = [sys.executable, "-m", "exporter", "--web.listen-address", "127.0.0.1:0", *flags]
+    program = [sys.executable, "-m", "exporter", "--web.listen-address", "127.0.0.1:0", *flags]
     with log.open("w") as output:
         process = subprocess.Popen(
-            command,
+            program,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
             env={**os.environ, **(environment or {})},
         )
     try:
-        yield Served(until(lambda: _port(process, log), what="the program listens"))
+        yield Served(
+            until(lambda: _port(process, log), seconds=PATIENCE, what="the program listens")
+        )
     finally:
         process.terminate()
         process.wait(PATIENCE)
-
-
-def until(find: Callable[[], Found | None], *, what: str) -> Found:
-    """Ask again until the answer is truthy."""
-    deadline = time.monotonic() + PATIENCE
-    while not (found := find()):
-        assert time.monotonic() < deadline, f"not within {PATIENCE} s: {what}"
-        time.sleep(0.05)
-    return found
 
 
 def write(path: Path, document: Mapping[str, Any]) -> Path:
@@ -132,10 +123,11 @@ def write(path: Path, document: Mapping[str, Any]) -> Path:
     return fresh.replace(path)
 
 
-def _port(process: subprocess.Popen[bytes], log: Path) -> int | None:
+def _port(process: subprocess.Popen[bytes], log: Path) -> int:
+    """Where the program listens, as its log says; 0 while it does not."""
     assert process.poll() is None, log.read_text()
     line = next((line for line in log.read_text().splitlines() if "msg=Listening" in line), None)
-    return int(line.partition("address=127.0.0.1:")[2].split()[0]) if line else None
+    return int(line.partition("address=127.0.0.1:")[2].split()[0]) if line else 0
 
 
 def _settings(*flags: str) -> Settings:

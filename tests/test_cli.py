@@ -1,0 +1,412 @@
+"""The program: what it refuses, in one line each, and what --once and friends print."""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+import structlog
+from support.fake_api import KEY, RUN, FakeAPI
+from support.metrics import parse, value, values
+
+from exporter import __version__, cli
+from exporter.settings import Settings
+
+TESTDATA = Path(__file__).parent / "account" / "testdata"
+
+
+@dataclass
+class Ended:
+    status: int
+    out: str
+    err: str
+
+
+Program = Callable[..., Ended]
+
+
+@pytest.fixture
+def program(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Program]:
+    """The program inside this process: fast, and with the logs kept apart."""
+
+    def run(*arguments: str) -> Ended:
+        with pytest.raises(SystemExit) as caught:
+            cli.main(arguments)
+        assert isinstance(caught.value.code, int)
+        return Ended(caught.value.code, *capsys.readouterr())
+
+    monkeypatch.setattr("exporter.logs.configure", lambda *_: None)
+    with structlog.testing.capture_logs():
+        yield run
+
+
+def process(*arguments: str, **environment: str) -> Ended:
+    """The program as users run it."""
+    ended = subprocess.run(
+        [sys.executable, "-m", "exporter", *arguments],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=30,
+    )
+    return Ended(ended.returncode, ended.stdout, ended.stderr)
+
+
+def assert_refused(ended: Ended, *parts: str) -> None:
+    """It ended at start, with one plain line that has these parts and no secret."""
+    assert (ended.status, ended.out) == (2, "")
+    assert ended.err.startswith("nextmv-exporter: ")
+    assert ended.err.count("\n") == 1
+    for part in parts:
+        assert part in ended.err
+    for secret in ("SECR", KEY, "Traceback"):
+        assert secret not in ended.err
+
+
+def config(name: str) -> str:
+    return f"--nextmv.config-file={TESTDATA / name}"
+
+
+def key_file(name: str) -> str:
+    return f"--nextmv.api-key-file={TESTDATA / name}"
+
+
+# Bad configuration
+
+
+def test_no_key_anywhere_says_where_one_may_be_put(program: Program) -> None:
+    assert_refused(
+        program(), "no API key", "NEXTMV_API_KEY", "--nextmv.api-key-file", "config.yaml", "--demo"
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "parts"),
+    [
+        ([config("missing.yaml")], ["missing.yaml does not exist", "--nextmv.config-file"]),
+        ([config("list.yaml")], ["list.yaml", "YAML list where a mapping belongs"]),
+        ([config("invalid.yaml")], ["invalid.yaml is not valid YAML (line 2)"]),
+        ([config("not_utf8.yaml")], ["not_utf8.yaml is not valid YAML"]),
+        ([config("no_key.yaml")], ["no API key", "no_key.yaml"]),
+        ([config("not_text.yaml")], ["apikey of profile 'default'", "not text", "quotes"]),
+        ([config("pkce.yaml")], ["'default'", "auth_type: pkce", "create an API key"]),
+        ([config("pkce.yaml"), "--nextmv.profile=sso-user"], ["'sso-user'", "auth_type: pkce"]),
+        ([config("pkce.yaml"), "--nextmv.profile=*"], ["no profile in", "has an API key"]),
+        (
+            [config("bad_keys.yaml")],
+            ["apikey of profile 'default' in", "bad_keys.yaml has white space"],
+        ),
+        ([config("bad_keys.yaml"), "--nextmv.profile=newline"], ["'newline'", "has white space"]),
+        ([config("bad_keys.yaml"), "--nextmv.profile=foreign"], ["non-ASCII"]),
+        ([config("bad_endpoints.yaml")], ["'ht tp://api.example' is not a URL"]),
+        ([config("good.yaml"), "--nextmv.profile=nowhere"], ["'nowhere'", "default, staging"]),
+        ([config("good.yaml"), "--nextmv.profile=bare"], ["'bare'", "has no endpoint"]),
+        ([config("good.yaml"), "--nextmv.profile=keyless"], ["'keyless'", "has no apikey"]),
+        ([config("good.yaml"), "--nextmv.profile=*"], ["'bare'", "has no endpoint"]),
+        ([key_file("missing.key")], ["API key file", "missing.key can't be read: No such file"]),
+        ([key_file("empty.key")], ["empty.key is empty: write the key into it"]),
+        ([key_file("blank.key")], ["blank.key is empty"]),
+        ([key_file("two_lines.key")], ["two_lines.key", "white space"]),
+        ([key_file("not_ascii.key")], ["not_ascii.key", "non-ASCII"]),
+        ([key_file("not_text.key")], ["not_text.key is not text"]),
+        ([key_file(".")], ["API key file", "can't be read: Is a directory"]),
+        ([config(".")], ["configuration file", "can't be read: Is a directory"]),
+        (
+            [key_file("good.key"), "--nextmv.profile=a", "--nextmv.profile=b"],
+            ["--nextmv.api-key-file holds one key", "several profiles"],
+        ),
+        ([key_file("good.key"), "--nextmv.profile=*"], ["--nextmv.api-key-file holds one key"]),
+        ([key_file("good.key"), "--nextmv.endpoint=ftp://a"], ["'ftp://a' is not a URL"]),
+        ([key_file("good.key"), "--web.config.file=missing.yml"], ["missing.yml"]),
+    ],
+    ids=lambda value: " ".join(Path(v).name for v in value) if "--" in value[0] else "",
+)
+def test_files_that_are_unusable_are_named(
+    program: Program, arguments: list[str], parts: list[str]
+) -> None:
+    assert_refused(program(*arguments), *parts)
+
+
+@pytest.mark.parametrize(
+    ("flag", "text", "fault"),
+    [
+        ("--nextmv.timeout", "10", "'10' is not a duration: write it like 500ms"),
+        ("--nextmv.timeout", "0s", "'0s' must be longer than 0"),
+        ("--nextmv.timeout", "-5s", "'-5s' is not a duration"),
+        ("--nextmv.max-response-bytes", "64M", "'64M' is not a size: write it like 64MiB"),
+        ("--nextmv.source", "queue", "'queue' is not one of 'auto', 'account-queue', 'applicat"),
+        ("--nextmv.run-lookback", "1 day", "'1 day' is not a duration"),
+        ("--queue.zero-retention", "off", "'off' is not a duration"),
+        ("--queue.max-groups", "0", "0 is not in the range x>=1"),
+        ("--queue.max-groups", "many", "'many' is not a valid integer"),
+        ("--queue.wait-buckets", "1m,5s", "'1m,5s' is not in ascending order"),
+        ("--web.listen-address", "localhost", "'localhost' is not host:port: write it like"),
+        ("--web.listen-address", ":99999", "':99999' is not host:port"),
+        ("--web.telemetry-path", "/", "'/' is not a free path"),
+        ("--web.external-url", "exporter.example", "'exporter.example' is not a URL"),
+        ("--log.level", "loud", "'loud' is not one of 'debug', 'info', 'warn', 'error'"),
+        ("--log.format", "xml", "'xml' is not one of 'logfmt', 'json'"),
+    ],
+)
+def test_a_bad_value_names_its_flag_or_its_variable(
+    program: Program, monkeypatch: pytest.MonkeyPatch, flag: str, text: str, fault: str
+) -> None:
+    by_flag = program(f"{flag}={text}")
+    assert_refused(by_flag, f"'{flag}'", fault)
+    assert "(from" not in by_flag.err
+    for dot in ("_", "__"):
+        flat = flag.removeprefix("--").replace(".", dot).replace("-", "_").upper()
+        with monkeypatch.context() as patch:
+            patch.setenv(f"NEXTMV_EXPORTER_{flat}", text)
+            assert_refused(program(), fault, f"(from NEXTMV_EXPORTER_{flat})")
+
+
+def test_an_unknown_flag_is_named_with_one_that_is_like_it(program: Program) -> None:
+    assert_refused(program("--nextmv.timeot=5s"), "--nextmv.timeot", "--nextmv.timeout")
+
+
+def test_an_argument_that_is_no_flag_is_refused(program: Program) -> None:
+    assert_refused(program("serve"), "serve")
+
+
+def test_a_flag_without_its_value_is_refused(program: Program) -> None:
+    assert_refused(program("--nextmv.timeout"), "'--nextmv.timeout' requires an argument")
+
+
+@pytest.mark.parametrize("key", ["SECRET\nX-Injected: 1", "SECRÉT", "SECRET KEY", "SECRET\x7f"])
+def test_a_key_that_would_break_a_header_is_refused(
+    program: Program, monkeypatch: pytest.MonkeyPatch, key: str
+) -> None:
+    monkeypatch.setenv("NEXTMV_API_KEY", key)
+    assert_refused(program(), "NEXTMV_API_KEY has white space, control or non-ASCII characters")
+
+
+@pytest.mark.parametrize(
+    "endpoint", ["ftp://a", "https://", "https://SECRET@a", "https://me:SECRET@a:b", "a?k=SECRET"]
+)
+def test_a_bad_endpoint_is_refused(
+    program: Program, monkeypatch: pytest.MonkeyPatch, endpoint: str
+) -> None:
+    monkeypatch.setenv("NEXTMV_API_KEY", KEY)
+    monkeypatch.setenv("NEXTMV_ENDPOINT", endpoint)
+    assert_refused(program(), "endpoint", "write it like https://api.cloud.nextmv.io")
+
+
+@pytest.mark.parametrize("profiles", ["a,b", "*", "default,staging"])
+def test_one_key_for_several_profiles_is_refused(
+    program: Program, monkeypatch: pytest.MonkeyPatch, profiles: str
+) -> None:
+    monkeypatch.setenv("NEXTMV_API_KEY", KEY)
+    monkeypatch.setenv("NEXTMV_PROFILE", profiles)
+    assert_refused(program(), "NEXTMV_API_KEY holds one key", "unset it")
+
+
+def test_a_port_in_use_is_named(
+    program: Program, monkeypatch: pytest.MonkeyPatch, api: FakeAPI
+) -> None:
+    monkeypatch.setenv("NEXTMV_API_KEY", KEY)
+    taken = api.url.removeprefix("http://")
+    assert_refused(
+        program("--web.listen-address", taken),
+        f"can't listen on {taken}: Address already in use",
+        "choose another --web.listen-address",
+    )
+
+
+def test_an_address_of_another_machine_is_named(
+    program: Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NEXTMV_API_KEY", KEY)
+    ended = program("--web.listen-address=192.0.2.1:10057")
+    assert_refused(ended, "can't listen on 192.0.2.1:10057", "--web.listen-address")
+
+
+def test_a_refusal_is_one_line_without_a_traceback_in_a_real_process() -> None:
+    assert_refused(process(config("invalid.yaml")), "invalid.yaml is not valid YAML (line 2)")
+
+
+# --once
+
+
+def test_once_prints_one_scrape(
+    program: Program, monkeypatch: pytest.MonkeyPatch, api: FakeAPI
+) -> None:
+    monkeypatch.setenv("NEXTMV_API_KEY", KEY)
+    monkeypatch.setenv("NEXTMV_ENDPOINT", api.url)
+    api.serves(RUN)
+    ended = program("--once")
+    assert ended.status == 0
+    assert value(ended.out, "nextmv_up", account="default") == 1
+    assert value(ended.out, "nextmv_account_queue_length", status_v2="queued") == 1
+    assert value(ended.out, "nextmv_exporter_build_info", version=__version__) == 1
+    assert len(api.requests) == 1
+
+
+def test_once_tells_an_account_that_is_down(
+    program: Program, monkeypatch: pytest.MonkeyPatch, api: FakeAPI
+) -> None:
+    monkeypatch.setenv("NEXTMV_API_KEY", KEY)
+    api.answers(401, b"unauthorized")
+    ended = program("--once", "--nextmv.endpoint", api.url)
+    assert ended.status == 1
+    assert value(ended.out, "nextmv_up") == 0
+    assert value(ended.out, "nextmv_scrape_errors_total", reason="auth") == 1
+    assert values(ended.out, "nextmv_account_queue_runs") == []
+
+
+def profiles_file(directory: Path, **endpoints: str) -> str:
+    file = directory / "config.yaml"
+    file.write_text(json.dumps({n: {"apikey": n, "endpoint": e} for n, e in endpoints.items()}))
+    return f"--nextmv.config-file={file}"
+
+
+@pytest.mark.parametrize("chosen", [["good", "bad"], ["*"]])
+def test_once_is_1_if_some_account_is_down(
+    program: Program, api: FakeAPI, tmp_path: Path, chosen: list[str]
+) -> None:
+    file = profiles_file(tmp_path, good=api.url, bad="http://127.0.0.1:1")
+    ended = program("--once", file, *(f"--nextmv.profile={name}" for name in chosen))
+    assert ended.status == 1
+    assert value(ended.out, "nextmv_up", account="good") == 1
+    assert value(ended.out, "nextmv_up", account="bad") == 0
+    assert value(ended.out, "nextmv_scrape_errors_total", account="bad", reason="connection") == 1
+
+
+def test_profiles_come_from_the_environment_separated_by_commas(
+    program: Program, monkeypatch: pytest.MonkeyPatch, api: FakeAPI, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("NEXTMV_PROFILE", "one, two,,one,")
+    ended = program("--once", profiles_file(tmp_path, one=api.url, two=api.url, three=api.url))
+    assert ended.status == 0
+    up = {dict(labels)["account"] for name, labels in parse(ended.out) if name == "nextmv_up"}
+    assert up == {"one", "two"}
+    assert {r.headers["Authorization"] for r in api.requests} == {"Bearer one", "Bearer two"}
+
+
+def test_the_key_of_a_file_goes_before_the_variable(
+    program: Program, monkeypatch: pytest.MonkeyPatch, api: FakeAPI
+) -> None:
+    monkeypatch.setenv("NEXTMV_API_KEY", KEY)
+    assert program("--once", key_file("good.key"), f"--nextmv.endpoint={api.url}").status == 0
+    assert api.requests[0].headers["Authorization"] == "Bearer file-key"
+
+
+def test_once_keeps_logs_out_of_stdout_and_the_key_out_of_both(api: FakeAPI) -> None:
+    api.answers(401, f"unauthorized: Bearer {KEY}".encode())
+    ended = process("--once", NEXTMV_API_KEY=KEY, NEXTMV_ENDPOINT=api.url)
+    assert ended.status == 1
+    assert value(ended.out, "nextmv_up") == 0
+    [line] = ended.err.splitlines()
+    assert 'level=warning msg="Reading the account\'s queue failed" account=default' in line
+    assert "reason=auth" in line
+    assert KEY not in ended.out + ended.err
+
+
+def test_logs_are_json_if_asked_for(api: FakeAPI) -> None:
+    api.answers(503, b"")
+    ended = process("--once", "--log.format=json", NEXTMV_API_KEY=KEY, NEXTMV_ENDPOINT=api.url)
+    [line] = map(json.loads, ended.err.splitlines())
+    assert line["reason"] == "server_error"
+    assert line["level"] == "warning"
+
+
+def test_the_level_silences_what_is_below_it(api: FakeAPI) -> None:
+    api.answers(401, b"")
+    ended = process("--once", "--log.level=error", NEXTMV_API_KEY=KEY, NEXTMV_ENDPOINT=api.url)
+    assert (ended.status, ended.err) == (1, "")
+
+
+def test_the_demo_needs_no_key(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_PROXY", "")
+    ended = program("--demo", "--once")
+    assert ended.status == 0
+    assert value(ended.out, "nextmv_up", account="demo") == 1
+
+
+def test_the_demo_is_not_asked_through_the_networks_proxy() -> None:
+    proxy = "http://127.0.0.1:1"
+    ended = process(
+        "--demo", "--once", HTTP_PROXY=proxy, http_proxy=proxy, no_proxy="intranet.example"
+    )
+    assert ended.status == 0, ended.err
+    assert sum(values(ended.out, "nextmv_account_queue_length")) > 0
+
+
+def test_promtool_has_nothing_to_say_against_the_demo() -> None:
+    ended = process("--demo", "--once")
+    checked = subprocess.run(
+        ["promtool", "check", "metrics"],
+        input=ended.out,
+        capture_output=True,
+        check=True,
+        text=True,
+    )
+    assert checked.stdout + checked.stderr == ""
+
+
+def test_once_writes_utf8_whatever_the_terminal_asks_for(api: FakeAPI) -> None:
+    api.serves({**RUN, "application_id": "配送"})
+    ended = subprocess.run(
+        [sys.executable, "-m", "exporter", "--once"],
+        env={
+            **os.environ,
+            "NEXTMV_API_KEY": KEY,
+            "NEXTMV_ENDPOINT": api.url,
+            "PYTHONIOENCODING": "latin-1",
+        },
+        capture_output=True,
+        check=True,
+    )
+    text = ended.stdout.decode("utf-8")
+    assert value(text, "nextmv_account_queue_length", application_id="配送") == 1
+
+
+def test_once_ends_within_its_timeout_whatever_hangs(api: FakeAPI) -> None:
+    released = threading.Event()
+    api.answer.held_until = released
+    ended = process("--once", "--nextmv.timeout=300ms", NEXTMV_API_KEY=KEY, NEXTMV_ENDPOINT=api.url)
+    released.set()
+    assert ended.status == 1
+    assert value(ended.out, "nextmv_scrape_errors_total", reason="timeout") == 1
+
+
+# Other ways to end
+
+
+def test_the_console_script_and_the_module_are_the_same_program() -> None:
+    script = Path(sys.executable).with_name("nextmv-exporter")
+    ended = subprocess.run([script, "--version"], capture_output=True, check=True, text=True)
+    assert ended.stdout == process("--version").out == f"nextmv-exporter {__version__}\n"
+
+
+def test_the_version_is_told(program: Program) -> None:
+    assert program("--version") == Ended(0, f"nextmv-exporter {__version__}\n", "")
+
+
+@pytest.mark.parametrize("flag", ["-h", "--help"])
+def test_help_lists_every_flag(program: Program, flag: str) -> None:
+    ended = program(flag)
+    assert (ended.status, ended.err) == (0, "")
+    for option in ("--once", "--nextmv.api-key-file", "--web.config.file", "--log.format"):
+        assert option in ended.out
+    assert "NEXTMV_API_KEY" in ended.out
+    assert "NEXTMV_EXPORTER_" in ended.out
+
+
+def test_an_interrupt_ends_it_quietly(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(_: Settings) -> NoReturn:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "run", interrupted)
+    ended = program()
+    assert ended.status == 130
+    assert "Traceback" not in ended.err

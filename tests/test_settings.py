@@ -1,0 +1,165 @@
+"""Each setting, from its flag and from each spelling of its variable."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import click
+import pytest
+
+from exporter.settings import ENVIRONMENT_PREFIX, OPTIONS, Settings, command
+from exporter.units import Address
+
+
+class Example(NamedTuple):
+    text: str
+    value: object
+    other: str = ""
+    """Another text, which the flag's goes before."""
+
+
+EXAMPLES = {
+    "demo": Example("true", True, "false"),
+    "once": Example("1", True, "0"),
+    "nextmv.profile": Example("staging", ("staging",), "a,b"),
+    "nextmv.config-file": Example("a.yaml", Path("a.yaml"), "b.yaml"),
+    "nextmv.api-key-file": Example("a.key", Path("a.key"), "b.key"),
+    "nextmv.endpoint": Example("a.example", "a.example", "b.example"),
+    "nextmv.timeout": Example("5s", 5.0, "6s"),
+    "nextmv.max-response-bytes": Example("1MiB", 2**20, "2MiB"),
+    "nextmv.source": Example("application-runs", "application-runs", "account-queue"),
+    "nextmv.run-lookback": Example("48h", 172_800.0, "1h"),
+    "queue.zero-retention": Example("0s", 0.0, "1m"),
+    "queue.max-groups": Example("7", 7, "8"),
+    "queue.wait-buckets": Example("1s,1m", (1.0, 60.0), "2s"),
+    "web.listen-address": Example("[::1]:1", Address("::1", 1), ":2"),
+    "web.telemetry-path": Example("/a", "/a", "/b"),
+    "web.timeout-offset": Example("250ms", 0.25, "1s"),
+    "web.external-url": Example("https://a.example", "https://a.example", "https://b.example"),
+    "web.config.file": Example("web.yml", Path("web.yml"), "other.yml"),
+    "log.level": Example("warn", "warn", "error"),
+    "log.format": Example("json", "json", "logfmt"),
+}
+each_setting = pytest.mark.parametrize("flag", EXAMPLES)
+
+
+def settings(*arguments: str) -> Settings:
+    found: list[Settings] = []
+
+    def run(given: Settings) -> int:
+        found.append(given)
+        return 0
+
+    command(run, "1.2.3").main(arguments, standalone_mode=False)
+    return found[0]
+
+
+def spelling(flag: str, dot: str) -> str:
+    return ENVIRONMENT_PREFIX + flag.replace(".", dot).replace("-", "_").upper()
+
+
+def arguments(flag: str, text: str) -> list[str]:
+    return [f"--{flag}"] if flag in {"demo", "once"} else [f"--{flag}", text]
+
+
+def value(found: Settings, flag: str) -> Any:
+    return getattr(found, flag.replace(".", "_").replace("-", "_"))
+
+
+def flag_of(option: click.Option) -> str:
+    return option.opts[0].removeprefix("--")
+
+
+def test_there_is_an_example_of_every_setting() -> None:
+    assert list(EXAMPLES) == [flag_of(option) for option in OPTIONS]
+
+
+def test_the_defaults_are_the_documented_ones() -> None:
+    assert settings() == Settings(
+        demo=False,
+        once=False,
+        nextmv_profile=(),
+        nextmv_config_file=None,
+        nextmv_api_key_file=None,
+        nextmv_endpoint=None,
+        nextmv_timeout=10,
+        nextmv_max_response_bytes=64 * 2**20,
+        nextmv_source="auto",
+        nextmv_run_lookback=86_400,
+        queue_zero_retention=300,
+        queue_max_groups=2000,
+        queue_wait_buckets=(5, 15, 30, 60, 120, 300, 600, 1800, 3600, 7200, 21_600, 43_200),
+        web_listen_address=Address("", 10057),
+        web_telemetry_path="/metrics",
+        web_timeout_offset=0.5,
+        web_external_url=None,
+        web_config_file=None,
+        log_level="info",
+        log_format="logfmt",
+    )
+
+
+@each_setting
+def test_a_flag_sets_it(flag: str) -> None:
+    example = EXAMPLES[flag]
+    assert value(settings(*arguments(flag, example.text)), flag) == example.value
+
+
+@each_setting
+@pytest.mark.parametrize("dot", ["_", "__"])
+def test_the_environment_sets_it_in_both_spellings(
+    flag: str, dot: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(spelling(flag, dot), EXAMPLES[flag].text)
+    assert value(settings(), flag) == EXAMPLES[flag].value
+
+
+@each_setting
+@pytest.mark.parametrize("dot", ["_", "__"])
+def test_a_flag_wins_over_the_environment(
+    flag: str, dot: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(spelling(flag, dot), EXAMPLES[flag].other)
+    assert value(settings(*arguments(flag, EXAMPLES[flag].text)), flag) == EXAMPLES[flag].value
+
+
+@each_setting
+def test_an_empty_variable_is_as_good_as_none(flag: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    default = value(settings(), flag)
+    monkeypatch.setenv(spelling(flag, "_"), "")
+    assert value(settings(), flag) == default
+
+
+@pytest.mark.parametrize(
+    ("variable", "flag"),
+    [
+        ("NEXTMV_PROFILE", "nextmv.profile"),
+        ("NEXTMV_CONFIG_FILE", "nextmv.config-file"),
+        ("NEXTMV_API_KEY_FILE", "nextmv.api-key-file"),
+        ("NEXTMV_ENDPOINT", "nextmv.endpoint"),
+    ],
+)
+def test_nextmvs_own_variables_are_read_after_the_exporters(
+    variable: str, flag: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    example = EXAMPLES[flag]
+    monkeypatch.setenv(variable, example.text)
+    assert value(settings(), flag) == example.value
+    monkeypatch.setenv(variable, example.other)
+    monkeypatch.setenv(spelling(flag, "_"), example.text)
+    assert value(settings(), flag) == example.value
+
+
+def test_profiles_are_separated_by_commas_in_the_environment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("NEXTMV_PROFILE", "production, staging,two words")
+    assert settings().nextmv_profile == ("production", "staging", "two words")
+
+
+def test_a_flag_for_profiles_is_repeated() -> None:
+    given = settings("--nextmv.profile", "production", "--nextmv.profile=two words, one comma")
+    assert given.nextmv_profile == ("production", "two words, one comma")
+
+
+def test_there_is_no_flag_for_the_key() -> None:
+    assert not [option for option in OPTIONS if flag_of(option).endswith(("key", "token"))]

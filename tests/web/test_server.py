@@ -1,0 +1,74 @@
+"""Where the server listens."""
+
+import socket
+from contextlib import closing
+
+import pytest
+
+from exporter.nextmv.errors import ConfigurationError
+from exporter.units import Address
+from exporter.web.server import listen
+
+needs_ipv6 = pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="no IPv6 on this machine")
+
+
+def reaches(host: str, port: int) -> bool:
+    try:
+        with socket.create_connection((host, port), timeout=5):
+            return True
+    except OSError:
+        return False
+
+
+@needs_ipv6
+def test_without_a_host_it_listens_on_all_interfaces_of_both_kinds() -> None:
+    with closing(listen(Address("", 0))) as listener:
+        port = listener.getsockname()[1]
+        assert reaches("127.0.0.1", port)
+        assert reaches("::1", port)
+
+
+def test_without_a_host_it_listens_also_where_there_is_no_ipv6(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(socket, "has_dualstack_ipv6", lambda: False)
+    with closing(listen(Address("", 0))) as listener:
+        assert reaches("127.0.0.1", listener.getsockname()[1])
+
+
+@needs_ipv6
+def test_with_an_address_it_listens_there_alone() -> None:
+    with closing(listen(Address("::1", 0))) as listener:
+        port = listener.getsockname()[1]
+        assert reaches("::1", port)
+        assert not reaches("127.0.0.1", port)
+
+
+def test_a_name_stands_for_its_address() -> None:
+    with closing(listen(Address("localhost", 0))) as listener:
+        assert reaches("127.0.0.1", listener.getsockname()[1])
+
+
+def test_a_port_that_was_just_left_can_be_taken_again() -> None:
+    with closing(listen(Address("127.0.0.1", 0))) as listener:
+        address = Address("127.0.0.1", listener.getsockname()[1])
+        with socket.create_connection(address, timeout=5):
+            left, _ = listener.accept()
+            left.close()  # first, so that the port lingers
+    with closing(listen(address)):
+        assert reaches(*address)
+
+
+@pytest.mark.parametrize(
+    ("address", "where"),
+    [
+        (Address("192.0.2.1", 0), "192.0.2.1:0"),
+        (Address("2001:db8::1", 0), "[2001:db8::1]:0"),
+        (Address("no-such-host.invalid", 80), "no-such-host.invalid:80"),
+    ],
+)
+def test_an_address_that_is_not_this_machines_is_refused(address: Address, where: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        listen(address)
+    assert str(caught.value).startswith(f"can't listen on {where}: ")
+    assert "--web.listen-address" in str(caught.value)
