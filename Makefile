@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
+# Tests run at once; most of them wait for another program most of the time.
+PARALLEL ?= $(shell expr 2 \* $$(nproc 2>/dev/null || echo 1))
 
 # What the tests run besides Python, as Debian names the packages and the commands.
 DEBIAN_PACKAGES := prometheus prometheus-alertmanager chromium chromium-driver
@@ -31,7 +33,7 @@ demo: $(VENV)/installed ## Run the exporter against a simulated Nextmv account
 
 .PHONY: test
 test: $(VENV)/developed tools ## Run all tests
-	$(BIN)/pytest -n auto
+	$(BIN)/pytest -n $(PARALLEL)
 
 SOAK_SECONDS ?= 180
 

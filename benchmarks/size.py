@@ -9,7 +9,7 @@ from benchmarks.scale import Scale
 from benchmarks.table import Row, Table, mebibytes
 
 # The dependencies that celery-exporter 0.9.1 names in its pyproject.toml, without pylint, which
-# is among them by mistake. It is itself not to be had as a package; its code is of no weight.
+# is among them by mistake. It is published as an image; its own code is of no weight.
 CELERY_EXPORTER = (
     "celery~=5.0",
     "prometheus-client~=0.13.1",

@@ -1,15 +1,10 @@
 """HTTP client of the Nextmv API: one kept-alive session, one deadline a request."""
 
-import http.client
 import os
 import random
-import re
 import time
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from http.cookiejar import DefaultCookiePolicy
-from urllib.parse import urljoin, urlsplit
 
 import requests
 import urllib3
@@ -19,7 +14,7 @@ from exporter.deadline import Deadline
 from exporter.nextmv import errors
 from exporter.nextmv.connections import Exchange, WatchedAdapter
 from exporter.nextmv.credentials import DEFAULT_PROFILE, Credentials, resolve
-from exporter.nextmv.redaction import Redactor
+from exporter.nextmv.failures import failure_of, peer_closed, status_error, too_late
 
 TIMEOUT = 10.0
 """Seconds that a request may take in all, unless its caller says otherwise."""
@@ -27,8 +22,6 @@ TIMEOUT = 10.0
 MAX_RESPONSE_BYTES = 64 * 1024 * 1024
 
 _CHUNK = 64 * 1024
-_EXCERPT = 200
-_READ_FOR_EXCERPT = 4096
 _RETRY_PAUSE = (0.05, 0.25)
 _RETRIED_STATUSES = frozenset({502, 503, 504})
 
@@ -154,22 +147,22 @@ class Client:
                 ) as response:
                     code = str(response.status_code)
                     if not 200 <= response.status_code < 300:
-                        raise _status_error(response, endpoint, credentials.api_key)
+                        raise status_error(response, endpoint, credentials.api_key)
                     body = self._read(response, endpoint)
             except errors.NextmvError:
                 raise
             except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
                 if deadline.over:
-                    raise _too_late(endpoint) from None
-                if code == "error" and not exchange.connected and _peer_closed(error):
+                    raise too_late(endpoint) from None
+                if code == "error" and not exchange.connected and peer_closed(error):
                     raise _ConnectionGoneError(
                         f"{endpoint}: the API closed the connection"
                     ) from None
-                raise _failure(error, endpoint, credentials.api_key) from None
+                raise failure_of(error, endpoint, credentials.api_key) from None
             finally:
                 self._on_request(endpoint, code, time.monotonic() - start)
         if deadline.over:  # a body that ends with the connection looks whole when it is cut
-            raise _too_late(endpoint)
+            raise too_late(endpoint)
         return body
 
     def _read(self, response: requests.Response, endpoint: str) -> bytearray:
@@ -224,104 +217,3 @@ def _new_session() -> requests.Session:
     for scheme in ("http://", "https://"):
         session.mount(scheme, WatchedAdapter())
     return session
-
-
-def _too_late(endpoint: str) -> errors.DeadlineExceededError:
-    return errors.DeadlineExceededError(f"{endpoint}: the whole answer was not there in time")
-
-
-def _status_error(response: requests.Response, endpoint: str, api_key: str) -> errors.StatusError:
-    redactor = Redactor(api_key)
-    status = f"{response.status_code} {redactor.clean(response.reason or '', _EXCERPT)}".rstrip()
-    message = f"{endpoint}: the API answered {status}"
-    if location := response.headers.get("Location"):
-        host = _host(redactor.hide(location), response.url)
-        message += f", a redirect to host {redactor.clean(host, _EXCERPT)}, not followed"
-    elif excerpt := _excerpt(response, redactor):
-        message += f": {excerpt}"
-    # The request holds the key; whoever logs the exception's parts must not find it.
-    response.request.headers.pop("Authorization", None)
-    return errors.StatusError(
-        message,
-        status=response.status_code,
-        retry_after=_retry_after(response.headers),
-        response=response,
-    )
-
-
-def _host(location: str, base: str) -> str:
-    try:
-        return urlsplit(urljoin(base, location)).hostname or "unknown"
-    except ValueError:
-        return "unknown"
-
-
-def _excerpt(response: requests.Response, redactor: Redactor) -> str:
-    """Read the start of an error's body, on one line."""
-    try:
-        body = response.raw.read(_READ_FOR_EXCERPT, decode_content=True)
-    except (urllib3.exceptions.HTTPError, OSError):
-        return ""
-    response._content = body  # noqa: SLF001 - `response.text` then gives it, and reads no more
-    cut = len(body) >= _READ_FOR_EXCERPT
-    return redactor.clean(body.decode("utf-8", "replace"), _EXCERPT, cut=cut)
-
-
-def _retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds meant by a `Retry-After` header, which may be a number or a date (RFC 9110).
-
-    A date is counted from the answer's own `Date`, since this machine's clock may be wrong.
-    """
-    value = headers.get("Retry-After", "").strip()
-    if re.fullmatch(r"[0-9]+", value):
-        return float(value)
-    if (until := _date(value)) is None:
-        return None
-    now = _date(headers.get("Date", "")) or datetime.now(UTC)
-    return max(0.0, (until - now).total_seconds())
-
-
-def _date(value: str) -> datetime | None:
-    try:
-        moment = parsedate_to_datetime(value)
-    except (ValueError, OverflowError):
-        return None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-
-
-def _peer_closed(error: BaseException) -> bool:
-    closed = (http.client.RemoteDisconnected, ConnectionResetError, BrokenPipeError)
-    return any(isinstance(cause, closed) for cause in _causes(error))
-
-
-def _failure(error: Exception, endpoint: str, api_key: str) -> errors.NextmvError:
-    causes = list(_causes(error))
-    root = next((c for c in reversed(causes) if str(c)), error)
-    message = f"{endpoint}: {Redactor(api_key).clean(str(root), _EXCERPT)}"
-
-    def caused_by(*types: type[BaseException]) -> bool:
-        return any(isinstance(cause, types) for cause in causes)
-
-    # urllib3 counts a refused connection among its timeouts.
-    refused = caused_by(urllib3.exceptions.NewConnectionError)
-    if not refused and caused_by(requests.Timeout, TimeoutError, urllib3.exceptions.TimeoutError):
-        return _too_late(endpoint)
-    if caused_by(requests.exceptions.SSLError, urllib3.exceptions.SSLError):
-        return errors.TLSError(message)
-    if caused_by(urllib3.exceptions.DecodeError):
-        return errors.InvalidResponseError(f"{endpoint}: the body can't be decompressed")
-    if caused_by(http.client.BadStatusLine, http.client.LineTooLong) and not _peer_closed(error):
-        return errors.InvalidResponseError(f"{endpoint}: the answer is not HTTP")
-    return errors.ConnectionFailedError(message)
-
-
-def _causes(error: BaseException | None) -> "list[BaseException]":
-    """Follow an exception to its roots, through `requests`' and `urllib3`'s wrappers."""
-    causes: list[BaseException] = []
-    pending: list[object] = [error]
-    while pending:
-        cause = pending.pop()
-        if isinstance(cause, BaseException) and cause not in causes:
-            causes.append(cause)
-            pending += [*cause.args, cause.__cause__, getattr(cause, "reason", None)]
-    return causes

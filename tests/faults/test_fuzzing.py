@@ -17,8 +17,8 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 from support.fake_api import KEY, RUN
 
 from exporter.nextmv import Client
-from exporter.nextmv.client import _retry_after
 from exporter.nextmv.errors import InvalidResponseError, NextmvError
+from exporter.nextmv.failures import retry_after
 from exporter.nextmv.redaction import Redactor
 from exporter.scrape.collector import AccountsCollector
 from exporter.scrape.exposition import expose
@@ -195,7 +195,7 @@ def test_no_http_however_broken_raises_anything_unexpected(talk: Talk, response:
 @settings(max_examples=200, deadline=None)
 @given(st.fixed_dictionaries({}, optional={"Retry-After": st.text(), "Date": st.text()}))
 def test_no_retry_after_raises(headers: dict[str, str]) -> None:
-    seconds = _retry_after(headers)
+    seconds = retry_after(headers)
     assert seconds is None or seconds >= 0
 
 

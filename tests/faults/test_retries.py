@@ -15,8 +15,8 @@ from support.fake_api import KEY
 
 from exporter.deadline import Deadline
 from exporter.nextmv import Client
-from exporter.nextmv.client import _retry_after
 from exporter.nextmv.errors import ConnectionFailedError, NextmvError, Reason, StatusError
+from exporter.nextmv.failures import retry_after
 from exporter.scrape.target import MAX_BACKOFF
 from faults.fault_server import (
     EMPTY_QUEUE,
@@ -244,7 +244,7 @@ def test_a_retry_after_is_capped_at_five_minutes(monkeypatch: pytest.MonkeyPatch
     ],
 )
 def test_a_retry_after_is_read(headers: dict[str, str], seconds: float | None) -> None:
-    assert _retry_after(headers) == seconds
+    assert retry_after(headers) == seconds
 
 
 def test_a_closed_port_is_a_failed_connection() -> None:

@@ -154,7 +154,7 @@ def test_the_landing_page_links_to_an_account_of_any_name(
     api: str, tmp_path: Path, name: str
 ) -> None:
     with exporter_here(*all_of(tmp_path, api, [name])) as exporter:
-        [link] = re.findall(r'href="/metrics(\?account=[^"]*)"', get(exporter.url)[1])
+        [link] = re.findall(r'href="\./metrics(\?account=[^"]*)"', get(exporter.url)[1])
         text = exporter.scrape(html.unescape(link))
     assert by("account", samples(text, "nextmv_up")) == {name: 1}
 
