@@ -1,7 +1,9 @@
 """From the response's bytes to runs, with no more of each than the metrics need."""
 
 import json
-from typing import Any, TypeVar
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import TypeVar, cast
 
 import msgspec
 
@@ -72,19 +74,39 @@ class _Queue(msgspec.Struct, gc=False):
     runs: list[Run]
 
 
+class _RawAnswer(msgspec.Struct, gc=False):
+    """An answer whose runs are not looked into yet."""
+
+    runs: list[msgspec.Raw] | None
+    next_page_token: str | None = None
+
+
 AnyRun = TypeVar("AnyRun", bound=Run)
 
 _queue_decoder = msgspec.json.Decoder(_Queue)
 _runs_page_decoder = msgspec.json.Decoder(RunsPage)
 _applications_page_decoder = msgspec.json.Decoder(ApplicationsPage)
+FEW_VALUES = 250_000
+"""JSON values that an answer may hold whatever its size."""
+
+BYTES_PER_VALUE = 16
+"""Bytes that an answer larger than that needs for each value; one of Nextmv's has 27 or more."""
+
+FEW_RUNS = 100_000
+BYTES_PER_RUN = 64
+"""As with values; one of Nextmv's has 300 or more."""
+
+_raw_decoder = msgspec.json.Decoder(_RawAnswer)
+_run_decoders = {kind: msgspec.json.Decoder(kind) for kind in (Run, ListedRun)}
+_BRACE = ord("{")
 _REFUSED = (msgspec.MsgspecError, RecursionError, UnicodeDecodeError)
 
 
 def parse_queue(body: bytes | bytearray) -> list[Run]:
     """Parse the answer of `v1/account/queue`.
 
-    Bytes go straight into `Run`s. Only where that fails is the body read once more, by the
-    standard library and run by run, so that one bad run never spoils the others.
+    Bytes go straight into `Run`s. Only where that fails are they read once more, run by run, so
+    that one bad run never spoils the others.
 
     Args:
         body: the response's body, JSON.
@@ -93,15 +115,18 @@ def parse_queue(body: bytes | bytearray) -> list[Run]:
         A run for each entry of `runs`; one that is no object has None everywhere.
 
     Raises:
-        InvalidResponseError: not JSON, or no object with a list of `runs`.
+        InvalidResponseError: not JSON, no object with a list of `runs`, or absurdly many values.
     """
+    _refuse_swarm(body)
     try:
-        return _queue_decoder.decode(body).runs
+        runs = _queue_decoder.decode(body).runs
     except _REFUSED:
-        answer = _load(body)
-        if not isinstance(answer.get("runs"), list):
+        entries, _ = _entries(body)
+        if entries is None:
             raise InvalidResponseError('the answer has no list of "runs"') from None
-        return [_lenient_run(entry, Run) for entry in answer["runs"]]
+        runs = [_lenient_run(entry, Run) for entry in entries]
+    _refuse_crowd(runs, body)
+    return runs
 
 
 def parse_runs_page(body: bytes | bytearray) -> RunsPage:
@@ -116,14 +141,12 @@ def parse_runs_page(body: bytes | bytearray) -> RunsPage:
     Raises:
         InvalidResponseError: not JSON, or `runs` is no list.
     """
+    _refuse_swarm(body)
     try:
         return _runs_page_decoder.decode(body)
     except _REFUSED:
-        answer = _load(body)
-        runs, token = answer.get("runs") or [], answer.get("next_page_token") or None
-        if not isinstance(runs, list) or not isinstance(token, str | None):
-            raise InvalidResponseError('"runs" or "next_page_token" has the wrong type') from None
-        return RunsPage([_lenient_run(entry, ListedRun) for entry in runs], token)
+        entries, token = _entries(body)
+        return RunsPage([_lenient_run(entry, ListedRun) for entry in entries or ()], token)
 
 
 def parse_applications_page(body: bytes | bytearray) -> ApplicationsPage:
@@ -138,26 +161,69 @@ def parse_applications_page(body: bytes | bytearray) -> ApplicationsPage:
     Raises:
         InvalidResponseError: not JSON, or an application without an ID.
     """
+    _refuse_swarm(body)
     try:
         return _applications_page_decoder.decode(body)
     except _REFUSED as error:
         raise InvalidResponseError(f"the list of applications is unusable: {error}") from None
 
 
-def _load(body: bytes | bytearray) -> dict[str, Any]:
+def _refuse_swarm(body: bytes | bytearray) -> None:
+    """Refuse an answer of tiny values without number.
+
+    Millions of `[]` would make Python objects of thirty times the answer's size, and keep all
+    other threads waiting for seconds, beyond the deadlines of their scrapes. The commas bound
+    how many values there are, without making any.
+    """
+    commas = body.count(b",")
+    if commas > max(FEW_VALUES, len(body) // BYTES_PER_VALUE):
+        raise InvalidResponseError(
+            f"the answer holds {commas} values in {len(body)} bytes: this is no list of runs"
+        )
+
+
+def _refuse_crowd(entries: Sequence[object], body: bytes | bytearray) -> None:
+    if len(entries) > max(FEW_RUNS, len(body) // BYTES_PER_RUN):
+        raise InvalidResponseError(
+            f"the answer holds {len(entries)} runs in {len(body)} bytes: they are too small"
+        )
+
+
+def _entries(body: bytes | bytearray) -> tuple[Sequence[object] | None, str | None]:
+    """Split an answer into its runs, and give the token of the next page."""
+    entries: Sequence[object] | None
+    try:
+        answer = _raw_decoder.decode(body)
+        entries, token = answer.runs, answer.next_page_token
+    except _REFUSED:
+        loaded = _load(body)
+        if not isinstance(loaded, dict):
+            raise InvalidResponseError("the answer is not a JSON object") from None
+        entries, token = loaded.get("runs"), loaded.get("next_page_token")
+        if not isinstance(entries, list | None) or not isinstance(token, str | None):
+            raise InvalidResponseError('"runs" or "next_page_token" has the wrong type') from None
+    _refuse_crowd(entries or (), body)
+    return entries, token or None
+
+
+def _load(text: bytes | bytearray) -> object:
+    """Parse what is JSON to the standard library only, as NaN and halves of surrogate pairs are."""
     try:
         # No number is used, and Python refuses to read an integer of thousands of digits.
-        answer = json.loads(body, parse_int=float)
+        return json.loads(text, parse_int=float)
     except (ValueError, RecursionError) as error:
         fault = "it nests too deeply" if isinstance(error, RecursionError) else str(error)
         raise InvalidResponseError(f"the answer is not valid JSON: {fault}") from None
-    if not isinstance(answer, dict):
-        raise InvalidResponseError("the answer is not a JSON object")
-    return answer
 
 
 def _lenient_run(entry: object, kind: type[AnyRun]) -> AnyRun:
-    """Take from a decoded entry what can be used of it, and nothing of what is no object."""
+    """Take from an entry what can be used of it, and nothing of what is no object."""
+    if isinstance(entry, msgspec.Raw):
+        if memoryview(entry)[0] != _BRACE:
+            return kind()
+        with suppress(*_REFUSED):
+            return cast("AnyRun", _run_decoders[kind].decode(entry))
+        entry = _load(bytes(entry))
     if not isinstance(entry, dict):
         return kind()
     return kind(**{f: v for f in kind.__struct_fields__ if isinstance(v := entry.get(f), str)})

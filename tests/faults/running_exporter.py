@@ -3,7 +3,7 @@
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -126,13 +126,17 @@ class Process:
 
 @contextmanager
 def exporter_process(
-    directory: Path, endpoint: str, *flags: str, environment: Mapping[str, str] | None = None
+    directory: Path,
+    endpoint: str,
+    *flags: str,
+    environment: Mapping[str, str] | None = None,
+    under: Sequence[str] = (),
 ) -> Iterator[Process]:
-    """Run the exporter as a process of its own."""
+    """Run the exporter as a process of its own, under another command if one is given."""
     address = f"127.0.0.1:{free_port()}"
     log_file = directory / "exporter.log"
     given = {"NEXTMV_ENDPOINT": endpoint, "NEXTMV_API_KEY": KEY, **(environment or {})}
-    command_line = [sys.executable, "-m", "exporter", "--web.listen-address", address, *flags]
-    with running(command_line, log_file, f"http://{address}/-/ready", given) as process:
+    command_line = [*under, sys.executable, "-m", "exporter", "--web.listen-address", address]
+    with running([*command_line, *flags], log_file, f"http://{address}/-/ready", given) as process:
         assert isinstance(process, subprocess.Popen)
         yield Process(address, process.pid, log_file)

@@ -4,7 +4,9 @@ import gzip
 import json
 import shutil
 import subprocess
+import time
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -301,3 +303,50 @@ def test_fifty_thousand_applications_stay_within_max_groups(odd_answers: Any) ->
     assert sum(sample.value for sample in samples) == 50_000
     assert answered.value("nextmv_account_queue_folded_groups") == 50_000 - 1999
     assert len(answered.text) < 2 * MIB
+
+
+def swarm(unit: bytes, size: int = 60 * MIB) -> bytes:
+    return b'{"runs": [' + unit * (size // len(unit)) + b"0]}"
+
+
+WELL_FORMED = json.dumps(RUN).encode() + b","
+
+
+@pytest.mark.parametrize(
+    "unit",
+    [b"[],", b"0,", b"{},", b"[]," * 5 + b'"' + b"x" * 90 + b'",', b'{"status_v2":"other"},'],
+    ids=["lists", "numbers", "objects", "lists and text", "tiny runs"],
+)
+def test_a_swarm_of_tiny_values_is_refused_before_it_costs_time_or_memory(
+    tmp_path: Path, unit: bytes
+) -> None:
+    body = swarm(unit)
+    with (
+        FaultServer(answers(answer(body))) as server,
+        exporter_process(tmp_path, server.url, "--web.timeout-offset=5s") as exporter,
+    ):
+        answered = scrape(exporter.address, 10)
+        peak = exporter.status("VmHWM") / 1024
+
+    assert answered.seconds < 10
+    assert answered.reasons == {"invalid_response"}
+    assert peak < 600, "MiB; as Python objects they would take thousands"
+
+
+def test_one_bad_run_in_a_large_queue_holds_up_nothing(tmp_path: Path) -> None:
+    with (
+        FaultServer(answers(answer(swarm(WELL_FORMED)))) as server,
+        exporter_process(tmp_path, server.url, "--nextmv.timeout=30s") as exporter,
+        ThreadPoolExecutor(1) as caller,
+    ):
+        scraping = caller.submit(scrape, exporter.address)
+        slowest = 0.0
+        while not scraping.done():
+            asked = time.monotonic()
+            requests.get(f"http://{exporter.address}/-/healthy", timeout=20)
+            slowest = max(slowest, time.monotonic() - asked)
+        answered = scraping.result()
+
+    assert answered.up
+    assert answered.value("nextmv_account_queue_malformed_runs") == 1
+    assert slowest < 5, "other requests are answered meanwhile"

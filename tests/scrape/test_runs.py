@@ -59,6 +59,15 @@ def test_an_entry_that_is_no_object_is_a_run_of_which_nothing_is_known(entry: ob
     assert parse_queue(queue(GOOD, entry, GOOD)) == [Run(**GOOD), Run(), Run(**GOOD)]
 
 
+def test_white_space_around_entries_is_passed_over() -> None:
+    body = json.dumps({"runs": [GOOD, 1, GOOD | {"status_v2": 1}]}, indent=8).encode()
+
+    parsed = parse_queue(body.replace(b",", b" \t\r\n , \t\r\n "))
+
+    assert parsed[:2] == [Run(**GOOD), Run()]
+    assert parsed[2] == Run(**GOOD | {"status_v2": None})
+
+
 @pytest.mark.parametrize(
     "body",
     [
@@ -67,7 +76,7 @@ def test_an_entry_that_is_no_object_is_a_run_of_which_nothing_is_known(entry: ob
         b'{"runs": [',
         b'{"runs": []} and more',
         b"\xff\xfe\x00",
-        b'{"runs": ["\xff"]}',
+        b'{"runs": [{"application_id": "\xff"}]}',
         b"[]",
         b"null",
         b'"runs"',

@@ -1,0 +1,85 @@
+"""Behind a name server that really does not answer, scrapes answer, and few threads hang."""
+
+import os
+import socket
+import subprocess
+from pathlib import Path
+
+import pytest
+from support.programs import until
+
+from exporter.scrape.target import MAX_THREADS
+from faults.running_exporter import exporter_process, scrape
+
+TIMEOUT = 1.5
+
+
+def isolated(resolv_conf: Path) -> list[str]:
+    """Run a command with a resolver configuration of its own, unseen by all others."""
+    script = f'mount --bind {resolv_conf} /etc/resolv.conf && exec "$@"'
+    return ["unshare", "--mount", "sh", "-c", script, "sh"]
+
+
+@pytest.fixture
+def resolv_conf(tmp_path: Path) -> Path:
+    file = tmp_path / "resolv.conf"
+    file.touch()
+    allowed = subprocess.run([*isolated(file), "true"], capture_output=True, check=False)
+    if allowed.returncode:
+        pytest.skip("needs root and mount namespaces")
+    return file
+
+
+def test_a_dead_name_server_costs_no_scrape_and_few_threads(
+    tmp_path: Path, resolv_conf: Path
+) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
+        address = f"127.53.{os.getpid() % 250}.{os.getpid() // 250 % 250 + 1}"
+        silent.bind((address, 53))
+        resolv_conf.write_text(f"nameserver {address}\noptions timeout:30 attempts:5\n")
+        with exporter_process(
+            tmp_path, "https://api.nextmv.test", under=isolated(resolv_conf)
+        ) as exporter:
+            hanging = [scrape(exporter.address, TIMEOUT) for _ in range(MAX_THREADS)]
+            threads = exporter.threads
+            refused = [scrape(exporter.address, TIMEOUT) for _ in range(3)]
+            queries = silent.recv(512)
+            threads_at_last = exporter.threads
+
+    assert b"nextmv" in queries
+    assert all(each.seconds < TIMEOUT and not each.up for each in hanging + refused)
+    assert refused[-1].reasons == {"timeout"}
+    assert refused[-1].errors("timeout") == MAX_THREADS + 3
+    assert threads_at_last <= threads
+
+
+def test_a_name_server_that_answers_at_last_frees_the_threads(
+    tmp_path: Path, resolv_conf: Path
+) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
+        address = f"127.54.{os.getpid() % 250}.{os.getpid() // 250 % 250 + 1}"
+        server.bind((address, 53))
+        server.settimeout(20)
+        resolv_conf.write_text(f"nameserver {address}\noptions timeout:30 attempts:5\n")
+        with exporter_process(
+            tmp_path, "https://api.nextmv.test", under=isolated(resolv_conf)
+        ) as exporter:
+            threads = exporter.threads
+            for _ in range(MAX_THREADS + 1):
+                assert not scrape(exporter.address, TIMEOUT).up
+            assert exporter.threads >= threads + MAX_THREADS
+            refuse_all(server)
+            until(
+                lambda: exporter.threads <= threads + 1, seconds=20, what="the end of the threads"
+            )
+
+
+def refuse_all(server: socket.socket) -> None:
+    """Answer every query that has come with NXDOMAIN, until no more come."""
+    try:
+        while True:
+            query, client = server.recvfrom(512)
+            server.sendto(query[:2] + b"\x81\x83" + query[4:], client)
+            server.settimeout(3)
+    except TimeoutError:
+        pass
