@@ -5,9 +5,9 @@ BIN    := $(VENV)/bin
 # Tests run at once; most of them wait for another program most of the time.
 PARALLEL ?= $(shell expr 2 \* $$(nproc 2>/dev/null || echo 1))
 
-# What the tests run besides Python, as Debian names the packages and the commands.
-DEBIAN_PACKAGES := prometheus prometheus-alertmanager chromium chromium-driver
-DEBIAN_COMMANDS := prometheus promtool prometheus-alertmanager amtool chromium chromedriver
+# What tests and benchmarks run besides Python, as Debian names the packages and the commands.
+DEBIAN_PACKAGES := prometheus prometheus-alertmanager chromium chromium-driver valgrind
+DEBIAN_COMMANDS := prometheus promtool prometheus-alertmanager amtool chromium chromedriver valgrind
 
 .DEFAULT_GOAL := help
 .PHONY: help
@@ -57,11 +57,11 @@ bench: $(VENV)/developed ## Measure speed and size, and print the tables of docs
 	@$(BIN)/python -m benchmarks
 
 .PHONY: bench-small
-bench-small: $(VENV)/developed ## Run the benchmarks at a small size; fail where a count is wrong
+bench-small: $(VENV)/developed tools ## Run the benchmarks at a small size; fail where a count is wrong
 	@$(BIN)/python -m benchmarks --small
 
 .PHONY: tools
-tools: # Install what the tests run besides Python, where that is possible
+tools: # Install what they run besides Python, where that is possible
 	@for command in $(DEBIAN_COMMANDS); do \
 	  command -v $$command >/dev/null || missing="$$missing $$command"; \
 	done; \
@@ -70,7 +70,7 @@ tools: # Install what the tests run besides Python, where that is possible
 	  echo "Installing, since these are missing:$$missing"; \
 	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $(DEBIAN_PACKAGES) >/dev/null; \
 	else \
-	  echo "The tests need these commands, which are missing:$$missing" >&2; \
+	  echo "These commands are needed and missing:$$missing" >&2; \
 	  echo "On Debian: sudo apt-get install $(DEBIAN_PACKAGES)" >&2; \
 	  exit 1; \
 	fi
