@@ -42,6 +42,7 @@ ENV PATH="/opt/nextmv-exporter/bin:${PATH}" \
     HOME="/home/nextmv" \
     PYTHONDONTWRITEBYTECODE="1" \
     PYTHONUNBUFFERED="1" \
+    MALLOC_ARENA_MAX="1" \
     NEXTMV_EXPORTER_REVISION="${REVISION}"
 
 USER 65532:65532

@@ -9,6 +9,19 @@ import msgspec
 
 from exporter.nextmv.errors import InvalidResponseError
 
+FEW_VALUES = 1_000_000
+"""JSON values that an answer may hold whatever its size."""
+
+BYTES_PER_VALUE = 4
+"""Bytes that an answer with more values needs for each. One of Nextmv's has 27 or more; the
+room between is for texts that are full of commas, which count as if they parted values."""
+
+FEW_RUNS = 100_000
+"""Runs that an answer may hold whatever its size."""
+
+BYTES_PER_RUN = 64
+"""Bytes that an answer with more runs needs for each; one of Nextmv's has 300 or more."""
+
 
 class Run(msgspec.Struct, gc=False):
     """What a run contributes to the metrics; None is a field that is absent or no text.
@@ -86,19 +99,10 @@ AnyRun = TypeVar("AnyRun", bound=Run)
 _queue_decoder = msgspec.json.Decoder(_Queue)
 _runs_page_decoder = msgspec.json.Decoder(RunsPage)
 _applications_page_decoder = msgspec.json.Decoder(ApplicationsPage)
-FEW_VALUES = 250_000
-"""JSON values that an answer may hold whatever its size."""
-
-BYTES_PER_VALUE = 16
-"""Bytes that an answer larger than that needs for each value; one of Nextmv's has 27 or more."""
-
-FEW_RUNS = 100_000
-BYTES_PER_RUN = 64
-"""As with values; one of Nextmv's has 300 or more."""
-
 _raw_decoder = msgspec.json.Decoder(_RawAnswer)
 _run_decoders = {kind: msgspec.json.Decoder(kind) for kind in (Run, ListedRun)}
 _BRACE = ord("{")
+_STRIDE = 997
 _REFUSED = (msgspec.MsgspecError, RecursionError, UnicodeDecodeError)
 
 
@@ -175,10 +179,11 @@ def _refuse_swarm(body: bytes | bytearray) -> None:
     other threads waiting for seconds, beyond the deadlines of their scrapes. The commas bound
     how many values there are, without making any.
     """
-    commas = body.count(b",")
+    # Every 997th byte tells it well enough, and costs next to nothing.
+    commas = body[::_STRIDE].count(b",") * _STRIDE
     if commas > max(FEW_VALUES, len(body) // BYTES_PER_VALUE):
         raise InvalidResponseError(
-            f"the answer holds {commas} values in {len(body)} bytes: this is no list of runs"
+            f"the answer holds about {commas} values in {len(body)} bytes: this is no list of runs"
         )
 
 
