@@ -40,6 +40,9 @@ class Exchange:
     def connect(self, host: str, port: int, options: Any) -> socket.socket:
         """Connect to the first of the host's addresses that answers.
 
+        Each gets an equal share of the time that is left, as in Go: where packets to the first
+        are dropped, as they are with IPv6 half set up, the next is still tried.
+
         Args:
             host: name or address.
             port: the port.
@@ -52,8 +55,9 @@ class Exchange:
             OSError: no address answered in time.
         """
         failure: OSError = TimeoutError("out of time")
-        for family, kind, protocol, _, address in socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        for left, (family, kind, protocol, _, address) in zip(
+            range(len(found), 0, -1), found, strict=True
         ):
             if self.deadline.over:
                 break
@@ -61,9 +65,10 @@ class Exchange:
             try:
                 for option in options or ():
                     connection.setsockopt(*option)
-                connection.settimeout(self.deadline.remaining() or 0.001)
+                connection.settimeout(self.deadline.remaining() / left or 0.001)
                 self.watch(connection)
                 connection.connect(address)
+                connection.settimeout(self.deadline.remaining() or 0.001)
             except OSError as error:
                 connection.close()
                 failure = error

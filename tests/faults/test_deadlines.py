@@ -3,6 +3,8 @@
 import socket
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -69,19 +71,22 @@ def test_a_stalled_tls_handshake_is_abandoned_too() -> None:
         assert_abandons(server, f"https://127.0.0.1:{server.port}")
 
 
-def test_a_listener_that_accepts_no_more_connections_is_abandoned_too() -> None:
-    with socket.create_server(("127.0.0.1", 0), backlog=0) as full:
-        queued = []
+@contextmanager
+def full_listener() -> Iterator[int]:
+    """A port where connections are neither accepted nor refused, as behind a silent firewall."""
+    with ExitStack() as stack:
+        full = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
         for _ in range(3):
-            waiting = socket.socket()
+            waiting = stack.enter_context(socket.socket())
             waiting.setblocking(False)
             waiting.connect_ex(full.getsockname())
-            queued.append(waiting)
-        with exporter_here(f"http://127.0.0.1:{full.getsockname()[1]}") as address:
-            answered = scrape(address, timeout=2)
-            until(lambda: not fetches(), seconds=SOON, what="the end of the thread")
-        for waiting in queued:
-            waiting.close()
+        yield full.getsockname()[1]
+
+
+def test_a_listener_that_accepts_no_more_connections_is_abandoned_too() -> None:
+    with full_listener() as port, exporter_here(f"http://127.0.0.1:{port}") as address:
+        answered = scrape(address, timeout=2)
+        until(lambda: not fetches(), seconds=SOON, what="the end of the thread")
 
     assert answered.seconds < IN_TIME
     assert answered.reasons == {"timeout"}
@@ -160,3 +165,26 @@ def test_a_slow_account_costs_no_other_its_scrape(tmp_path: Path) -> None:
     assert both.seconds < IN_TIME
     assert both.value("nextmv_up", account="slow") == 0
     assert both.value("nextmv_up", account="quick") == 1
+
+
+def test_an_address_that_drops_packets_leaves_time_for_the_next(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    resolve = socket.getaddrinfo
+    with (
+        full_listener() as deaf,
+        FaultServer(answers(queue())) as server,
+        exporter_here("http://two-addresses.example", "--nextmv.timeout=6s") as address,
+    ):
+        # No name that resolves everywhere has two such addresses.
+        two = resolve("127.0.0.1", deaf, type=socket.SOCK_STREAM)
+        two += resolve("127.0.0.1", server.port, type=socket.SOCK_STREAM)
+
+        def both(host: str, *arguments: Any, **named: Any) -> Any:
+            return two if host == "two-addresses.example" else resolve(host, *arguments, **named)
+
+        monkeypatch.setattr(socket, "getaddrinfo", both)
+        answered = scrape(address)
+
+    assert answered.up
+    assert 2 < answered.seconds < 6
