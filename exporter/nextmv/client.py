@@ -21,7 +21,11 @@ TIMEOUT = 10.0
 
 MAX_RESPONSE_BYTES = 64 * 1024 * 1024
 
-_CHUNK = 64 * 1024
+_FIRST_PIECE = 16 * 1024
+_PIECE = 64 * 1024
+# No queue shrinks to that little: each of its runs has an ID and a time of its own.
+_BOMB_RATIO = 500
+_BOMB_BYTES = 4 * 1024 * 1024
 _RETRY_PAUSE = (0.05, 0.25)
 _RETRIED_STATUSES = frozenset({502, 503, 504})
 
@@ -167,15 +171,23 @@ class Client:
 
     def _read(self, response: requests.Response, endpoint: str) -> bytearray:
         body = bytearray()
-        for chunk in response.raw.stream(_CHUNK, decode_content=True):
+        # Not `stream`, which does not count what comes over the wire in chunks.
+        # Small pieces at first, since the whole of a piece counts as what a bomb grew from.
+        while chunk := response.raw.read(
+            _PIECE if len(body) > _BOMB_BYTES else _FIRST_PIECE, decode_content=True
+        ):
             body += chunk
-            if len(body) > self.max_response_bytes:
+            if fault := self._too_large(len(body), response.raw.tell()):
                 body.clear()  # the exception keeps this frame for as long as it is kept
-                raise errors.ResponseTooLargeError(
-                    f"{endpoint}: the response is larger than {self.max_response_bytes} bytes "
-                    "(--nextmv.max-response-bytes)"
-                )
+                raise errors.ResponseTooLargeError(f"{endpoint}: the response {fault}")
         return body
+
+    def _too_large(self, size: int, sent: int) -> str | None:
+        if size > self.max_response_bytes:
+            return f"is larger than {self.max_response_bytes} bytes (--nextmv.max-response-bytes)"
+        if size > max(_BOMB_BYTES, _BOMB_RATIO * sent):
+            return f"is a bomb: it grew to {_BOMB_RATIO} times its size when it was decompressed"
+        return None
 
 
 class _ConnectionGoneError(errors.ConnectionFailedError):

@@ -60,10 +60,8 @@ def peak_growth(exporter: Process, scrapes: int = 1) -> float:
     return exporter.status("VmHWM") / 1024 - before
 
 
-@pytest.mark.parametrize(("limit", "growth"), [("4MiB", 24), ("64MiB", 120)])
-def test_a_gzip_bomb_costs_no_more_memory_than_the_limit(
-    tmp_path: Path, limit: str, growth: float
-) -> None:
+@pytest.mark.parametrize("limit", ["4MiB", "64MiB"])
+def test_a_gzip_bomb_costs_a_few_mebibytes_whatever_the_limit(tmp_path: Path, limit: str) -> None:
     with (
         FaultServer(answers(queue())) as server,
         exporter_process(
@@ -80,7 +78,7 @@ def test_a_gzip_bomb_costs_no_more_memory_than_the_limit(
 
     assert answered.reasons == {"response_too_large"}
     assert answered.errors("response_too_large") == 2
-    assert grown_at_most < growth
+    assert grown_at_most < 24
     assert grown < 24, "and gives the memory back"
 
 
