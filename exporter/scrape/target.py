@@ -9,7 +9,7 @@ import contextlib
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import structlog
 
@@ -19,7 +19,7 @@ from exporter.scrape.metrics import Instruments
 from exporter.scrape.outcome import Failure, Outcome
 from exporter.scrape.recent import RecentGroups
 from exporter.scrape.sources import Source
-from exporter.scrape.summary import Group, summarise
+from exporter.scrape.summary import Group, Summary, summarise
 
 MAX_BACKOFF = 300.0
 """Seconds for which a `Retry-After` is obeyed at most."""
@@ -62,7 +62,7 @@ class _Backoff:
     """The API's request to be left alone for a while."""
 
     failure: Failure | None = None
-    until: float = field(default=0.0)
+    until: float = 0.0
 
     def start(self, failure: Failure, seconds: float) -> None:
         self.failure = failure
@@ -121,7 +121,7 @@ class Target:
             self.last = await asyncio.wait_for(landed, deadline.remaining())
         except TimeoutError:
             failure = Failure(Reason.TIMEOUT, "the whole answer was not there in time")
-            self.last = self._fail(failure, start, flight)
+            return self._fail(failure, start, flight)
         finally:
             flight.waiting -= 1
             if not flight.waiting and not flight.landed.done():
@@ -174,15 +174,7 @@ class Target:
             failure = Failure(Reason.INVALID_RESPONSE, "internal error, see the log")
         finally:
             deadline.cancel()  # ends requests that were left when another one failed
-        outcome = Outcome(
-            account=self.account,
-            source=self._source.name,
-            duration=time.monotonic() - start,
-            finished=time.time(),
-            summary=summary,
-            failure=failure,
-        )
-        return outcome, retry_after
+        return self._outcome(start, summary, failure), retry_after
 
     def _land(self, flight: _Flight, outcome: Outcome, retry_after: float | None) -> None:
         self._threads -= 1
@@ -200,14 +192,18 @@ class Target:
 
     def _fail(self, failure: Failure, start: float, flight: _Flight | None = None) -> Outcome:
         self._report(failure, flight)
-        self.last = Outcome(
+        self.last = self._outcome(start, None, failure)
+        return self.last
+
+    def _outcome(self, start: float, summary: Summary | None, failure: Failure | None) -> Outcome:
+        return Outcome(
             account=self.account,
             source=self._source.name,
             duration=time.monotonic() - start,
             finished=time.time(),
+            summary=summary,
             failure=failure,
         )
-        return self.last
 
     def _report(self, failure: Failure, flight: _Flight | None) -> None:
         """Count and log a failure, but once for each flight."""
