@@ -6,7 +6,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -118,14 +118,8 @@ def exporter(of: API, python: str = sys.executable) -> Iterator[Program]:
     }
     # -P keeps the checkout off the path, so that an installed exporter is the one measured.
     command = [python, "-P", "-m", "exporter", "--web.listen-address=127.0.0.1:0"]
-    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:
-        try:
-            assert process.stderr
-            found = LISTENING.search(process.stderr.readline())
-            assert found, process.stderr.read()
-            yield Program(process.pid, f"http://{found[1]}")
-        finally:
-            process.kill()  # what it does at its end is not measured
+    with listening(command, environment) as program:
+        yield program
 
 
 def scrape(program: Program, connection: http.client.HTTPConnection | None = None) -> float:
@@ -157,3 +151,24 @@ def connect(program: Program) -> http.client.HTTPConnection:
         The connection, which `scrape` takes.
     """
     return http.client.HTTPConnection(urlsplit(program.url).netloc, timeout=60)
+
+
+@contextmanager
+def listening(command: Sequence[str], environment: Mapping[str, str]) -> Iterator[Program]:
+    """Run an exporter, from when it says where it listens.
+
+    Args:
+        command: its command line.
+        environment: its environment.
+
+    Yields:
+        The running program.
+    """
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stderr
+            found = LISTENING.search(process.stderr.readline())
+            assert found, process.stderr.read()
+            yield Program(process.pid, f"http://{found[1]}")
+        finally:
+            process.kill()  # what it does at its end is not measured

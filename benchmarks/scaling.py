@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 import click
 import yaml
 
-from benchmarks.programs import LISTENING, Program
+from benchmarks.programs import Program, listening
 
 _SCRAPERS = 16
 
@@ -68,16 +68,8 @@ def exporter(accounts: int, url: str, key: str, source: str) -> Iterator[Program
         command = [sys.executable, "-m", "exporter", "--web.listen-address=127.0.0.1:0"]
         command += [f"--nextmv.config-file={file}", "--nextmv.profile=*", "--nextmv.source", source]
         environment = {"HOME": folder, "PATH": os.environ["PATH"]}
-        with subprocess.Popen(
-            command, env=environment, stderr=subprocess.PIPE, text=True
-        ) as process:
-            try:
-                assert process.stderr
-                found = LISTENING.search(process.stderr.readline())
-                assert found, process.stderr.read()
-                yield Program(process.pid, f"http://{found[1]}")
-            finally:
-                process.kill()
+        with listening(command, environment) as program:
+            yield program
 
 
 class Scraper:
