@@ -8,7 +8,7 @@ import click
 from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
 
-from exporter.demo import DEMO_KEY, DemoAPI, DemoServer, StandingAccount
+from nextmv_exporter.demo import DEMO_KEY, DemoAPI, DemoServer, StandingAccount
 
 
 class CountingAPI:

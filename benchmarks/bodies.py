@@ -5,7 +5,7 @@ from functools import cache
 
 import msgspec
 
-from exporter.demo import StandingAccount, wire
+from nextmv_exporter.demo import StandingAccount, wire
 
 FEW_APPLICATIONS = 6
 MANY_APPLICATIONS = 480

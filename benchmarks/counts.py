@@ -18,14 +18,14 @@ from benchmarks.programs import api, exporter, scrape
 from benchmarks.scale import Scale
 from benchmarks.scrapers import at_once
 from benchmarks.table import Table
-from exporter.scrape.runs import parse_queue
-from exporter.scrape.summary import summarise
+from nextmv_exporter.scrape.runs import parse_queue
+from nextmv_exporter.scrape.summary import summarise
 
 RUNS = 10_000
 _SCRAPES = 5
 _SCRAPERS = 20
 _HOLD = 1.0
-_UNUSED = frozenset({"bcrypt", "exporter.demo", "jinja2", "pydantic", "yaml"})
+_UNUSED = frozenset({"bcrypt", "nextmv_exporter.demo", "jinja2", "pydantic", "yaml"})
 _COLLECTED = re.compile(r"Collected : (\d+)")
 
 

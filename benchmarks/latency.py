@@ -8,7 +8,7 @@ from benchmarks.programs import api, connect, exporter, scrape
 from benchmarks.rounds import percentile
 from benchmarks.scale import Scale
 from benchmarks.table import Table, milliseconds
-from exporter.demo import DEMO_KEY
+from nextmv_exporter.demo import DEMO_KEY
 
 RUNS = 1_000
 

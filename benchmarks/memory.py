@@ -7,7 +7,7 @@ import requests
 from benchmarks.programs import api, exporter, scrape
 from benchmarks.scale import Scale
 from benchmarks.table import Table, mebibytes
-from exporter.demo import DEMO_KEY
+from nextmv_exporter.demo import DEMO_KEY
 
 
 def measure(scale: Scale) -> Table:

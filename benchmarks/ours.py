@@ -2,12 +2,12 @@
 
 import time
 
-from exporter.scrape.collector import AccountsCollector
-from exporter.scrape.exposition import expose
-from exporter.scrape.metrics import Instruments
-from exporter.scrape.outcome import Outcome
-from exporter.scrape.runs import parse_queue
-from exporter.scrape.summary import Summary, summarise
+from nextmv_exporter.scrape.collector import AccountsCollector
+from nextmv_exporter.scrape.exposition import expose
+from nextmv_exporter.scrape.metrics import Instruments
+from nextmv_exporter.scrape.outcome import Outcome
+from nextmv_exporter.scrape.runs import parse_queue
+from nextmv_exporter.scrape.summary import Summary, summarise
 
 WAIT_BUCKETS = (
     5.0,

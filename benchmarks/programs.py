@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 import requests
 
-from exporter.demo import DEMO_KEY
+from nextmv_exporter.demo import DEMO_KEY
 
 LISTENING = re.compile(r"address=(\S+)")
 """What the exporter logs once it listens."""
@@ -117,7 +117,7 @@ def exporter(of: API, python: str = sys.executable) -> Iterator[Program]:
         "PATH": os.environ["PATH"],
     }
     # -P keeps the checkout off the path, so that an installed exporter is the one measured.
-    command = [python, "-P", "-m", "exporter", "--web.listen-address=127.0.0.1:0"]
+    command = [python, "-P", "-m", "nextmv_exporter", "--web.listen-address=127.0.0.1:0"]
     with listening(command, environment) as program:
         yield program
 

@@ -37,7 +37,7 @@ def api(runs: int, applications: int) -> Iterator[tuple[str, str]]:
     Yields:
         The URL and the key.
     """
-    command = [sys.executable, "-m", "exporter.demo"]
+    command = [sys.executable, "-m", "nextmv_exporter.demo"]
     command += [f"--runs={runs}", f"--applications={applications}"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
@@ -65,7 +65,7 @@ def exporter(accounts: int, url: str, key: str, source: str) -> Iterator[Program
         file = Path(folder) / "config.yaml"
         entry = {"apikey": key, "endpoint": url}
         file.write_text(yaml.safe_dump({f"account-{n}": dict(entry) for n in range(accounts)}))
-        command = [sys.executable, "-m", "exporter", "--web.listen-address=127.0.0.1:0"]
+        command = [sys.executable, "-m", "nextmv_exporter", "--web.listen-address=127.0.0.1:0"]
         command += [f"--nextmv.config-file={file}", "--nextmv.profile=*", "--nextmv.source", source]
         environment = {"HOME": folder, "PATH": os.environ["PATH"]}
         with listening(command, environment) as program:

@@ -15,8 +15,8 @@ import structlog
 from support.fake_api import KEY, RUN, FakeAPI
 from support.metrics import parse, value, values
 
-from exporter import __version__, cli
-from exporter.settings import Settings
+from nextmv_exporter import __version__, cli
+from nextmv_exporter.settings import Settings
 
 TESTDATA = Path(__file__).parent / "account" / "testdata"
 
@@ -43,7 +43,7 @@ def program(
         assert isinstance(caught.value.code, int)
         return Ended(caught.value.code, *capsys.readouterr())
 
-    monkeypatch.setattr("exporter.logs.configure", lambda *_: None)
+    monkeypatch.setattr("nextmv_exporter.logs.configure", lambda *_: None)
     with structlog.testing.capture_logs():
         yield run
 
@@ -51,7 +51,7 @@ def program(
 def process(*arguments: str, **environment: str) -> Ended:
     """The program as users run it."""
     ended = subprocess.run(
-        [sys.executable, "-m", "exporter", *arguments],
+        [sys.executable, "-m", "nextmv_exporter", *arguments],
         env={**os.environ, **environment},
         capture_output=True,
         text=True,
@@ -356,7 +356,7 @@ def test_promtool_has_nothing_to_say_against_the_demo() -> None:
 def test_once_writes_utf8_whatever_the_terminal_asks_for(api: FakeAPI) -> None:
     api.serves({**RUN, "application_id": "配送"})
     ended = subprocess.run(
-        [sys.executable, "-m", "exporter", "--once"],
+        [sys.executable, "-m", "nextmv_exporter", "--once"],
         env={
             **os.environ,
             "NEXTMV_API_KEY": KEY,

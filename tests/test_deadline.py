@@ -3,7 +3,7 @@ import time
 
 import pytest
 
-from exporter.deadline import Deadline
+from nextmv_exporter.deadline import Deadline
 
 AGES = 3600.0
 

@@ -10,7 +10,7 @@ import pytest
 PROGRAM = """
 import logging, sys, warnings
 import structlog
-from exporter import logs
+from nextmv_exporter import logs
 
 logs.configure(*sys.argv[1:3])
 log = structlog.get_logger()

@@ -6,8 +6,8 @@ from pathlib import Path
 import click
 import pytest
 
-from exporter.scrape.metrics import METRICS, Metric
-from exporter.settings import ENVIRONMENT_PREFIX, OPTIONS
+from nextmv_exporter.scrape.metrics import METRICS, Metric
+from nextmv_exporter.settings import ENVIRONMENT_PREFIX, OPTIONS
 
 README = Path(__file__).parents[1] / "README.md"
 NOT_OPTIONS = {"--version", "-h", ""}

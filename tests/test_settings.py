@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 import click
 import pytest
 
-from exporter.settings import ENVIRONMENT_PREFIX, OPTIONS, Settings, command
-from exporter.units import Address
+from nextmv_exporter.settings import ENVIRONMENT_PREFIX, OPTIONS, Settings, command
+from nextmv_exporter.units import Address
 
 
 class Example(NamedTuple):

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter import units
-from exporter.units import Address, parse_duration
+from nextmv_exporter import units
+from nextmv_exporter.units import Address, parse_duration
 
 
 def refusal(convert: Callable[..., Any], text: str) -> str:

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.fake_api import KEY, RUN, FakeAPI
 
-from exporter import nextmv
-from exporter.nextmv import Account, Client, Queue, QueuedRun, StatusV2
-from exporter.nextmv.errors import InvalidResponseError, Reason, StatusError
+from nextmv_exporter import nextmv
+from nextmv_exporter.nextmv import Account, Client, Queue, QueuedRun, StatusV2
+from nextmv_exporter.nextmv.errors import InvalidResponseError, Reason, StatusError
 
 TEXTS = [name for name in QueuedRun.model_fields if name not in ("created_at", "status_v2")]
 

@@ -9,11 +9,11 @@ import pytest
 import requests
 from support.fake_api import KEY, FakeAPI
 
-from exporter import __version__
-from exporter.deadline import Deadline
-from exporter.nextmv import Client
-from exporter.nextmv.credentials import Credentials
-from exporter.nextmv.errors import (
+from nextmv_exporter import __version__
+from nextmv_exporter.deadline import Deadline
+from nextmv_exporter.nextmv import Client
+from nextmv_exporter.nextmv.credentials import Credentials
+from nextmv_exporter.nextmv.errors import (
     DeadlineExceededError,
     InvalidResponseError,
     NextmvError,

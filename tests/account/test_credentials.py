@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from exporter.nextmv.credentials import (
+from nextmv_exporter.nextmv.credentials import (
     Credentials,
     check_api_key,
     check_url,
@@ -13,7 +13,7 @@ from exporter.nextmv.credentials import (
     read_api_key_file,
     resolve,
 )
-from exporter.nextmv.errors import ConfigurationError
+from nextmv_exporter.nextmv.errors import ConfigurationError
 
 TESTDATA = Path(__file__).parent / "testdata"
 GOOD = TESTDATA / "good.yaml"

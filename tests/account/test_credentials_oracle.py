@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from exporter.accounts import Accounts
-from exporter.nextmv import Client
-from exporter.nextmv.errors import ConfigurationError
-from exporter.scrape.sources import Auto
-from exporter.settings import Settings, command
+from nextmv_exporter.accounts import Accounts
+from nextmv_exporter.nextmv import Client
+from nextmv_exporter.nextmv.errors import ConfigurationError
+from nextmv_exporter.scrape.sources import Auto
+from nextmv_exporter.settings import Settings, command
 
 ORACLE = Path(__file__).parents[1] / "support" / "sdk_oracle.py"
 CONFIG = """\

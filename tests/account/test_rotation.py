@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from exporter.nextmv.credentials import Credentials, read_api_key_file
-from exporter.nextmv.errors import ConfigurationError
-from exporter.nextmv.files import stamp
-from exporter.nextmv.rotation import RotatingCredentials
+from nextmv_exporter.nextmv.credentials import Credentials, read_api_key_file
+from nextmv_exporter.nextmv.errors import ConfigurationError
+from nextmv_exporter.nextmv.files import stamp
+from nextmv_exporter.nextmv.rotation import RotatingCredentials
 
 URL = "https://api.example"
 

@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 import requests
 
-from exporter.demo import DEMO_KEY, DemoAPI, DemoServer, Simulator, StandingAccount
+from nextmv_exporter.demo import DEMO_KEY, DemoAPI, DemoServer, Simulator, StandingAccount
 
 START = 1_790_000_000.0
 KEYS = (DEMO_KEY, "another-accounts-key")

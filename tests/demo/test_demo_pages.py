@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.demo import pages
+from nextmv_exporter.demo import pages
 
 
 @dataclass(frozen=True, order=True)

@@ -11,8 +11,8 @@ from nextmv.cloud import (  # type: ignore[import-untyped]
     list_applications,
 )
 
-from exporter.demo import DEMO_KEY, DemoAPI, DemoServer, Simulator
-from exporter.demo.catalogue import APPLICATIONS
+from nextmv_exporter.demo import DEMO_KEY, DemoAPI, DemoServer, Simulator
+from nextmv_exporter.demo.catalogue import APPLICATIONS
 
 NOW = 1_790_000_000.0
 

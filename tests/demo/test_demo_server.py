@@ -8,7 +8,7 @@ import time
 import pytest
 import requests
 
-from exporter.demo import DEMO_KEY, DemoAPI, DemoServer, StandingAccount
+from nextmv_exporter.demo import DEMO_KEY, DemoAPI, DemoServer, StandingAccount
 
 HEADERS = {"Authorization": f"Bearer {DEMO_KEY}"}
 
@@ -73,7 +73,7 @@ def test_it_leaves_the_programs_logging_alone() -> None:
 
 
 def test_alone_it_prints_its_url_and_key_on_one_line_and_serves() -> None:
-    command = [sys.executable, "-m", "exporter.demo", "--runs", "7", "--applications", "2"]
+    command = [sys.executable, "-m", "nextmv_exporter.demo", "--runs", "7", "--applications", "2"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as program:
         assert program.stdout is not None
         try:

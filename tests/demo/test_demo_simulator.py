@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from exporter.demo.catalogue import APPLICATIONS, EXECUTION_CLASSES, ExecutionClass
-from exporter.demo.execution_queue import HISTORY, ExecutionQueue
-from exporter.demo.runs import Run, Status
-from exporter.demo.simulator import Simulator
+from nextmv_exporter.demo.catalogue import APPLICATIONS, EXECUTION_CLASSES, ExecutionClass
+from nextmv_exporter.demo.execution_queue import HISTORY, ExecutionQueue
+from nextmv_exporter.demo.runs import Run, Status
+from nextmv_exporter.demo.simulator import Simulator
 
 START = 1_790_000_000.0
 MINUTE = 60.0

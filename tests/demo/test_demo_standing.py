@@ -3,9 +3,9 @@ from collections import Counter
 
 import pytest
 
-from exporter.demo.catalogue import EXECUTION_CLASSES
-from exporter.demo.runs import Status
-from exporter.demo.standing import StandingAccount
+from nextmv_exporter.demo.catalogue import EXECUTION_CLASSES
+from nextmv_exporter.demo.runs import Status
+from nextmv_exporter.demo.standing import StandingAccount
 
 AT = 1_790_000_000.0
 

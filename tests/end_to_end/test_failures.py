@@ -14,7 +14,7 @@ from support.fake_api import KEY, RUN, FakeAPI
 from support.metrics import parse, value, values
 from support.programs import exporter, free_port
 
-from exporter.nextmv.errors import Reason
+from nextmv_exporter.nextmv.errors import Reason
 
 
 @dataclass

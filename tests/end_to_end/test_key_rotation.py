@@ -6,7 +6,7 @@ import requests
 from support.metrics import value
 from support.programs import exporter
 
-from exporter.demo import DemoAPI, DemoServer, StandingAccount
+from nextmv_exporter.demo import DemoAPI, DemoServer, StandingAccount
 
 
 def test_a_rotated_key_is_taken_up_at_the_next_scrape(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import requests
 from support.programs import ask, exporter, prometheus, until
 
-from exporter.demo import DEMO_KEY, DemoAPI, DemoServer, Simulator
+from nextmv_exporter.demo import DEMO_KEY, DemoAPI, DemoServer, Simulator
 
 STEPS = 6
 STEP_SECONDS = 45.0

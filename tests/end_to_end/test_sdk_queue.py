@@ -5,11 +5,11 @@ from collections import Counter
 from nextmv.cloud import Client as SDKClient  # type: ignore[import-untyped]
 from nextmv.cloud.account import Queue as SDKQueue  # type: ignore[import-untyped]
 
-from exporter.deadline import Deadline
-from exporter.demo import DEMO_KEY, DemoAPI, DemoServer, Simulator
-from exporter.nextmv import Account, Client
-from exporter.scrape.sources import AccountQueue
-from exporter.scrape.summary import Group, summarise
+from nextmv_exporter.deadline import Deadline
+from nextmv_exporter.demo import DEMO_KEY, DemoAPI, DemoServer, Simulator
+from nextmv_exporter.nextmv import Account, Client
+from nextmv_exporter.scrape.sources import AccountQueue
+from nextmv_exporter.scrape.summary import Group, summarise
 
 MOMENT = 1_800_000_000.0
 

@@ -13,12 +13,12 @@ from support.fake_api import KEY
 from support.metrics import value
 from support.programs import free_port, running, until
 
-from exporter.accounts import Accounts
-from exporter.nextmv.credentials import Credentials
-from exporter.settings import Settings, command
-from exporter.units import Address
-from exporter.web.app import TIMEOUT_HEADER, Exporter
-from exporter.web.server import Server, listen
+from nextmv_exporter.accounts import Accounts
+from nextmv_exporter.nextmv.credentials import Credentials
+from nextmv_exporter.settings import Settings, command
+from nextmv_exporter.units import Address
+from nextmv_exporter.web.app import TIMEOUT_HEADER, Exporter
+from nextmv_exporter.web.server import Server, listen
 
 
 @dataclass
@@ -136,7 +136,14 @@ def exporter_process(
     address = f"127.0.0.1:{free_port()}"
     log_file = directory / "exporter.log"
     given = {"NEXTMV_ENDPOINT": endpoint, "NEXTMV_API_KEY": KEY, **(environment or {})}
-    command_line = [*under, sys.executable, "-m", "exporter", "--web.listen-address", address]
+    command_line = [
+        *under,
+        sys.executable,
+        "-m",
+        "nextmv_exporter",
+        "--web.listen-address",
+        address,
+    ]
     with running([*command_line, *flags], log_file, f"http://{address}/-/ready", given) as process:
         assert isinstance(process, subprocess.Popen)
         yield Process(address, process.pid, log_file)

@@ -18,7 +18,7 @@ def set_clock(monkeypatch: pytest.MonkeyPatch, ahead: Callable[[], float]) -> No
     """Set the exporter's wall clock wrong, and leave its monotonic one alone."""
     clock = SimpleNamespace(time=lambda: time.time() + ahead(), monotonic=time.monotonic)
     for module in ("target", "sources"):
-        monkeypatch.setattr(f"exporter.scrape.{module}.time", clock)
+        monkeypatch.setattr(f"nextmv_exporter.scrape.{module}.time", clock)
 
 
 @pytest.mark.parametrize("ahead", [-HOUR, HOUR])

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 from support.programs import until
 
-from exporter.scrape.target import MAX_THREADS
 from faults.fault_server import (
     Behaviour,
     FaultServer,
@@ -26,6 +25,7 @@ from faults.fault_server import (
     stalls_in_the_handshake,
 )
 from faults.running_exporter import exporter_here, exporter_process, fetches, scrape
+from nextmv_exporter.scrape.target import MAX_THREADS
 
 IN_TIME = 5
 """Seconds for a scrape with a timeout of 2, on a machine that is busy with other tests: the

@@ -16,18 +16,18 @@ from prometheus_client.openmetrics.parser import (
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 from support.fake_api import KEY, RUN
 
-from exporter.nextmv import Client
-from exporter.nextmv.errors import InvalidResponseError, NextmvError
-from exporter.nextmv.failures import retry_after
-from exporter.nextmv.redaction import Redactor
-from exporter.scrape.collector import AccountsCollector
-from exporter.scrape.exposition import expose
-from exporter.scrape.metrics import Instruments
-from exporter.scrape.outcome import Outcome
-from exporter.scrape.runs import parse_queue
-from exporter.scrape.summary import summarise
-from exporter.web.landing import render
 from faults.fault_server import Conversation, FaultServer, answer
+from nextmv_exporter.nextmv import Client
+from nextmv_exporter.nextmv.errors import InvalidResponseError, NextmvError
+from nextmv_exporter.nextmv.failures import retry_after
+from nextmv_exporter.nextmv.redaction import Redactor
+from nextmv_exporter.scrape.collector import AccountsCollector
+from nextmv_exporter.scrape.exposition import expose
+from nextmv_exporter.scrape.metrics import Instruments
+from nextmv_exporter.scrape.outcome import Outcome
+from nextmv_exporter.scrape.runs import parse_queue
+from nextmv_exporter.scrape.summary import summarise
+from nextmv_exporter.web.landing import render
 
 NOW = 1_795_428_000.0
 BUCKETS = (5.0, 60.0, 3600.0)

@@ -144,7 +144,7 @@ def closed_within(connection: socket.socket, seconds: float) -> bool:
 
 
 def test_connections_that_send_no_whole_request_are_closed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("exporter.web.server.REQUEST_TIMEOUT", 1.0)
+    monkeypatch.setattr("nextmv_exporter.web.server.REQUEST_TIMEOUT", 1.0)
     with FaultServer(answers(queue())) as server, exporter_here(server.url) as address:
         with connect(address) as silent:
             assert closed_within(silent, 8), "one that says nothing"
@@ -171,7 +171,7 @@ def drip_body(connection: socket.socket) -> None:
 
 
 def test_a_client_that_does_not_read_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("exporter.web.server.WRITE_TIMEOUT", 1.0)
+    monkeypatch.setattr("nextmv_exporter.web.server.WRITE_TIMEOUT", 1.0)
     runs = [{**RUN, "application_id": f"{n}" + "x" * 200} for n in range(2000)]
     request = b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n"
     with FaultServer(answers(queue(*runs))) as server, exporter_here(server.url) as address:

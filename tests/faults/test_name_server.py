@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from support.programs import until
 
-from exporter.scrape.target import MAX_THREADS
 from faults.running_exporter import exporter_process, scrape
+from nextmv_exporter.scrape.target import MAX_THREADS
 
 TIMEOUT = 1.5
 

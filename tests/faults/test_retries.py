@@ -13,11 +13,6 @@ import pytest
 import trustme
 from support.fake_api import KEY
 
-from exporter.deadline import Deadline
-from exporter.nextmv import Client
-from exporter.nextmv.errors import ConnectionFailedError, NextmvError, Reason, StatusError
-from exporter.nextmv.failures import retry_after
-from exporter.scrape.target import MAX_BACKOFF
 from faults.fault_server import (
     EMPTY_QUEUE,
     Conversation,
@@ -29,6 +24,11 @@ from faults.fault_server import (
     resets,
 )
 from faults.running_exporter import exporter_here, scrape
+from nextmv_exporter.deadline import Deadline
+from nextmv_exporter.nextmv import Client
+from nextmv_exporter.nextmv.errors import ConnectionFailedError, NextmvError, Reason, StatusError
+from nextmv_exporter.nextmv.failures import retry_after
+from nextmv_exporter.scrape.target import MAX_BACKOFF
 
 OVERLOADED = answer(b"busy", "503 Service Unavailable")
 
@@ -200,7 +200,7 @@ def test_a_retry_after_is_honoured_across_scrapes(status: str, kind: str) -> Non
 def later(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
     """Let the back-off believe that time has passed."""
     clock = SimpleNamespace(monotonic=lambda: time.monotonic() + seconds, time=time.time)
-    monkeypatch.setattr("exporter.scrape.target.time", clock)
+    monkeypatch.setattr("nextmv_exporter.scrape.target.time", clock)
 
 
 def test_a_retry_after_is_capped_at_five_minutes(monkeypatch: pytest.MonkeyPatch) -> None:

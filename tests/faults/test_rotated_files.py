@@ -139,8 +139,8 @@ def test_a_kubernetes_secret_is_taken_up_when_its_link_is_swapped(scene: Scene, 
 def test_no_broken_configuration_file_fails_a_scrape(broken: str, scene: Scene) -> None:
     from functools import partial
 
-    from exporter.nextmv.credentials import resolve
-    from exporter.nextmv.rotation import RotatingCredentials
+    from nextmv_exporter.nextmv.credentials import resolve
+    from nextmv_exporter.nextmv.rotation import RotatingCredentials
 
     file = scene.directory / "config.yaml"
     file.write_text(config("first"))

@@ -15,9 +15,9 @@ import requests
 import trustme
 from support.fake_api import KEY
 
-from exporter.nextmv.redaction import Redactor
 from faults.fault_server import Behaviour, Conversation, FaultServer, answer, answers, queue
 from faults.running_exporter import exporter_here, exporter_process, scrape
+from nextmv_exporter.nextmv.redaction import Redactor
 
 BEARER = f"Authorization: Bearer {KEY}\r\n".encode()
 
@@ -320,7 +320,7 @@ def test_a_key_that_would_break_a_header_is_refused_without_telling_it(
     file = tmp_path / "key"
     file.write_text(key)
     ended = subprocess.run(
-        [sys.executable, "-m", "exporter", f"--nextmv.api-key-file={file}", "--once"],
+        [sys.executable, "-m", "nextmv_exporter", f"--nextmv.api-key-file={file}", "--once"],
         capture_output=True,
         text=True,
         timeout=60,

@@ -19,9 +19,9 @@ from support.programs import (
     until,
 )
 
-from exporter.demo import DEMO_KEY
 from grafana.alerts.render import plain_rules
 from grafana.alerts.settings import Value
+from nextmv_exporter.demo import DEMO_KEY
 
 STUCK = "6c9500mb870s"
 HASTY: dict[str, Value] = {

@@ -6,9 +6,9 @@ import pytest
 import yaml
 from support.programs import ROOT, run
 
-from exporter.scrape.metrics import METRICS
 from grafana.alerts.render import plain_rules
 from grafana.alerts.settings import SETTINGS
+from nextmv_exporter.scrape.metrics import METRICS
 
 RULES = ROOT / "grafana" / "alerts" / "nextmv-exporter.rules.yaml"
 RUNBOOKS = ROOT / "docs" / "runbooks.md"

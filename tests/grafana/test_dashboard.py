@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from dashboard_file import ANNOTATION, DASHBOARD, IMPORTABLE, PANELS, ROW, TEXT, VARIABLES
 
-from exporter.scrape.metrics import METRICS
+from nextmv_exporter.scrape.metrics import METRICS
 
 # Labels that Prometheus adds, and that label_replace or PromQL itself knows.
 NOT_THE_EXPORTERS = {"job", "instance", "pod", "alertname", "alertstate"}

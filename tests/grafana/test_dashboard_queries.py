@@ -11,7 +11,7 @@ import pytest
 from dashboard_file import ANNOTATION, OVERVIEW, PANELS, VARIABLES
 from support.programs import ask, exporter, prometheus, prometheus_config, simulated_account, until
 
-from exporter.demo import DEMO_KEY
+from nextmv_exporter.demo import DEMO_KEY
 
 TARGETS = [
     pytest.param(target["expr"], id=f"{panel['title']} {target['refId']}")

@@ -43,7 +43,7 @@ def running_exporter(
     Yields:
         the process, once it is ready.
     """
-    command = [sys.executable, "-m", "exporter", *arguments]
+    command = [sys.executable, "-m", "nextmv_exporter", *arguments]
     with subprocess.Popen(
         command, cwd=ROOT, env=dict(environment), stderr=subprocess.PIPE, text=True
     ) as process:

@@ -8,7 +8,7 @@ from pathlib import Path
 import helm_python
 import yaml
 
-from exporter import __version__
+from nextmv_exporter import __version__
 
 from .chart import CHART, ROOT
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from exporter.settings import OPTIONS
+from nextmv_exporter.settings import OPTIONS
 
 from .chart import (
     CHART,

@@ -9,7 +9,7 @@ import pytest
 import yaml
 from helm_python import Chart, HelmRenderError, HelmValuesError
 
-from exporter.settings import OPTIONS
+from nextmv_exporter.settings import OPTIONS
 
 from .chart import CHART, DEMO, render
 

@@ -24,10 +24,10 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from support import programs
 from support.programs import ask
 
-from exporter.accounts import Accounts
-from exporter.demo import DemoServer
-from exporter.settings import Settings, command
-from exporter.web.app import TIMEOUT_HEADER, Exporter
+from nextmv_exporter.accounts import Accounts
+from nextmv_exporter.demo import DemoServer
+from nextmv_exporter.settings import Settings, command
+from nextmv_exporter.web.app import TIMEOUT_HEADER, Exporter
 
 Found = TypeVar("Found")
 Labels = frozenset[tuple[str, str]]
@@ -131,7 +131,14 @@ class Process(Served):
 @contextmanager
 def exporter_process(*arguments: str, host: str = "127.0.0.1") -> Iterator[Process]:
     """Run the exporter as users do, with the environment that the test has."""
-    line = [sys.executable, "-m", "exporter", "--web.listen-address", f"{host}:0", *arguments]
+    line = [
+        sys.executable,
+        "-m",
+        "nextmv_exporter",
+        "--web.listen-address",
+        f"{host}:0",
+        *arguments,
+    ]
     with subprocess.Popen(line, stderr=subprocess.PIPE, text=True, env=dict(os.environ)) as process:
         running = Process("", process)
 

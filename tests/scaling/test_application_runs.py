@@ -17,15 +17,20 @@ from nextmv.cloud import list_applications
 from starlette.responses import JSONResponse
 from starlette.types import Receive, Scope, Send
 
-from exporter.deadline import Deadline
-from exporter.demo import DEMO_KEY, DemoAPI, DemoServer, Simulator, StandingAccount
-from exporter.demo.catalogue import APPLICATIONS
-from exporter.demo.simulator import Account
-from exporter.nextmv import Client
-from exporter.nextmv.errors import DeadlineExceededError, InvalidResponseError, Reason, StatusError
-from exporter.scrape import sources
-from exporter.scrape.runs import ListedRun, Run
-from exporter.scrape.sources import ApplicationRuns
+from nextmv_exporter.deadline import Deadline
+from nextmv_exporter.demo import DEMO_KEY, DemoAPI, DemoServer, Simulator, StandingAccount
+from nextmv_exporter.demo.catalogue import APPLICATIONS
+from nextmv_exporter.demo.simulator import Account
+from nextmv_exporter.nextmv import Client
+from nextmv_exporter.nextmv.errors import (
+    DeadlineExceededError,
+    InvalidResponseError,
+    Reason,
+    StatusError,
+)
+from nextmv_exporter.scrape import sources
+from nextmv_exporter.scrape.runs import ListedRun, Run
+from nextmv_exporter.scrape.sources import ApplicationRuns
 
 from .harness import SteppedClock, Watched, exporter_here, profile, samples, write_profiles
 

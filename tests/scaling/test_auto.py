@@ -9,12 +9,12 @@ import pytest
 from starlette.responses import JSONResponse
 from structlog.testing import capture_logs
 
-from exporter.deadline import Deadline
-from exporter.demo import DEMO_KEY, DemoAPI, DemoServer, StandingAccount
-from exporter.nextmv import Client
-from exporter.nextmv.errors import Reason, StatusError
-from exporter.scrape import sources
-from exporter.scrape.sources import AccountQueue, ApplicationRuns, Auto
+from nextmv_exporter.deadline import Deadline
+from nextmv_exporter.demo import DEMO_KEY, DemoAPI, DemoServer, StandingAccount
+from nextmv_exporter.nextmv import Client
+from nextmv_exporter.nextmv.errors import Reason, StatusError
+from nextmv_exporter.scrape import sources
+from nextmv_exporter.scrape.sources import AccountQueue, ApplicationRuns, Auto
 
 from .harness import (
     SteppedClock,

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from exporter.demo import DEMO_KEY
+from nextmv_exporter.demo import DEMO_KEY
 
 from .harness import eventually, exporter_process, get
 
@@ -17,7 +17,7 @@ from .harness import eventually, exporter_process, get
 @contextmanager
 def demo(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], list[str]]]:
     """Run the demo alone; gives the process and the words that it prints."""
-    command = [sys.executable, "-m", "exporter.demo", *arguments]
+    command = [sys.executable, "-m", "nextmv_exporter.demo", *arguments]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout

@@ -13,7 +13,7 @@ from urllib.parse import quote, urlsplit
 
 import pytest
 
-from exporter.demo import DEMO_KEY, DemoAPI, DemoServer, StandingAccount
+from nextmv_exporter.demo import DEMO_KEY, DemoAPI, DemoServer, StandingAccount
 
 from .harness import (
     by,
@@ -123,7 +123,7 @@ def test_the_external_url_goes_before_the_host_header(
     "url", ["http://a:b", "http://a:99999", "http://::1", "http://[zz]", "ftp://a"]
 )
 def test_an_external_url_that_is_none_ends_the_program_at_once(url: str) -> None:
-    from exporter.cli import main
+    from nextmv_exporter.cli import main
 
     with pytest.raises(SystemExit) as ended:
         main(["--demo", "--once", "--web.external-url", url])

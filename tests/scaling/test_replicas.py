@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from exporter.demo import DemoAPI, DemoServer, StandingAccount
+from nextmv_exporter.demo import DemoAPI, DemoServer, StandingAccount
 
 from .harness import (
     eventually,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from exporter.demo import DemoAPI, DemoServer, StandingAccount
+from nextmv_exporter.demo import DemoAPI, DemoServer, StandingAccount
 
 from .harness import (
     Watched,

@@ -4,7 +4,7 @@ import pytest
 from prometheus_client import Counter
 from prometheus_client.core import Metric
 
-from exporter.scrape.by_account import ByAccount
+from nextmv_exporter.scrape.by_account import ByAccount
 
 
 def errors() -> Counter:

@@ -9,13 +9,13 @@ from prometheus_client.core import Metric as Family
 from support.metrics import open_metrics, parse, value, values
 from support.outcomes import BOUNDS, failure, success
 
-from exporter import __version__
-from exporter.scrape import metrics
-from exporter.scrape.collector import AccountsCollector, ProcessMetricsCollector
-from exporter.scrape.exposition import expose
-from exporter.scrape.metrics import METRICS, Instruments
-from exporter.scrape.outcome import Outcome
-from exporter.scrape.runs import Run
+from nextmv_exporter import __version__
+from nextmv_exporter.scrape import metrics
+from nextmv_exporter.scrape.collector import AccountsCollector, ProcessMetricsCollector
+from nextmv_exporter.scrape.exposition import expose
+from nextmv_exporter.scrape.metrics import METRICS, Instruments
+from nextmv_exporter.scrape.outcome import Outcome
+from nextmv_exporter.scrape.runs import Run
 
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 KINDS = {"gauge_histogram": "gaugehistogram"}

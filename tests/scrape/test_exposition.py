@@ -10,9 +10,9 @@ from prometheus_client.registry import Collector
 from support.metrics import open_metrics, parse
 from support.outcomes import BOUNDS, success
 
-from exporter.scrape.collector import AccountsCollector, ProcessMetricsCollector
-from exporter.scrape.exposition import concerns_accounts, expose
-from exporter.scrape.metrics import METRICS, Instruments
+from nextmv_exporter.scrape.collector import AccountsCollector, ProcessMetricsCollector
+from nextmv_exporter.scrape.exposition import concerns_accounts, expose
+from nextmv_exporter.scrape.metrics import METRICS, Instruments
 
 
 def exposition(*names: str, accept: str = "", encoding: str = "") -> tuple[bytes, dict[str, str]]:

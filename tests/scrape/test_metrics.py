@@ -2,11 +2,11 @@ import pytest
 from prometheus_client import CollectorRegistry
 from support.outcomes import BOUNDS, NOW, QUEUE, failure, success
 
-from exporter.nextmv.errors import Reason
-from exporter.scrape import metrics
-from exporter.scrape.metrics import GAUGES, METRICS, Instruments, wait_family
-from exporter.scrape.outcome import Outcome
-from exporter.scrape.runs import Run
+from nextmv_exporter.nextmv.errors import Reason
+from nextmv_exporter.scrape import metrics
+from nextmv_exporter.scrape.metrics import GAUGES, METRICS, Instruments, wait_family
+from nextmv_exporter.scrape.outcome import Outcome
+from nextmv_exporter.scrape.runs import Run
 
 NOTHING_QUEUED = (Run("running", "8c16gb120m", "routing", "2026-11-23T11:50:00Z"),)
 OF_THE_QUEUE = {name for name in (gauge.name for gauge in GAUGES) if "_account_queue_" in name}

@@ -1,8 +1,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.scrape.recent import RecentGroups
-from exporter.scrape.summary import Group
+from nextmv_exporter.scrape.recent import RecentGroups
+from nextmv_exporter.scrape.summary import Group
 
 
 def group(name: str) -> Group:

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.nextmv.errors import InvalidResponseError, Reason
-from exporter.scrape.runs import (
+from nextmv_exporter.nextmv.errors import InvalidResponseError, Reason
+from nextmv_exporter.scrape.runs import (
     Application,
     ListedRun,
     Run,

@@ -11,8 +11,8 @@ from freezegun import freeze_time
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.scrape.runs import Run
-from exporter.scrape.summary import (
+from nextmv_exporter.scrape.runs import Run
+from nextmv_exporter.scrape.summary import (
     MAX_LABEL_LENGTH,
     OTHER,
     QUEUED,

@@ -10,15 +10,15 @@ import pytest
 from structlog.testing import capture_logs
 from support.fake_api import KEY, RUN, Answer, FakeAPI
 
-from exporter.deadline import Deadline
-from exporter.nextmv.client import Client
-from exporter.nextmv.errors import Reason, TLSError
-from exporter.scrape.metrics import Instruments
-from exporter.scrape.outcome import Outcome
-from exporter.scrape.runs import Run
-from exporter.scrape.sources import AccountQueue, Source
-from exporter.scrape.summary import Group
-from exporter.scrape.target import MAX_BACKOFF, MAX_THREADS, ScrapeOptions, Target
+from nextmv_exporter.deadline import Deadline
+from nextmv_exporter.nextmv.client import Client
+from nextmv_exporter.nextmv.errors import Reason, TLSError
+from nextmv_exporter.scrape.metrics import Instruments
+from nextmv_exporter.scrape.outcome import Outcome
+from nextmv_exporter.scrape.runs import Run
+from nextmv_exporter.scrape.sources import AccountQueue, Source
+from nextmv_exporter.scrape.summary import Group
+from nextmv_exporter.scrape.target import MAX_BACKOFF, MAX_THREADS, ScrapeOptions, Target
 
 GROUP = Group("queued", RUN["execution_class"], RUN["application_id"])
 

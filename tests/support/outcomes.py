@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from exporter.nextmv.errors import Reason
-from exporter.scrape.outcome import Failure, Outcome
-from exporter.scrape.runs import Run
-from exporter.scrape.summary import created_timestamp, summarise
+from nextmv_exporter.nextmv.errors import Reason
+from nextmv_exporter.scrape.outcome import Failure, Outcome
+from nextmv_exporter.scrape.runs import Run
+from nextmv_exporter.scrape.summary import created_timestamp, summarise
 
 NOW = created_timestamp("2026-11-23T12:00:00Z") or 0.0
 BOUNDS = (5.0, 60.0, 3600.0)

@@ -73,7 +73,7 @@ def exporter(
     """Run the exporter; gives its address."""
     address = f"127.0.0.1:{free_port()}"
     with running(
-        [sys.executable, "-m", "exporter", "--web.listen-address", address, *flags],
+        [sys.executable, "-m", "nextmv_exporter", "--web.listen-address", address, *flags],
         directory / "exporter.log",
         f"http://{address}/-/ready",
         environment,
@@ -87,7 +87,7 @@ def simulated_account(directory: Path, *flags: str) -> Iterator[str]:
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     with running(
-        [sys.executable, "-m", "exporter.demo", "--port", str(port), *flags],
+        [sys.executable, "-m", "nextmv_exporter.demo", "--port", str(port), *flags],
         directory / "nextmv.log",
         f"{url}/v1/account/queue",
     ):

@@ -14,13 +14,13 @@ from typing import Any
 
 import yaml
 
-from exporter import __version__
-from exporter.accounts import Accounts
-from exporter.nextmv.credentials import Credentials
-from exporter.settings import Settings, command
-from exporter.web.app import Exporter
-from exporter.web.reloading import ReloadingWebConfig
-from exporter.web.server import Server, listen
+from nextmv_exporter import __version__
+from nextmv_exporter.accounts import Accounts
+from nextmv_exporter.nextmv.credentials import Credentials
+from nextmv_exporter.settings import Settings, command
+from nextmv_exporter.web.app import Exporter
+from nextmv_exporter.web.reloading import ReloadingWebConfig
+from nextmv_exporter.web.server import Server, listen
 from support.programs import until
 
 PATIENCE = 30.0
@@ -98,7 +98,14 @@ def running(
     log: Path, *flags: str, environment: Mapping[str, str] | None = None
 ) -> Iterator[Served]:
     """Run the program on a free port until the block ends; its log goes to a file."""
-    program = [sys.executable, "-m", "exporter", "--web.listen-address", "127.0.0.1:0", *flags]
+    program = [
+        sys.executable,
+        "-m",
+        "nextmv_exporter",
+        "--web.listen-address",
+        "127.0.0.1:0",
+        *flags,
+    ]
     with log.open("w") as output:
         process = subprocess.Popen(
             program,

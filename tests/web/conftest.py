@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from support.certificates import Authority, encrypt_key, issue_weak, write_rsa_key
 
-from exporter.demo import DEMO_KEY, DemoAPI, DemoServer, StandingAccount
-from exporter.nextmv.credentials import Credentials
+from nextmv_exporter.demo import DEMO_KEY, DemoAPI, DemoServer, StandingAccount
+from nextmv_exporter.nextmv.credentials import Credentials
 
 TESTDATA = Path(__file__).parent / "testdata"
 

@@ -12,8 +12,8 @@ from support.fake_api import KEY, FakeAPI
 from support.metrics import value
 from support.programs import exporter
 
-from exporter.settings import Settings, command
-from exporter.web.app import TIMEOUT_HEADER, scrape_deadline
+from nextmv_exporter.settings import Settings, command
+from nextmv_exporter.web.app import TIMEOUT_HEADER, scrape_deadline
 
 
 def settings(*flags: str) -> Settings:

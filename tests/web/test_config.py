@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import structlog
 
-from exporter.cli import main
-from exporter.web.reloading import ReloadingWebConfig
+from nextmv_exporter.cli import main
+from nextmv_exporter.web.reloading import ReloadingWebConfig
 
 from .conftest import TESTDATA
 
@@ -95,7 +95,7 @@ def test_an_alternative_is_named_for_what_this_server_cannot_ask_of_clients(
 def test_the_program_itself_ends_with_status_2_and_waits_for_no_passphrase(testdata: Path) -> None:
     path = testdata / "tls_key_encrypted.bad.yml"
     ended = subprocess.run(
-        [sys.executable, "-m", "exporter", "--demo", "--web.config.file", path],
+        [sys.executable, "-m", "nextmv_exporter", "--demo", "--web.config.file", path],
         capture_output=True,
         text=True,
         timeout=60,

@@ -10,8 +10,8 @@ import pytest
 from support.programs import until
 from support.serving import Served, ask, serving, write
 
-from exporter.nextmv.credentials import Credentials
-from exporter.web.guard import MAX_CHECKS
+from nextmv_exporter.nextmv.credentials import Credentials
+from nextmv_exporter.web.guard import MAX_CHECKS
 
 PASSWORD = "correct horse: battery staple"
 SECURITY = {

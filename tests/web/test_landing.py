@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 from support.outcomes import NOW, failure, success
 
-from exporter import __version__
-from exporter.nextmv.errors import Reason
-from exporter.scrape.outcome import Failure, Outcome
-from exporter.scrape.runs import Run
-from exporter.web.landing import render
+from nextmv_exporter import __version__
+from nextmv_exporter.nextmv.errors import Reason
+from nextmv_exporter.scrape.outcome import Failure, Outcome
+from nextmv_exporter.scrape.runs import Run
+from nextmv_exporter.web.landing import render
 
 
 @dataclass

@@ -16,9 +16,9 @@ from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from support.serving import Served, serving
 
-from exporter import __version__
-from exporter.demo import DEMO_KEY, DemoAPI, DemoServer, StandingAccount
-from exporter.nextmv.credentials import Credentials
+from nextmv_exporter import __version__
+from nextmv_exporter.demo import DEMO_KEY, DemoAPI, DemoServer, StandingAccount
+from nextmv_exporter.nextmv.credentials import Credentials
 
 OTHER_KEY = DEMO_KEY + "2"
 MARKUP = "<b id=markup onclick=alert(1)>\"staging\" & 'test'</b><script>alert(2)</script>"

@@ -5,9 +5,9 @@ from contextlib import closing
 
 import pytest
 
-from exporter.nextmv.errors import ConfigurationError
-from exporter.units import Address
-from exporter.web.server import listen
+from nextmv_exporter.nextmv.errors import ConfigurationError
+from nextmv_exporter.units import Address
+from nextmv_exporter.web.server import listen
 
 needs_ipv6 = pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="no IPv6 on this machine")
 

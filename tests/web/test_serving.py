@@ -158,7 +158,7 @@ def test_sigterm_lets_the_scrape_in_flight_finish_and_ends_with_zero(tmp_path: P
     address = f"127.0.0.1:{free_port()}"
     with FakeAPI() as api:
         process = subprocess.Popen(
-            [sys.executable, "-m", "exporter", "--web.listen-address", address],
+            [sys.executable, "-m", "nextmv_exporter", "--web.listen-address", address],
             env=os.environ | {"NEXTMV_API_KEY": KEY, "NEXTMV_ENDPOINT": api.url},
             stderr=subprocess.DEVNULL,
         )
@@ -200,7 +200,7 @@ def test_sigterm_ends_within_five_seconds_whatever_hangs(tmp_path: Path) -> None
         api.answer = Answer(held_until=never)
         address = f"127.0.0.1:{free_port()}"
         process = subprocess.Popen(
-            [sys.executable, "-m", "exporter", "--web.listen-address", address],
+            [sys.executable, "-m", "nextmv_exporter", "--web.listen-address", address],
             env=os.environ | {"NEXTMV_API_KEY": KEY, "NEXTMV_ENDPOINT": api.url},
             stderr=subprocess.DEVNULL,
         )

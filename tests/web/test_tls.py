@@ -11,7 +11,7 @@ from support.certificates import Authority
 from support.programs import until
 from support.serving import Served, ask, running, serving, write
 
-from exporter.nextmv.credentials import Credentials
+from nextmv_exporter.nextmv.credentials import Credentials
 
 TLS12, TLS13 = ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3
 AES_128, AES_256 = "ECDHE-ECDSA-AES128-GCM-SHA256", "ECDHE-ECDSA-AES256-GCM-SHA384"

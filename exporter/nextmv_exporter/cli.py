@@ -1,0 +1,154 @@
+"""The program: settings in, exit status out."""
+
+import asyncio
+import os
+import sys
+import time
+from collections.abc import Sequence
+
+import click
+import structlog
+from click.core import ParameterSource
+
+from nextmv_exporter import __version__, logs
+from nextmv_exporter.accounts import Accounts
+from nextmv_exporter.deadline import Deadline
+from nextmv_exporter.nextmv.credentials import Credentials
+from nextmv_exporter.nextmv.errors import ConfigurationError
+from nextmv_exporter.scrape.collector import AccountsCollector, ProcessMetricsCollector
+from nextmv_exporter.scrape.exposition import expose
+from nextmv_exporter.scrape.outcome import Outcome
+from nextmv_exporter.settings import Settings, command
+
+EXIT_DOWN = 1
+EXIT_CONFIGURATION = 2
+
+log = structlog.get_logger()
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the program and exit.
+
+    Args:
+        arguments: those of the command line; without them, the process's own.
+    """
+    parser = command(run, __version__)
+    try:
+        status = parser.main(arguments, prog_name=parser.name, standalone_mode=False)
+    except click.ClickException as error:
+        status = _refuse(_with_variable(error))
+    except ConfigurationError as error:
+        status = _refuse(str(error))
+    except (KeyboardInterrupt, click.Abort):
+        status = 128 + 2
+    sys.exit(status)
+
+
+def run(settings: Settings) -> int:
+    """Run the exporter.
+
+    Args:
+        settings: the settings.
+
+    Returns:
+        The exit status.
+
+    Raises:
+        ConfigurationError: the settings can't be followed.
+    """
+    logs.configure(settings.log_level, settings.log_format)
+    if settings.demo:
+        # Imported here, since only the demo should pay for its code.
+        from nextmv_exporter.demo import DEMO_KEY, DemoAPI, DemoServer, Simulator
+
+        # A proxy has no way to this loopback. In small letters, since those go first.
+        os.environ["no_proxy"] = "127.0.0.1"
+        with DemoServer(DemoAPI({DEMO_KEY: Simulator(seed=1, start=time.time())})) as server:
+            given = {"demo": Credentials(api_key=DEMO_KEY, url=server.url)}
+            return _run(settings, Accounts(settings, given))
+    return _run(settings, Accounts(settings))
+
+
+def _run(settings: Settings, accounts: Accounts) -> int:
+    return _once(settings, accounts) if settings.once else _serve(settings, accounts)
+
+
+def _once(settings: Settings, accounts: Accounts) -> int:
+    outcomes = asyncio.run(_scrape_all(accounts, Deadline(settings.nextmv_timeout)))
+    collectors = [
+        AccountsCollector(outcomes, accounts.instruments, settings.queue_wait_buckets),
+        ProcessMetricsCollector(),
+    ]
+    body, _ = expose(collectors)
+    sys.stdout.buffer.write(body)  # UTF-8, whatever the terminal speaks
+    sys.stdout.flush()
+    return 0 if all(outcome.summary for outcome in outcomes) else EXIT_DOWN
+
+
+def _serve(settings: Settings, accounts: Accounts) -> int:
+    # Imported here, since printing a single scrape needs no server.
+    from nextmv_exporter.web.app import Exporter
+    from nextmv_exporter.web.server import Server, listen
+
+    web_config = None
+    if settings.web_config_file:
+        from nextmv_exporter.web.reloading import ReloadingWebConfig
+
+        web_config = ReloadingWebConfig(settings.web_config_file)
+    with listen(settings.web_listen_address) as listener:
+        host, port = listener.getsockname()[:2]
+
+        def announce() -> None:
+            log.info(
+                "Listening",
+                version=__version__,
+                address=f"[{host}]:{port}" if ":" in host else f"{host}:{port}",
+                accounts=",".join(accounts.targets),
+            )
+            if settings.demo:
+                scheme = "https" if web_config and web_config.tls else "http"
+                _welcome(scheme, port, settings.web_telemetry_path)
+
+        server = Server(
+            Exporter(settings, accounts),
+            on_hangup=accounts.reload,
+            on_started=announce,
+            web_config=web_config,
+        )
+        server.run(sockets=[listener])
+    log.info("Ended")
+    return 0
+
+
+async def _scrape_all(accounts: Accounts, deadline: Deadline) -> Sequence[Outcome]:
+    return await asyncio.gather(*(t.scrape(deadline) for t in accounts.targets.values()))
+
+
+def _welcome(scheme: str, port: int, path: str) -> None:
+    click.echo(
+        f"""
+The demo is running: a simulated Nextmv account whose queue grows and drains.
+
+  Metrics      {scheme}://localhost:{port}{path}
+  Status page  {scheme}://localhost:{port}/
+
+To see it in Prometheus, scrape localhost:{port}. Ctrl+C ends it.
+"""
+    )
+
+
+def _with_variable(error: click.ClickException) -> str:
+    """Say what click says, and from which variable a bad value came."""
+    message = error.format_message()
+    if isinstance(error, click.BadParameter) and error.ctx and error.param:
+        names = error.param.envvar or ()
+        variable = next((name for name in names if os.environ.get(name)), None)
+        source = error.ctx.get_parameter_source(error.param.name or "")
+        if variable and source is ParameterSource.ENVIRONMENT:
+            return f"{message} (from {variable})"
+    return message
+
+
+def _refuse(message: str) -> int:
+    click.echo(f"nextmv-exporter: {' '.join(message.split())}", err=True)
+    return EXIT_CONFIGURATION

@@ -1,0 +1,109 @@
+"""A Nextmv account that lives: runs arrive in waves, queue, execute and end.
+
+It knows no network and reads no clock; it is told what time it is.
+"""
+
+from collections.abc import Collection, Sequence
+from itertools import chain
+from operator import attrgetter
+from typing import Protocol
+
+from nextmv_exporter.demo.catalogue import (
+    APPLICATIONS,
+    EXECUTION_CLASSES,
+    Application,
+    ExecutionClass,
+)
+from nextmv_exporter.demo.execution_queue import ExecutionQueue
+from nextmv_exporter.demo.runs import Run
+
+WARM_UP = 6 * 3600.0
+"""Seconds simulated before the start, so that the account is busy from the first moment."""
+
+_INTO_THE_WAVE = 0.6
+
+
+class Account(Protocol):
+    """What the demo's API needs of an account."""
+
+    @property
+    def applications(self) -> Sequence[Application]:
+        """Its applications, oldest first."""
+
+    @property
+    def revision(self) -> int:
+        """A number that changes whenever a run does."""
+
+    def advance(self, to: float) -> None:
+        """Brings the account to a time, in Unix seconds."""
+
+    def queue(self) -> Sequence[Run]:
+        """The runs that are running or queued."""
+
+    def runs(self, application_id: str) -> Sequence[Run]:
+        """All remembered runs of an application, ended ones too, oldest first."""
+
+
+class Simulator:
+    """A simulated account, the same for the same seed, start and time.
+
+    Args:
+        seed: Determines every run; two accounts of one demo differ by it.
+        start: When the account is first looked at, in Unix seconds. It is then in the midst of
+            its work: some hours before are simulated at once.
+        stuck: Names of the execution classes that get stuck at `start`: their runs never end,
+            so nothing of theirs starts any more and their queues grow without bound.
+
+    Example:
+        >>> account = Simulator(seed=1, start=1_700_000_000)
+        >>> account.advance(1_700_000_060)
+        >>> sorted({str(run.status) for run in account.queue()})
+        ['queued', 'running']
+    """
+
+    def __init__(self, *, seed: int, start: float, stuck: Collection[str] = ()) -> None:
+        self.applications: Sequence[Application] = APPLICATIONS
+        self.queues = {
+            execution_class.name: ExecutionQueue(
+                execution_class,
+                [app for app in APPLICATIONS if execution_class.name in app.execution_classes],
+                seed=seed,
+                opening=_opening(execution_class, start),
+                stuck_from=start if execution_class.name in stuck else float("inf"),
+            )
+            for execution_class in EXECUTION_CLASSES
+        }
+        self.advance(start)
+
+    @property
+    def revision(self) -> int:
+        """A number that changes whenever a run does."""
+        return sum(queue.events for queue in self.queues.values())
+
+    def advance(self, to: float) -> None:
+        """Lets everything happen that is due until `to`, in Unix seconds; never goes back."""
+        for queue in self.queues.values():
+            queue.advance(to)
+
+    def queue(self) -> list[Run]:
+        """The runs that are running or queued, class by class, next to start first."""
+        return [
+            run
+            for queue in self.queues.values()
+            for run in chain(queue.running.values(), queue.queued)
+        ]
+
+    def runs(self, application_id: str) -> list[Run]:
+        """All remembered runs of an application, ended ones too, oldest first."""
+        ended = chain.from_iterable(queue.ended for queue in self.queues.values())
+        runs = chain(self.queue(), ended)
+        return sorted(
+            (run for run in runs if run.application_id == application_id),
+            key=attrgetter("position"),
+        )
+
+
+def _opening(execution_class: ExecutionClass, start: float) -> float:
+    """When a class's first wave starts, so that `start` falls into the midst of one."""
+    periods = WARM_UP // execution_class.period
+    return start - periods * execution_class.period - _INTO_THE_WAVE * execution_class.wave

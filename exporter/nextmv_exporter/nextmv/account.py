@@ -1,0 +1,144 @@
+"""The account's queue as models, for use as a library.
+
+The exporter itself reads the same bytes in a leaner way: see `exporter.scrape.runs`.
+"""
+
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Annotated, Any, Self
+
+from pydantic import BaseModel, BeforeValidator, TypeAdapter, ValidationError
+
+from nextmv_exporter.nextmv.client import Client
+from nextmv_exporter.nextmv.errors import InvalidResponseError
+
+
+class StatusV2(StrEnum):
+    """Status of a run, as Nextmv's API names it."""
+
+    CANCELED = "canceled"
+    FAILED = "failed"
+    NONE = "none"
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+
+
+_DATETIME = TypeAdapter(datetime)
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _status(value: object) -> StatusV2 | str | None:
+    if not isinstance(value, str):
+        return None
+    try:
+        return StatusV2(value.lower())
+    except ValueError:
+        return value
+
+
+def _created_at(value: object) -> datetime | None:
+    if not isinstance(value, str | datetime):
+        return None
+    try:
+        moment = _DATETIME.validate_python(value)
+    except ValidationError:
+        return None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+Text = Annotated[str | None, BeforeValidator(_text)]
+
+
+class _Model(BaseModel):
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Self:
+        """Make the model from what the API's JSON holds.
+
+        Args:
+            data: the decoded JSON object; unknown keys are passed over.
+
+        Returns:
+            The model.
+        """
+        return cls.model_validate(data)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give the model back as JSON values.
+
+        Returns:
+            What `from_dict` takes, without the fields that are None.
+        """
+        return self.model_dump(mode="json", exclude_none=True)
+
+
+class QueuedRun(_Model):
+    """A run that is queued or running. A field that is absent or of another type is None.
+
+    Example:
+        >>> QueuedRun.from_dict({"id": "run-1", "status_v2": "QUEUED"}).status_v2
+        <StatusV2.QUEUED: 'queued'>
+    """
+
+    id: Text = None
+    user_email: Text = None
+    name: Text = None
+    description: Text = None
+    created_at: Annotated[datetime | None, BeforeValidator(_created_at)] = None
+    """When the run was made; UTC where the API gives no offset."""
+    application_id: Text = None
+    application_instance_id: Text = None
+    application_version_id: Text = None
+    execution_class: Text = None
+    status: Text = None
+    """Deprecated by Nextmv in favour of `status_v2`."""
+    status_v2: Annotated[StatusV2 | str | None, BeforeValidator(_status)] = None
+    """A `StatusV2`, or the text itself if it is none of them."""
+
+
+class Queue(_Model):
+    """The runs of an account that are queued or running."""
+
+    runs: list[
+        Annotated[
+            QueuedRun, BeforeValidator(lambda run: run if isinstance(run, dict | QueuedRun) else {})
+        ]
+    ]
+
+
+class Account:
+    """A Nextmv account.
+
+    Args:
+        client: the client to ask with.
+        endpoint: path of the account in the API.
+
+    Example:
+        >>> account = Account(client=Client(api_key="your-api-key"))
+        >>> len(account.queue().runs)  # doctest: +SKIP
+        3
+    """
+
+    def __init__(self, client: Client, endpoint: str = "v1/account") -> None:
+        self.client = client
+        self.endpoint = endpoint
+
+    def queue(self) -> Queue:
+        """Fetch the queue.
+
+        Returns:
+            The queue; without runs if none are queued or running.
+
+        Raises:
+            requests.HTTPError: the status is not 2xx.
+            NextmvError: no usable answer came; a `requests.RequestException`.
+        """
+        body = self.client.get(f"{self.endpoint}/queue")
+        try:
+            return Queue.model_validate_json(bytes(body))
+        except ValidationError as error:
+            fault = error.errors(include_input=False, include_url=False)[0]["msg"]
+            raise InvalidResponseError(f"{self.endpoint}/queue: {fault}") from None

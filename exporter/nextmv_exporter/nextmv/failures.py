@@ -1,0 +1,153 @@
+"""What went wrong with a request: from `requests`' and `urllib3`'s exceptions to our own."""
+
+import http.client
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from urllib.parse import urljoin, urlsplit
+
+import requests
+import urllib3
+
+from nextmv_exporter.nextmv import errors
+from nextmv_exporter.nextmv.redaction import Redactor
+
+_EXCERPT = 200
+_READ_FOR_EXCERPT = 4096
+
+
+def too_late(endpoint: str) -> errors.DeadlineExceededError:
+    """Make the error for an answer that was not there, in whole, in time."""
+    return errors.DeadlineExceededError(f"{endpoint}: the whole answer was not there in time")
+
+
+def status_error(response: requests.Response, endpoint: str, api_key: str) -> errors.StatusError:
+    """Make the error for an answer whose status is not 2xx.
+
+    Args:
+        response: the answer, its body not read yet.
+        endpoint: the path as the message names it.
+        api_key: the key, which is taken out of what the API says.
+
+    Returns:
+        The error, with the start of the body in its message.
+    """
+    redactor = Redactor(api_key)
+    status = f"{response.status_code} {redactor.clean(response.reason or '', _EXCERPT)}".rstrip()
+    message = f"{endpoint}: the API answered {status}"
+    if location := response.headers.get("Location"):
+        host = _host(redactor.hide(location), response.url)
+        message += f", a redirect to host {redactor.clean(host, _EXCERPT)}, not followed"
+    elif excerpt := _excerpt(response, redactor):
+        message += f": {excerpt}"
+    # The request holds the key; whoever logs the exception's parts must not find it.
+    response.request.headers.pop("Authorization", None)
+    return errors.StatusError(
+        message,
+        status=response.status_code,
+        retry_after=retry_after(response.headers),
+        response=response,
+    )
+
+
+def _host(location: str, base: str) -> str:
+    try:
+        return urlsplit(urljoin(base, location)).hostname or "unknown"
+    except ValueError:
+        return "unknown"
+
+
+def _excerpt(response: requests.Response, redactor: Redactor) -> str:
+    """Read the start of an error's body, on one line."""
+    try:
+        body = response.raw.read(_READ_FOR_EXCERPT, decode_content=True)
+    except (urllib3.exceptions.HTTPError, OSError):
+        return ""
+    response._content = body  # noqa: SLF001 - `response.text` then gives it, and reads no more
+    cut = len(body) >= _READ_FOR_EXCERPT
+    return redactor.clean(body.decode("utf-8", "replace"), _EXCERPT, cut=cut)
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Read a `Retry-After` header, which may be a number or a date (RFC 9110).
+
+    A date is counted from the answer's own `Date`, since this machine's clock may be wrong.
+
+    Args:
+        headers: of the answer.
+
+    Returns:
+        Seconds to wait; None if there is no such header, or none that makes sense.
+    """
+    value = headers.get("Retry-After", "").strip()
+    if re.fullmatch(r"[0-9]+", value):
+        return float(value)
+    if (until := _date(value)) is None:
+        return None
+    now = _date(headers.get("Date", "")) or datetime.now(UTC)
+    return max(0.0, (until - now).total_seconds())
+
+
+def _date(value: str) -> datetime | None:
+    try:
+        moment = parsedate_to_datetime(value)
+    except (ValueError, OverflowError):
+        return None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def peer_closed(error: BaseException) -> bool:
+    """Tell whether the peer closed the connection.
+
+    Args:
+        error: what `requests` raised.
+
+    Returns:
+        Whether that is at its root.
+    """
+    closed = (http.client.RemoteDisconnected, ConnectionResetError, BrokenPipeError)
+    return any(isinstance(cause, closed) for cause in _causes(error))
+
+
+def failure_of(error: Exception, endpoint: str, api_key: str) -> errors.NextmvError:
+    """Name what stood in the way of an answer.
+
+    Args:
+        error: what `requests` or `urllib3` raised.
+        endpoint: the path as the message names it.
+        api_key: the key, which is taken out of the message.
+
+    Returns:
+        The error to raise.
+    """
+    causes = list(_causes(error))
+    root = next((c for c in reversed(causes) if str(c)), error)
+    message = f"{endpoint}: {Redactor(api_key).clean(str(root), _EXCERPT)}"
+
+    def caused_by(*types: type[BaseException]) -> bool:
+        return any(isinstance(cause, types) for cause in causes)
+
+    # urllib3 counts a refused connection among its timeouts.
+    refused = caused_by(urllib3.exceptions.NewConnectionError)
+    if not refused and caused_by(requests.Timeout, TimeoutError, urllib3.exceptions.TimeoutError):
+        return too_late(endpoint)
+    if caused_by(requests.exceptions.SSLError, urllib3.exceptions.SSLError):
+        return errors.TLSError(message)
+    if caused_by(urllib3.exceptions.DecodeError):
+        return errors.InvalidResponseError(f"{endpoint}: the body can't be decompressed")
+    if caused_by(http.client.BadStatusLine, http.client.LineTooLong) and not peer_closed(error):
+        return errors.InvalidResponseError(f"{endpoint}: the answer is not HTTP")
+    return errors.ConnectionFailedError(message)
+
+
+def _causes(error: BaseException | None) -> "list[BaseException]":
+    """Follow an exception to its roots, through `requests`' and `urllib3`'s wrappers."""
+    causes: list[BaseException] = []
+    pending: list[object] = [error]
+    while pending:
+        cause = pending.pop()
+        if isinstance(cause, BaseException) and cause not in causes:
+            causes.append(cause)
+            pending += [*cause.args, cause.__cause__, getattr(cause, "reason", None)]
+    return causes

@@ -1,0 +1,147 @@
+"""The endpoints."""
+
+import asyncio
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from http import HTTPStatus
+
+import structlog
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from nextmv_exporter.accounts import Accounts
+from nextmv_exporter.deadline import Deadline
+from nextmv_exporter.scrape.collector import AccountsCollector, ProcessMetricsCollector
+from nextmv_exporter.scrape.exposition import concerns_accounts, expose
+from nextmv_exporter.scrape.target import Target
+from nextmv_exporter.settings import Settings
+from nextmv_exporter.web.discovery import base_url, target_groups
+
+TIMEOUT_HEADER = "X-Prometheus-Scrape-Timeout-Seconds"
+
+log = structlog.get_logger()
+
+
+@dataclass
+class Exporter:
+    """What the endpoints have in common.
+
+    Args:
+        settings: the settings.
+        accounts: what is monitored.
+        draining: whether the program is about to end.
+    """
+
+    settings: Settings
+    accounts: Accounts
+    draining: bool = False
+    _process: ProcessMetricsCollector = field(default_factory=ProcessMetricsCollector)
+
+    def app(self) -> Starlette:
+        """Make the ASGI application."""
+        app = Starlette(
+            routes=[
+                Route("/", self.landing),
+                Route(self.settings.web_telemetry_path, self.metrics),
+                Route("/sd", self.discovery),
+                Route("/-/healthy", self.healthy),
+                Route("/-/ready", self.ready),
+            ]
+        )
+        app.router.redirect_slashes = False
+        return app
+
+    async def metrics(self, request: Request) -> Response:
+        """Scrape the accounts and answer with the metrics.
+
+        Args:
+            request: may ask for accounts (`account`) and series (`name[]`).
+
+        Returns:
+            The metrics; 404 if an account is not known.
+        """
+        deadline = scrape_deadline(request.headers, self.settings)
+        self.accounts.refresh()
+        known = self.accounts.targets
+        chosen = dict.fromkeys(request.query_params.getlist("account"))
+        names = request.query_params.getlist("name[]")
+        if unknown := [name for name in chosen if name not in known]:
+            return _no_such_account(unknown, known)
+        targets = [known[name] for name in chosen or known] if concerns_accounts(names) else []
+        outcomes = await asyncio.gather(*(target.scrape(deadline) for target in targets))
+        collector = AccountsCollector(
+            outcomes, self.accounts.instruments, self.settings.queue_wait_buckets
+        )
+        body, headers = await run_in_threadpool(
+            expose,
+            [collector] if chosen else [collector, self._process],
+            names=names,
+            accept=request.headers.get("Accept", ""),
+            accept_encoding=request.headers.get("Accept-Encoding", ""),
+        )
+        return Response(body, headers=headers)
+
+    async def discovery(self, request: Request) -> Response:
+        """Tell Prometheus of a target for each account."""
+        self.accounts.refresh()
+        base = base_url(request, self.settings.web_external_url)
+        path = self.settings.web_telemetry_path
+        return JSONResponse(target_groups(self.accounts.targets, base, path))
+
+    async def healthy(self, _: Request) -> Response:
+        """Say that the process serves."""
+        return PlainTextResponse("Healthy\n")
+
+    async def ready(self, _: Request) -> Response:
+        """Say whether requests should be sent here."""
+        if self.draining:
+            return PlainTextResponse("Shutting down\n", HTTPStatus.SERVICE_UNAVAILABLE)
+        return PlainTextResponse("Ready\n")
+
+    async def landing(self, _: Request) -> Response:
+        """Show what this is and how each account's last scrape went."""
+        from nextmv_exporter.web.landing import render
+
+        self.accounts.refresh()
+        return HTMLResponse(render(self.settings.web_telemetry_path, self.accounts.targets))
+
+
+def scrape_deadline(headers: Mapping[str, str], settings: Settings) -> Deadline:
+    """Work out by when a scrape must have its outcomes.
+
+    Args:
+        headers: of the request; Prometheus tells its timeout in one of them.
+        settings: the longest time for a fetch, and the time that the answer takes.
+
+    Returns:
+        The deadline.
+    """
+    seconds = settings.nextmv_timeout
+    if (text := headers.get(TIMEOUT_HEADER)) is not None:
+        timeout = _seconds(text)
+        if timeout is None:
+            log.warning("Ignored a malformed header", header=TIMEOUT_HEADER, value=text[:50])
+        else:
+            # Where the offset is more than there is, some time must be left to try.
+            seconds = min(seconds, max(timeout - settings.web_timeout_offset, timeout / 2))
+    return Deadline(seconds)
+
+
+def _seconds(text: str) -> float | None:
+    try:
+        seconds = float(text)
+    except ValueError:
+        return None
+    return seconds if math.isfinite(seconds) and seconds > 0 else None
+
+
+def _no_such_account(unknown: Sequence[str], known: Mapping[str, Target]) -> Response:
+    return PlainTextResponse(
+        f"No account {', '.join(map(repr, unknown))} is monitored here. "
+        f"Known accounts: {', '.join(known)}.\n",
+        HTTPStatus.NOT_FOUND,
+    )

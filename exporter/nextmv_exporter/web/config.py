@@ -1,0 +1,206 @@
+"""The web configuration file, in the format of Prometheus's exporter-toolkit.
+
+See "HTTPS and authentication" in Prometheus's documentation for the format. What this
+server can't do is refused by name, never passed over.
+"""
+
+import re
+from collections.abc import Hashable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from nextmv_exporter.nextmv.errors import ConfigurationError
+
+# 22 characters of salt, of which the last has two bits that count, and 31 of the hash.
+_BCRYPT = re.compile(r"\$2[aby]\$(0[4-9]|[12]\d|3[01])\$[./A-Za-z0-9]{21}[.Oeu][./A-Za-z0-9]{31}")
+# The headers that the format allows, and their values where these are not free.
+_HEADERS: Mapping[str, frozenset[str]] = {
+    "Content-Security-Policy": frozenset(),
+    "Strict-Transport-Security": frozenset(),
+    "X-Content-Type-Options": frozenset({"nosniff"}),
+    "X-Frame-Options": frozenset({"deny", "sameorigin"}),
+    "X-XSS-Protection": frozenset(),
+}
+_PLAIN_KEY = re.compile(r"[\w.@+-]{1,64}")
+
+
+def _bcrypt(value: str) -> str:
+    if not _BCRYPT.fullmatch(value):
+        raise ValueError("is not a bcrypt hash: make one with `htpasswd -nBC 10 ''`")
+    return value
+
+
+def _known_header(name: str) -> str:
+    if name not in _HEADERS:
+        raise ValueError(f"this header can't be set; these can: {', '.join(_HEADERS)}")
+    return name
+
+
+def _known_values(headers: dict[str, str]) -> dict[str, str]:
+    for name, value in headers.items():
+        allowed = _HEADERS[name]
+        if allowed and value not in allowed:
+            raise ValueError(f"{name} must be {' or '.join(sorted(allowed))}")
+    return headers
+
+
+def _one_line(value: str) -> str:
+    if not value.isprintable() or not value.isascii():
+        raise ValueError("must be a line of printable ASCII")
+    return value
+
+
+def _unsupported(value: object) -> object:
+    if value:
+        raise ValueError("this server does not support it: take it out")
+    return value
+
+
+Unsupported = Annotated[object, AfterValidator(_unsupported)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, hide_input_in_errors=True)
+
+
+class TLSServerConfig(_Section):
+    """How the server proves who it is, and what it asks of clients."""
+
+    cert_file: str = ""
+    key_file: str = ""
+    cert: str = ""
+    key: str = ""
+    client_auth_type: Literal[
+        "", "NoClientCert", "VerifyClientCertIfGiven", "RequireAndVerifyClientCert"
+    ] = ""
+    client_ca_file: str = ""
+    client_ca: str = ""
+    min_version: Literal["TLS12", "TLS13"] = "TLS12"
+    max_version: Literal["TLS12", "TLS13"] = "TLS13"
+    cipher_suites: list[str] = Field(default_factory=list)
+    prefer_server_cipher_suites: bool = True
+    client_allowed_sans: Unsupported = None
+    curve_preferences: Unsupported = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "TLSServerConfig":
+        for name in ("cert", "key"):
+            given = bool(getattr(self, name)), bool(getattr(self, f"{name}_file"))
+            if given == (False, False):
+                raise ValueError(f"{name}_file or {name} is missing")
+            if given == (True, True):
+                raise ValueError(f"{name}_file and {name} are both given: keep one")
+        if self.client_ca and self.client_ca_file:
+            raise ValueError("client_ca_file and client_ca are both given: keep one")
+        ca = bool(self.client_ca or self.client_ca_file)
+        verify = self.client_auth_type not in ("", "NoClientCert")
+        if ca and not verify:
+            raise ValueError("client_ca_file or client_ca needs a client_auth_type that verifies")
+        if verify and not ca:
+            raise ValueError(f"client_auth_type {self.client_auth_type} needs a client_ca_file")
+        if self.min_version > self.max_version:
+            raise ValueError("min_version is above max_version")
+        return self
+
+
+class HTTPServerConfig(_Section):
+    """Headers that go with every answer."""
+
+    http2: Unsupported = False
+    headers: Annotated[
+        dict[
+            Annotated[str, AfterValidator(_known_header)],
+            Annotated[str, AfterValidator(_one_line)],
+        ],
+        AfterValidator(_known_values),
+    ] = Field(default_factory=dict)
+
+
+class WebConfig(_Section):
+    """The whole file; an empty one changes nothing."""
+
+    tls_server_config: TLSServerConfig | None = None
+    http_server_config: HTTPServerConfig = Field(default_factory=HTTPServerConfig)
+    basic_auth_users: dict[
+        Annotated[str, Field(min_length=1)], Annotated[str, AfterValidator(_bcrypt)]
+    ] = Field(default_factory=dict)
+    rate_limit: Unsupported = None
+
+
+def load_web_config(path: Path) -> WebConfig:
+    """Read and check a web configuration file.
+
+    Args:
+        path: the file.
+
+    Returns:
+        The configuration; its file names are resolved against the file's folder.
+
+    Raises:
+        ConfigurationError: it can't be read or is invalid. The message names the key, and
+            quotes no value.
+    """
+    document = _read_yaml(path)
+    try:
+        config = WebConfig.model_validate({} if document is None else document)
+    except ValidationError as error:
+        raise ConfigurationError(f"--web.config.file {path}: {_first_fault(error)}") from None
+    if tls := config.tls_server_config:
+        for name in ("cert_file", "key_file", "client_ca_file"):
+            if file := getattr(tls, name):
+                setattr(tls, name, str(path.parent / file))
+    return config
+
+
+class _GivenTwiceError(ValueError):
+    """A key stands twice in a mapping."""
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses what YAML forbids and PyYAML allows: a key twice, of which one would be ignored."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:  # noqa: FBT001, FBT002
+        seen = set()
+        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
+            if key.value in seen:
+                line = key.start_mark.line + 1
+                raise _GivenTwiceError(f"{_shown(key.value)} is given twice (line {line})")
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+def _read_yaml(path: Path) -> object:
+    try:
+        return yaml.load(path.read_bytes(), _Loader)  # noqa: S506  it is a SafeLoader
+    except OSError as error:
+        fault = f" can't be read: {error.strerror}"
+    except _GivenTwiceError as error:
+        fault = f": {error}"
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        fault = " is not valid YAML" + (f" (line {mark.line + 1})" if mark else "")
+    # PyYAML lets its converters' own errors out, such as that of a date in a 13th month.
+    except (ValueError, LookupError, AttributeError, RecursionError):
+        fault = " is not valid YAML"
+    raise ConfigurationError(f"--web.config.file {path}{fault}")
+
+
+def _first_fault(error: ValidationError) -> str:
+    fault = error.errors(include_input=False, include_url=False, include_context=False)[0]
+    key = ".".join(_shown(part) for part in fault["loc"] if part != "[key]")
+    match fault["type"]:
+        case "extra_forbidden":
+            message = "there is no such key"
+        case "model_type" | "dict_type":
+            message = "must be a mapping of keys to values"
+        case _:
+            message = fault["msg"].removeprefix("Value error, ")
+    return f"{key}: {message}" if key else message
+
+
+def _shown(key: object) -> str:
+    """A key as it may be shown: one that is misplaced might be a hash or a private key."""
+    return str(key) if _PLAIN_KEY.fullmatch(str(key)) else "(not shown)"

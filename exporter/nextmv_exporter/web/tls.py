@@ -1,0 +1,196 @@
+"""TLS contexts for the server, from the web configuration."""
+
+import contextlib
+import os
+import ssl
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import structlog
+
+from nextmv_exporter.nextmv.errors import ConfigurationError
+from nextmv_exporter.web.config import TLSServerConfig
+
+# Go's names, which the format uses, and OpenSSL's. Those of TLS 1.3 can't be chosen in Go
+# either: naming one allows all.
+_CIPHERS = {
+    "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256": "ECDHE-ECDSA-AES128-GCM-SHA256",
+    "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384": "ECDHE-ECDSA-AES256-GCM-SHA384",
+    "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256": "ECDHE-ECDSA-CHACHA20-POLY1305",
+    "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256": "ECDHE-RSA-AES128-GCM-SHA256",
+    "TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384": "ECDHE-RSA-AES256-GCM-SHA384",
+    "TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256": "ECDHE-RSA-CHACHA20-POLY1305",
+    "TLS_AES_128_GCM_SHA256": "",
+    "TLS_AES_256_GCM_SHA384": "",
+    "TLS_CHACHA20_POLY1305_SHA256": "",
+}
+_VERSIONS = {"TLS12": ssl.TLSVersion.TLSv1_2, "TLS13": ssl.TLSVersion.TLSv1_3}
+_OTHER_KEY = frozenset({"KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH", "NO_CERTIFICATE_ASSIGNED"})
+_PIPE_BYTES = 60_000
+
+log = structlog.get_logger()
+
+
+def server_context(config: TLSServerConfig) -> ssl.SSLContext:
+    """Make the context that a configuration describes.
+
+    Args:
+        config: the configuration, with file names resolved.
+
+    Returns:
+        The context.
+
+    Raises:
+        ConfigurationError: a certificate, key or cipher suite is unusable; the message names
+            the key of the configuration.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.sslobject_class = _LoggedHandshake
+    context.minimum_version = _VERSIONS[config.min_version]
+    context.maximum_version = _VERSIONS[config.max_version]
+    if not config.prefer_server_cipher_suites:
+        context.options &= ~ssl.OP_CIPHER_SERVER_PREFERENCE
+    _choose_ciphers(context, config.cipher_suites)
+    _load_identity(
+        context,
+        _Pem("cert", config.cert_file, config.cert),
+        _Pem("key", config.key_file, config.key),
+    )
+    if config.client_auth_type not in ("", "NoClientCert"):
+        _load_certificates(context, _Pem("client_ca", config.client_ca_file, config.client_ca))
+        required = config.client_auth_type == "RequireAndVerifyClientCert"
+        context.verify_mode = ssl.CERT_REQUIRED if required else ssl.CERT_OPTIONAL
+    return context
+
+
+class _LoggedHandshake(ssl.SSLObject):
+    """Tells the log why a client was refused: asyncio tells neither the log nor the client."""
+
+    def do_handshake(self) -> None:
+        try:
+            super().do_handshake()
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError, ssl.SSLEOFError):
+            raise  # more is to come, or the client left
+        except ssl.SSLError as error:
+            log.warning("A TLS handshake failed", err=error.reason or str(error))
+            raise
+
+
+class ReloadingContext(ssl.SSLContext):
+    """A context that gives each new connection the latest one.
+
+    Connections that are open keep theirs.
+
+    Args:
+        latest: gives the context to use.
+    """
+
+    def __new__(cls, latest: Callable[[], ssl.SSLContext]) -> Self:
+        """Make the underlying context, which itself serves nobody."""
+        return super().__new__(cls, ssl.PROTOCOL_TLS_SERVER)
+
+    def __init__(self, latest: Callable[[], ssl.SSLContext]) -> None:
+        self._latest = latest
+
+    def wrap_bio(self, *args: object, **kwargs: object) -> ssl.SSLObject:
+        """Begin a connection, as asyncio asks for it."""
+        return self._latest().wrap_bio(*args, **kwargs)  # type: ignore[arg-type]
+
+
+def _choose_ciphers(context: ssl.SSLContext, names: list[str]) -> None:
+    unknown = [name for name in names if name not in _CIPHERS]
+    if unknown:
+        raise ConfigurationError(
+            f"tls_server_config.cipher_suites: {unknown[0]!r} is not known or not safe; "
+            f"these are: {', '.join(_CIPHERS)}"
+        )
+    if chosen := [_CIPHERS[name] for name in names if _CIPHERS[name]]:
+        context.set_ciphers(":".join(chosen))
+    elif names:
+        # Nothing is left for TLS 1.2, whose default suites nobody asked for.
+        if context.maximum_version == ssl.TLSVersion.TLSv1_2:
+            raise ConfigurationError(
+                "tls_server_config.cipher_suites: has none for TLS 1.2, which max_version asks for"
+            )
+        context.minimum_version = ssl.TLSVersion.TLSv1_3
+
+
+@dataclass(frozen=True)
+class _Pem:
+    """A certificate or key that the configuration gives, in a file or inline."""
+
+    key: str
+    file: str
+    inline: str
+
+    def text(self) -> str:
+        if not self.file:
+            return self.inline
+        try:
+            content = Path(self.file).read_bytes()
+        except OSError as error:
+            raise self.fault(f"can't be read: {error.strerror}") from None
+        return content.decode("ascii", "ignore")  # between certificates, anything may stand
+
+    def fault(self, what: str) -> ConfigurationError:
+        where = f"{self.key}_file ({self.file})" if self.file else self.key
+        return ConfigurationError(f"tls_server_config.{where}: {what}")
+
+    @contextlib.contextmanager
+    def as_file(self) -> Iterator[str]:
+        """Give the file's name, or that of a pipe with the text: OpenSSL reads only files.
+
+        A pipe leaves no private key on a disk, and needs no disk that can be written.
+        """
+        if self.file:
+            yield self.file
+            return
+        content = self.inline.encode()
+        if len(content) > _PIPE_BYTES:
+            raise self.fault("is too long to be given inline")
+        reader, writer = os.pipe()
+        try:
+            os.write(writer, content)
+            os.close(writer)
+            yield f"/dev/fd/{reader}"
+        finally:
+            os.close(reader)
+
+
+class _EncryptedKeyError(Exception):
+    """A key that needs a passphrase."""
+
+
+def _load_identity(context: ssl.SSLContext, cert: _Pem, key: _Pem) -> None:
+    # OpenSSL does not say which of the two is at fault, so the certificate is tried alone.
+    _load_certificates(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), cert)
+    key.text()
+
+    def passphrase() -> str:
+        # Without this, OpenSSL would ask at the terminal.
+        raise _EncryptedKeyError
+
+    try:
+        with cert.as_file() as cert_file, key.as_file() as key_file:
+            context.load_cert_chain(cert_file, key_file, passphrase)
+    except _EncryptedKeyError:
+        raise key.fault("is encrypted: give the key without a passphrase") from None
+    except OSError as error:
+        # OpenSSL gives no reason for a key that it can't read; from a pipe, it even complains
+        # that it can't seek.
+        reason = getattr(error, "reason", None)
+        if not reason:
+            raise key.fault("holds no private key in PEM format") from None
+        if reason in _OTHER_KEY:
+            raise key.fault("is not the key of the certificate") from None
+        raise cert.fault(f"OpenSSL refuses it: {reason}") from None  # EE_KEY_TOO_SMALL, say
+
+
+def _load_certificates(context: ssl.SSLContext, pem: _Pem) -> None:
+    text = pem.text()
+    try:
+        context.load_verify_locations(cadata=text)
+    except (ssl.SSLError, ValueError, TypeError):
+        raise pem.fault("holds no certificate in PEM format") from None
