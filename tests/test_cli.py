@@ -18,7 +18,7 @@ from support.metrics import parse, value, values
 from nextmv_exporter import __version__, cli
 from nextmv_exporter.settings import Settings
 
-TESTDATA = Path(__file__).parent / "account" / "testdata"
+TESTDATA = Path(__file__).parent / "api" / "testdata"
 
 
 @dataclass

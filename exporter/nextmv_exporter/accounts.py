@@ -6,11 +6,12 @@ from functools import partial
 
 import structlog
 
+from nextmv_exporter.errors import ConfigurationError
+from nextmv_exporter.files import stamp
 from nextmv_exporter.nextmv import credentials
 from nextmv_exporter.nextmv.client import Client
 from nextmv_exporter.nextmv.credentials import Credentials
-from nextmv_exporter.nextmv.errors import ConfigurationError, UnknownProfileError
-from nextmv_exporter.nextmv.files import stamp
+from nextmv_exporter.nextmv.errors import UnknownProfileError
 from nextmv_exporter.nextmv.rotation import RotatingCredentials
 from nextmv_exporter.scrape.metrics import Instruments
 from nextmv_exporter.scrape.sources import AccountQueue, ApplicationRuns, Auto, Source

@@ -13,8 +13,8 @@ from click.core import ParameterSource
 from nextmv_exporter import __version__, logs
 from nextmv_exporter.accounts import Accounts
 from nextmv_exporter.deadline import Deadline
+from nextmv_exporter.errors import ConfigurationError
 from nextmv_exporter.nextmv.credentials import Credentials
-from nextmv_exporter.nextmv.errors import ConfigurationError
 from nextmv_exporter.scrape.collector import AccountsCollector, ProcessMetricsCollector
 from nextmv_exporter.scrape.exposition import expose
 from nextmv_exporter.scrape.outcome import Outcome
@@ -92,7 +92,7 @@ def _serve(settings: Settings, accounts: Accounts) -> int:
 
     web_config = None
     if settings.web_config_file:
-        from nextmv_exporter.web.reloading import ReloadingWebConfig
+        from nextmv_exporter.web.toolkit.reloading import ReloadingWebConfig
 
         web_config = ReloadingWebConfig(settings.web_config_file)
     with listen(settings.web_listen_address) as listener:

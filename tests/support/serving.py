@@ -19,8 +19,8 @@ from nextmv_exporter.accounts import Accounts
 from nextmv_exporter.nextmv.credentials import Credentials
 from nextmv_exporter.settings import Settings, command
 from nextmv_exporter.web.app import Exporter
-from nextmv_exporter.web.reloading import ReloadingWebConfig
 from nextmv_exporter.web.server import Server, listen
+from nextmv_exporter.web.toolkit.reloading import ReloadingWebConfig
 from support.programs import until
 
 PATIENCE = 30.0

@@ -9,7 +9,7 @@ from support.certificates import Authority, encrypt_key, issue_weak, write_rsa_k
 from nextmv_exporter.demo import DEMO_KEY, DemoAPI, DemoServer, StandingAccount
 from nextmv_exporter.nextmv.credentials import Credentials
 
-TESTDATA = Path(__file__).parent / "testdata"
+TESTDATA = Path(__file__).parent / "toolkit" / "testdata"
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ from contextlib import closing
 
 import pytest
 
-from nextmv_exporter.nextmv.errors import ConfigurationError
+from nextmv_exporter.errors import ConfigurationError
 from nextmv_exporter.units import Address
 from nextmv_exporter.web.server import listen
 

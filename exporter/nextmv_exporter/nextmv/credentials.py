@@ -16,8 +16,9 @@ from typing import Any
 from urllib3.exceptions import LocationParseError
 from urllib3.util import parse_url
 
-from nextmv_exporter.nextmv.errors import ConfigurationError, UnknownProfileError
-from nextmv_exporter.nextmv.files import Stamp, stamp
+from nextmv_exporter.errors import ConfigurationError
+from nextmv_exporter.files import Stamp, stamp
+from nextmv_exporter.nextmv.errors import UnknownProfileError
 
 DEFAULT_ENDPOINT = "https://api.cloud.nextmv.io"
 DEFAULT_PROFILE = "default"

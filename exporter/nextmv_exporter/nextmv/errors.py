@@ -4,6 +4,8 @@ from enum import StrEnum
 
 import requests
 
+from nextmv_exporter.errors import ConfigurationError
+
 
 class Reason(StrEnum):
     """Why an account could not be read; the values of the `reason` label."""
@@ -18,10 +20,6 @@ class Reason(StrEnum):
     REDIRECT = "redirect"
     RESPONSE_TOO_LARGE = "response_too_large"
     INVALID_RESPONSE = "invalid_response"
-
-
-class ConfigurationError(ValueError):
-    """A setting, variable or file is unusable. The message says which, why, and what to do."""
 
 
 class UnknownProfileError(ConfigurationError):

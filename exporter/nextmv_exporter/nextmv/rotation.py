@@ -6,9 +6,9 @@ from pathlib import Path
 
 import structlog
 
+from nextmv_exporter.errors import ConfigurationError
+from nextmv_exporter.files import stamp
 from nextmv_exporter.nextmv.credentials import Credentials
-from nextmv_exporter.nextmv.errors import ConfigurationError
-from nextmv_exporter.nextmv.files import stamp
 
 log = structlog.get_logger()
 

@@ -15,12 +15,12 @@ import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from nextmv_exporter.nextmv.errors import ConfigurationError
+from nextmv_exporter.errors import ConfigurationError
 from nextmv_exporter.units import Address
 from nextmv_exporter.web.app import Exporter
 
 if TYPE_CHECKING:
-    from nextmv_exporter.web.reloading import ReloadingWebConfig
+    from nextmv_exporter.web.toolkit.reloading import ReloadingWebConfig
 
 REQUEST_TIMEOUT = 10.0
 """Seconds in which a client must have sent a whole request."""
@@ -131,7 +131,7 @@ class _Protocol(H11Protocol):
 def _guarded(app: ASGIApp, web_config: "ReloadingWebConfig | None") -> ASGIApp:
     if web_config is None:
         return app
-    from nextmv_exporter.web.guard import Guard
+    from nextmv_exporter.web.toolkit.authentication import Guard
 
     return Guard(app, web_config.config)
 
@@ -141,7 +141,7 @@ def _context_factory(
 ) -> Callable[[object, object], ssl.SSLContext] | None:
     if web_config is None or not web_config.tls:
         return None
-    from nextmv_exporter.web.tls import ReloadingContext
+    from nextmv_exporter.web.toolkit.tls import ReloadingContext
 
     return lambda _config, _default: ReloadingContext(web_config.context)
 

@@ -21,13 +21,13 @@ from typing import Any, TypeVar
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.types import ASGIApp, Receive, Scope, Send
-from support import programs
-from support.programs import ask
 
 from nextmv_exporter.accounts import Accounts
 from nextmv_exporter.demo import DemoServer
 from nextmv_exporter.settings import Settings, command
 from nextmv_exporter.web.app import TIMEOUT_HEADER, Exporter
+from support import programs
+from support.programs import ask
 
 Found = TypeVar("Found")
 Labels = frozenset[tuple[str, str]]

@@ -16,6 +16,7 @@ from nextmv.cloud import Client as SDKClient  # type: ignore[import-untyped]
 from nextmv.cloud import list_applications
 from starlette.responses import JSONResponse
 from starlette.types import Receive, Scope, Send
+from support.harness import SteppedClock, Watched, exporter_here, profile, samples, write_profiles
 
 from nextmv_exporter.deadline import Deadline
 from nextmv_exporter.demo import DEMO_KEY, DemoAPI, DemoServer, Simulator, StandingAccount
@@ -31,8 +32,6 @@ from nextmv_exporter.nextmv.errors import (
 from nextmv_exporter.scrape import sources
 from nextmv_exporter.scrape.runs import ListedRun, Run
 from nextmv_exporter.scrape.sources import ApplicationRuns
-
-from .harness import SteppedClock, Watched, exporter_here, profile, samples, write_profiles
 
 DAY = 86_400.0
 NOW = time.time()

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
+from nextmv_exporter.errors import ConfigurationError
+from nextmv_exporter.files import stamp
 from nextmv_exporter.nextmv.credentials import Credentials, read_api_key_file
-from nextmv_exporter.nextmv.errors import ConfigurationError
-from nextmv_exporter.nextmv.files import stamp
 from nextmv_exporter.nextmv.rotation import RotatingCredentials
 
 URL = "https://api.example"

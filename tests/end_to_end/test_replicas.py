@@ -8,10 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-
-from nextmv_exporter.demo import DemoAPI, DemoServer, StandingAccount
-
-from .harness import (
+from support.harness import (
     eventually,
     exporter_process,
     numbered,
@@ -19,7 +16,9 @@ from .harness import (
     prometheus,
     write_profiles,
 )
-from .service import Service
+from support.service import Service
+
+from nextmv_exporter.demo import DemoAPI, DemoServer, StandingAccount
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "scaling.md"
 ACCOUNTS = 18

@@ -12,10 +12,7 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 import pytest
-
-from nextmv_exporter.demo import DEMO_KEY, DemoAPI, DemoServer, StandingAccount
-
-from .harness import (
+from support.harness import (
     by,
     eventually,
     exporter_here,
@@ -26,6 +23,8 @@ from .harness import (
     samples,
     write_profiles,
 )
+
+from nextmv_exporter.demo import DEMO_KEY, DemoAPI, DemoServer, StandingAccount
 
 ODD = ["eu/prod & more", "a=b?c#d", 'sa"id', "café 💡", "100%", "x,y", "*.+", "2024", "back\\slash"]
 RUNS = 12

@@ -10,8 +10,8 @@ from typing import Self
 
 import structlog
 
-from nextmv_exporter.nextmv.errors import ConfigurationError
-from nextmv_exporter.web.config import TLSServerConfig
+from nextmv_exporter.errors import ConfigurationError
+from nextmv_exporter.web.toolkit.config import TLSServerConfig
 
 # Go's names, which the format uses, and OpenSSL's. Those of TLS 1.3 can't be chosen in Go
 # either: naming one allows all.

@@ -13,7 +13,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from nextmv_exporter.web.config import WebConfig
+from nextmv_exporter.web.toolkit.config import WebConfig
 
 OPEN_PATHS = frozenset({"/-/healthy", "/-/ready"})
 """Paths that need no password, so that a kubelet can ask."""

@@ -8,10 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from support.harness import eventually, exporter_process, get
 
 from nextmv_exporter.demo import DEMO_KEY
-
-from .harness import eventually, exporter_process, get
 
 
 @contextmanager

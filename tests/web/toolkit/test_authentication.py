@@ -11,7 +11,7 @@ from support.programs import until
 from support.serving import Served, ask, serving, write
 
 from nextmv_exporter.nextmv.credentials import Credentials
-from nextmv_exporter.web.guard import MAX_CHECKS
+from nextmv_exporter.web.toolkit.authentication import MAX_CHECKS
 
 PASSWORD = "correct horse: battery staple"
 SECURITY = {

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from nextmv_exporter.accounts import Accounts
+from nextmv_exporter.errors import ConfigurationError
 from nextmv_exporter.nextmv import Client
-from nextmv_exporter.nextmv.errors import ConfigurationError
 from nextmv_exporter.scrape.sources import Auto
 from nextmv_exporter.settings import Settings, command
 

@@ -8,15 +8,7 @@ from pathlib import Path
 import pytest
 from starlette.responses import JSONResponse
 from structlog.testing import capture_logs
-
-from nextmv_exporter.deadline import Deadline
-from nextmv_exporter.demo import DEMO_KEY, DemoAPI, DemoServer, StandingAccount
-from nextmv_exporter.nextmv import Client
-from nextmv_exporter.nextmv.errors import Reason, StatusError
-from nextmv_exporter.scrape import sources
-from nextmv_exporter.scrape.sources import AccountQueue, ApplicationRuns, Auto
-
-from .harness import (
+from support.harness import (
     SteppedClock,
     Watched,
     eventually,
@@ -26,6 +18,13 @@ from .harness import (
     samples,
     write_profiles,
 )
+
+from nextmv_exporter.deadline import Deadline
+from nextmv_exporter.demo import DEMO_KEY, DemoAPI, DemoServer, StandingAccount
+from nextmv_exporter.nextmv import Client
+from nextmv_exporter.nextmv.errors import Reason, StatusError
+from nextmv_exporter.scrape import sources
+from nextmv_exporter.scrape.sources import AccountQueue, ApplicationRuns, Auto
 
 HOUR = 3600.0
 QUEUE = "/v1/account/queue"

@@ -8,9 +8,8 @@ import pytest
 import structlog
 
 from nextmv_exporter.cli import main
-from nextmv_exporter.web.reloading import ReloadingWebConfig
-
-from .conftest import TESTDATA
+from nextmv_exporter.web.toolkit.reloading import ReloadingWebConfig
+from web.conftest import TESTDATA
 
 GOOD = sorted(path.name for path in TESTDATA.glob("*.good.yml"))
 BAD = sorted(path.name for path in TESTDATA.glob("*.bad.yml"))

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import structlog
 
-from nextmv_exporter.nextmv.errors import ConfigurationError
-from nextmv_exporter.nextmv.files import stamp
-from nextmv_exporter.web.config import WebConfig, load_web_config
-from nextmv_exporter.web.tls import server_context
+from nextmv_exporter.errors import ConfigurationError
+from nextmv_exporter.files import stamp
+from nextmv_exporter.web.toolkit.config import WebConfig, load_web_config
+from nextmv_exporter.web.toolkit.tls import server_context
 
 log = structlog.get_logger()
 

@@ -7,10 +7,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-
-from nextmv_exporter.demo import DemoAPI, DemoServer, StandingAccount
-
-from .harness import (
+from support.harness import (
     Watched,
     by,
     dead,
@@ -23,6 +20,8 @@ from .harness import (
     samples,
     write_profiles,
 )
+
+from nextmv_exporter.demo import DemoAPI, DemoServer, StandingAccount
 
 KEYS = {f"key-{number}": 10 * number for number in range(1, 5)}
 

@@ -1,0 +1,1 @@
+"""Port of exporter-toolkit's web configuration: TLS, basic authentication and headers."""
