@@ -85,6 +85,11 @@ def test_a_time_without_an_offset_is_utc() -> None:
     assert run.created_at == datetime(2026, 11, 23, 10, tzinfo=UTC)
 
 
+def test_a_time_can_be_written_in_lower_case() -> None:
+    run = QueuedRun.from_dict({"created_at": "2026-11-23t10:00:00z"})
+    assert run.created_at == datetime(2026, 11, 23, 10, tzinfo=UTC)
+
+
 def test_a_time_keeps_its_offset() -> None:
     run = QueuedRun.from_dict({"created_at": "2026-11-23T10:00:00+02:00"})
     assert run.created_at == datetime(2026, 11, 23, 10, tzinfo=timezone(timedelta(hours=2)))
@@ -95,7 +100,10 @@ def test_nanoseconds_are_accepted() -> None:
     assert run.created_at == datetime(2026, 11, 23, 10, 0, 0, 123456, tzinfo=UTC)
 
 
-@pytest.mark.parametrize("created_at", ["", "yesterday", "2026-02-30T00:00:00Z"])
+@pytest.mark.parametrize(
+    "created_at",
+    ["", "yesterday", "1700000000", "2026-02-30T00:00:00Z", "0001-01-01T00:00:00Z"],
+)
 def test_a_time_that_is_none_is_none(created_at: str) -> None:
     assert QueuedRun.from_dict({"created_at": created_at}).created_at is None
 

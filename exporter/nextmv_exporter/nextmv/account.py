@@ -1,13 +1,13 @@
 """The account's queue as models, for use as a library.
 
-The exporter itself reads the same bytes in a leaner way: see `exporter.scrape.runs`.
+The exporter itself parses the same response with less memory: see `nextmv_exporter.scrape.runs`.
 """
 
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, BeforeValidator, TypeAdapter, ValidationError
+from pydantic import BaseModel, BeforeValidator, ValidationError
 
 from nextmv_exporter.nextmv.client import Client
 from nextmv_exporter.nextmv.errors import InvalidResponseError
@@ -24,7 +24,7 @@ class StatusV2(StrEnum):
     SUCCEEDED = "succeeded"
 
 
-_DATETIME = TypeAdapter(datetime)
+_YEAR_2000 = datetime(2000, 1, 1, tzinfo=UTC)
 
 
 def _text(value: object) -> str | None:
@@ -41,13 +41,15 @@ def _status(value: object) -> StatusV2 | str | None:
 
 
 def _created_at(value: object) -> datetime | None:
-    if not isinstance(value, str | datetime):
+    if isinstance(value, str):
+        try:
+            value = datetime.fromisoformat(value.upper())  # RFC 3339 allows `t` and `z`
+        except ValueError:
+            return None
+    if not isinstance(value, datetime):
         return None
-    try:
-        moment = _DATETIME.validate_python(value)
-    except ValidationError:
-        return None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    moment = value if value.tzinfo else value.replace(tzinfo=UTC)
+    return moment if moment >= _YEAR_2000 else None
 
 
 Text = Annotated[str | None, BeforeValidator(_text)]
@@ -56,10 +58,10 @@ Text = Annotated[str | None, BeforeValidator(_text)]
 class _Model(BaseModel):
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Self:
-        """Make the model from what the API's JSON holds.
+        """Make the model from decoded JSON of the API.
 
         Args:
-            data: the decoded JSON object; unknown keys are passed over.
+            data: the JSON object; unknown keys are ignored.
 
         Returns:
             The model.
@@ -67,10 +69,10 @@ class _Model(BaseModel):
         return cls.model_validate(data)
 
     def to_dict(self) -> dict[str, Any]:
-        """Give the model back as JSON values.
+        """Return the model as JSON values.
 
         Returns:
-            What `from_dict` takes, without the fields that are None.
+            What `from_dict` accepts, without the fields that are None.
         """
         return self.model_dump(mode="json", exclude_none=True)
 
@@ -88,7 +90,8 @@ class QueuedRun(_Model):
     name: Text = None
     description: Text = None
     created_at: Annotated[datetime | None, BeforeValidator(_created_at)] = None
-    """When the run was made; UTC where the API gives no offset."""
+    """When the run was created; UTC if the API gives no offset, None if it is before the year
+    2000, as Go's zero time is."""
     application_id: Text = None
     application_instance_id: Text = None
     application_version_id: Text = None
@@ -96,7 +99,7 @@ class QueuedRun(_Model):
     status: Text = None
     """Deprecated by Nextmv in favour of `status_v2`."""
     status_v2: Annotated[StatusV2 | str | None, BeforeValidator(_status)] = None
-    """A `StatusV2`, or the text itself if it is none of them."""
+    """A `StatusV2`, or the text itself if it is an unknown status."""
 
 
 class Queue(_Model):
@@ -113,7 +116,7 @@ class Account:
     """A Nextmv account.
 
     Args:
-        client: the client to ask with.
+        client: sends the requests.
         endpoint: path of the account in the API.
 
     Example:
@@ -130,11 +133,11 @@ class Account:
         """Fetch the queue.
 
         Returns:
-            The queue; without runs if none are queued or running.
+            The queue; its `runs` are empty if none are queued or running.
 
         Raises:
             requests.HTTPError: the status is not 2xx.
-            NextmvError: no usable answer came; a `requests.RequestException`.
+            NextmvError: no valid response was received; a `requests.RequestException`.
         """
         body = self.client.get(f"{self.endpoint}/queue")
         try:
