@@ -8,7 +8,6 @@ import json
 import os
 import random
 import sys
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -20,7 +19,8 @@ sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parent)]
 
 from faults import fault_server
 from faults.fault_server import Behaviour, FaultServer, answer, answers, queue
-from faults.running_exporter import Process, exporter_process, scrape
+from faults.running_exporter import scrape
+from support.exporter import Process, exporter_process
 from support.fake_api import RUN
 
 SCRAPES_A_SECOND = float(os.environ.get("SOAK_RATE", str(10 / 15)))
@@ -112,11 +112,8 @@ def soak(seconds: float, seed: int) -> bool:
                 time.sleep(1 / SCRAPES_A_SECOND)
 
     with (
-        tempfile.TemporaryDirectory() as directory,
         FaultServer(sound(chance)) as server,
-        exporter_process(
-            Path(directory), server.url, "--nextmv.max-response-bytes=4MiB"
-        ) as exporter,
+        exporter_process("--nextmv.max-response-bytes=4MiB", endpoint=server.url) as exporter,
     ):
         scrape_for(seconds / 6)  # until all is set up that is set up once
         start = Size.of(exporter)

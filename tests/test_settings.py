@@ -5,8 +5,9 @@ from typing import Any, NamedTuple
 
 import click
 import pytest
+from support.exporter import settings_of
 
-from nextmv_exporter.settings import ENVIRONMENT_PREFIX, OPTIONS, Settings, command
+from nextmv_exporter.settings import ENVIRONMENT_PREFIX, OPTIONS, Settings
 from nextmv_exporter.units import Address
 
 
@@ -42,17 +43,6 @@ EXAMPLES = {
 each_setting = pytest.mark.parametrize("flag", EXAMPLES)
 
 
-def settings(*arguments: str) -> Settings:
-    found: list[Settings] = []
-
-    def run(given: Settings) -> int:
-        found.append(given)
-        return 0
-
-    command(run, "1.2.3").main(arguments, standalone_mode=False)
-    return found[0]
-
-
 def spelling(flag: str, dot: str) -> str:
     return ENVIRONMENT_PREFIX + flag.replace(".", dot).replace("-", "_").upper()
 
@@ -74,7 +64,7 @@ def test_there_is_an_example_of_every_setting() -> None:
 
 
 def test_the_defaults_are_the_documented_ones() -> None:
-    assert settings() == Settings(
+    assert settings_of() == Settings(
         demo=False,
         once=False,
         nextmv_profile=(),
@@ -101,7 +91,7 @@ def test_the_defaults_are_the_documented_ones() -> None:
 @each_setting
 def test_a_flag_sets_it(flag: str) -> None:
     example = EXAMPLES[flag]
-    assert value(settings(*arguments(flag, example.text)), flag) == example.value
+    assert value(settings_of(*arguments(flag, example.text)), flag) == example.value
 
 
 @each_setting
@@ -110,7 +100,7 @@ def test_the_environment_sets_it_in_both_spellings(
     flag: str, dot: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(spelling(flag, dot), EXAMPLES[flag].text)
-    assert value(settings(), flag) == EXAMPLES[flag].value
+    assert value(settings_of(), flag) == EXAMPLES[flag].value
 
 
 @each_setting
@@ -119,14 +109,14 @@ def test_a_flag_wins_over_the_environment(
     flag: str, dot: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(spelling(flag, dot), EXAMPLES[flag].other)
-    assert value(settings(*arguments(flag, EXAMPLES[flag].text)), flag) == EXAMPLES[flag].value
+    assert value(settings_of(*arguments(flag, EXAMPLES[flag].text)), flag) == EXAMPLES[flag].value
 
 
 @each_setting
 def test_an_empty_variable_is_as_good_as_none(flag: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    default = value(settings(), flag)
+    default = value(settings_of(), flag)
     monkeypatch.setenv(spelling(flag, "_"), "")
-    assert value(settings(), flag) == default
+    assert value(settings_of(), flag) == default
 
 
 @pytest.mark.parametrize(
@@ -143,21 +133,21 @@ def test_nextmvs_own_variables_are_read_after_the_exporters(
 ) -> None:
     example = EXAMPLES[flag]
     monkeypatch.setenv(variable, example.text)
-    assert value(settings(), flag) == example.value
+    assert value(settings_of(), flag) == example.value
     monkeypatch.setenv(variable, example.other)
     monkeypatch.setenv(spelling(flag, "_"), example.text)
-    assert value(settings(), flag) == example.value
+    assert value(settings_of(), flag) == example.value
 
 
 def test_profiles_are_separated_by_commas_in_the_environment(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("NEXTMV_PROFILE", "production, staging,two words")
-    assert settings().nextmv_profile == ("production", "staging", "two words")
+    assert settings_of().nextmv_profile == ("production", "staging", "two words")
 
 
 def test_a_flag_for_profiles_is_repeated() -> None:
-    given = settings("--nextmv.profile", "production", "--nextmv.profile=two words, one comma")
+    given = settings_of("--nextmv.profile", "production", "--nextmv.profile=two words, one comma")
     assert given.nextmv_profile == ("production", "two words, one comma")
 
 

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.exporter import settings_of
 
 from nextmv_exporter.accounts import Accounts
 from nextmv_exporter.errors import ConfigurationError
 from nextmv_exporter.nextmv import Client
 from nextmv_exporter.scrape.sources import Auto
-from nextmv_exporter.settings import Settings, command
 
 ORACLE = Path(__file__).parents[1] / "support" / "sdk_oracle.py"
 CONFIG = """\
@@ -223,21 +223,14 @@ def ours(case: Case, home: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[str, 
 
 def the_programs(case: Case, home: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[str, str] | str:
     """What the program itself sends to whom, through its flags and accounts."""
-    sent: list[tuple[str, str]] = []
-
-    def run(settings: Settings) -> int:
-        [target] = Accounts(settings).targets.values()
-        assert isinstance(target._source, Auto)
-        found = target._source.queue.client._credentials()
-        sent.append((found.api_key, found.url))
-        return 0
-
     move_into(case, home, monkeypatch)
     try:
-        command(run, "1.0").main([], standalone_mode=False)
+        [target] = Accounts(settings_of()).targets.values()
     except ConfigurationError:
         return "error"
-    return sent[0]
+    assert isinstance(target._source, Auto)
+    found = target._source.queue.client._credentials()
+    return found.api_key, found.url
 
 
 def test_no_two_cases_have_one_name() -> None:

@@ -8,7 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from support.harness import eventually, exporter_process, get
+from support.exporter import exporter_process
+from support.harness import get
+from support.waiting import until
 
 from nextmv_exporter.demo import DEMO_KEY
 
@@ -29,7 +31,7 @@ def queue(url: str, key: str) -> tuple[int, str]:
     return get(f"{url}/v1/account/queue", Authorization=f"Bearer {key}")
 
 
-def test_each_account_has_a_key_and_a_life_of_its_own(tmp_path: Path) -> None:
+def test_each_account_has_a_key_and_a_life_of_its_own() -> None:
     with demo("--accounts", "3") as (_, (url, *keys)):
         assert keys[0] == DEMO_KEY
         answers = [queue(url, key) for key in keys]
@@ -54,9 +56,9 @@ def test_the_queue_endpoint_can_be_removed_and_restored_while_it_runs(status: in
     with demo("--queue-removed", str(status)) as (process, (url, key)):
         assert queue(url, key)[0] == status
         process.send_signal(signal.SIGUSR1)
-        eventually(lambda: queue(url, key)[0] == 200)
+        until(lambda: queue(url, key)[0] == 200)
         process.send_signal(signal.SIGUSR1)
-        eventually(lambda: queue(url, key)[0] == status)
+        until(lambda: queue(url, key)[0] == status)
 
 
 def test_the_exporter_goes_on_without_the_queue_endpoint(tmp_path: Path) -> None:
@@ -68,7 +70,7 @@ def test_the_exporter_goes_on_without_the_queue_endpoint(tmp_path: Path) -> None
     ):
         assert exporter.sources() == {"account-queue"}
         process.send_signal(signal.SIGUSR1)
-        eventually(lambda: queue(url, key)[0] == 404)
+        until(lambda: queue(url, key)[0] == 404)
         assert set(exporter.up().values()) == {1}
         assert exporter.sources() == {"application-runs"}
-        eventually(lambda: exporter.logged("The queue endpoint is gone") == 2)
+        until(lambda: exporter.logged("The queue endpoint is gone") == 2)

@@ -12,17 +12,10 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 import pytest
-from support.harness import (
-    by,
-    eventually,
-    exporter_here,
-    exporter_process,
-    get,
-    profile,
-    prometheus,
-    samples,
-    write_profiles,
-)
+from support.exporter import exporter_here, exporter_process
+from support.harness import get, profile, prometheus, write_yaml
+from support.metrics import by, samples
+from support.waiting import until
 
 from nextmv_exporter.demo import DEMO_KEY, DemoAPI, DemoServer, StandingAccount
 
@@ -39,7 +32,7 @@ def api() -> Iterator[str]:
 def all_of(folder: Path, url: str, names: Sequence[str]) -> tuple[str, ...]:
     """Arguments that monitor an account of each of these names."""
     profiles = {name: profile(url, DEMO_KEY) for name in names}
-    file = write_profiles(folder / "config.yaml", profiles)
+    file = write_yaml(folder / "config.yaml", profiles)
     return "--nextmv.config-file", str(file), "--nextmv.profile", "*"
 
 
@@ -130,7 +123,9 @@ def test_an_external_url_that_is_none_ends_the_program_at_once(url: str) -> None
 
 
 def test_sd_and_scrapes_work_over_ipv6(api: str, tmp_path: Path) -> None:
-    with exporter_process(*all_of(tmp_path, api, ["a"]), host="[::1]") as exporter:
+    with exporter_process(
+        *all_of(tmp_path, api, ["a"]), "--web.listen-address=[::1]:0"
+    ) as exporter:
         [group] = discover(exporter.url)
         assert group["targets"] == [urlsplit(exporter.url).netloc]
         assert group["targets"][0].startswith("[::1]:")
@@ -190,7 +185,7 @@ def test_prometheus_discovers_the_accounts_and_follows_those_that_come_and_go(
                 ones = dict.fromkeys(names, 1)
                 return prom.by("instance", "up") == prom.by("account", "nextmv_up") == ones
 
-            eventually(lambda: up("a", *ODD))
+            until(lambda: up("a", *ODD))
             lengths = prom.by("account", "sum by (account) (nextmv_account_queue_length)")
             assert lengths == dict.fromkeys(("a", *ODD), RUNS)
             # Each account is a target of its own, with nothing of the process's in it.
@@ -201,7 +196,7 @@ def test_prometheus_discovers_the_accounts_and_follows_those_that_come_and_go(
                 for labels in prom.query("nextmv_up")
             )
             all_of(tmp_path, api, ["a", "new"])
-            eventually(lambda: up("a", "new"))
+            until(lambda: up("a", "new"))
             assert prom.targets().keys() == {"a", "new"}
 
 
@@ -227,6 +222,6 @@ def test_prometheus_scrapes_over_the_scheme_that_it_asked_sd_with(api: str, tmp_
             "tls_config": tls,
         }
         with prometheus(tmp_path, job) as prom:
-            eventually(lambda: prom.by("account", "nextmv_up") == {"a": 1, "b": 1})
+            until(lambda: prom.by("account", "nextmv_up") == {"a": 1, "b": 1})
             assert prom.targets()["a"] == f"{exporter.url}/metrics?account=a"
             assert exporter.url.startswith("https://")

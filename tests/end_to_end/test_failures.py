@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-import requests
 import trustme
+from support.exporter import Process, exporter_process
 from support.fake_api import KEY, RUN, FakeAPI
 from support.metrics import parse, value, values
-from support.programs import exporter, free_port
+from support.programs import free_port
 
 from nextmv_exporter.nextmv.errors import Reason
 
@@ -21,17 +21,14 @@ from nextmv_exporter.nextmv.errors import Reason
 class Running:
     """An exporter that watches a fake API, and its log."""
 
-    url: str
-    log: Path
+    exporter: Process
     api: FakeAPI
 
     def scrape(self) -> str:
-        answer = requests.get(f"{self.url}/metrics", timeout=10)
-        assert answer.status_code == 200
-        return answer.text
+        return self.exporter.scrape()
 
     def failures_logged(self) -> list[str]:
-        return [line for line in self.log.read_text().splitlines() if "level=warning" in line]
+        return [line for line in self.exporter.log.splitlines() if "level=warning" in line]
 
 
 @pytest.fixture(scope="module")
@@ -39,12 +36,9 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     directory = tmp_path_factory.mktemp("failures")
     with (
         FakeAPI() as api,
-        exporter(
-            directory,
-            environment={"NEXTMV_API_KEY": KEY, "NEXTMV_ENDPOINT": api.url, "HOME": str(directory)},
-        ) as address,
+        exporter_process(endpoint=api.url, environment={"HOME": str(directory)}) as exporter,
     ):
-        yield Running(f"http://{address}", directory / "exporter.log", api)
+        yield Running(exporter, api)
 
 
 ANSWERS = [
@@ -88,7 +82,7 @@ def test_a_failed_fetch_shows_its_reason_and_no_queue(
     [line] = running.failures_logged()[logged:]
     assert f"reason={reason}" in line
     assert "account=default" in line
-    assert KEY not in running.log.read_text()
+    assert KEY not in running.exporter.log
 
 
 def test_an_empty_queue_is_told_from_an_unreadable_one(running: Running) -> None:
@@ -109,23 +103,20 @@ def test_a_failure_ends_with_the_next_good_answer(running: Running) -> None:
     assert value(running.scrape(), "nextmv_up") == 1
 
 
-def one_scrape(directory: Path, endpoint: str) -> str:
-    with exporter(
-        directory,
-        environment={"NEXTMV_API_KEY": KEY, "NEXTMV_ENDPOINT": endpoint, "HOME": str(directory)},
-    ) as address:
-        return requests.get(f"http://{address}/metrics", timeout=10).text
+def one_scrape(endpoint: str) -> str:
+    with exporter_process(endpoint=endpoint) as exporter:
+        return exporter.scrape()
 
 
 def test_a_refused_connection_is_a_connection_error(tmp_path: Path) -> None:
-    text = one_scrape(tmp_path, f"http://127.0.0.1:{free_port()}")
+    text = one_scrape(f"http://127.0.0.1:{free_port()}")
 
     assert value(text, "nextmv_scrape_errors_total", reason="connection") == 1
     assert value(text, "nextmv_api_requests_total", code="error") == 1
 
 
 def test_an_unresolvable_name_is_a_connection_error(tmp_path: Path) -> None:
-    text = one_scrape(tmp_path, "http://no-such-host.invalid")
+    text = one_scrape("http://no-such-host.invalid")
 
     assert value(text, "nextmv_scrape_errors_total", reason="connection") == 1
 
@@ -134,7 +125,7 @@ def test_an_untrusted_certificate_is_a_tls_error(tmp_path: Path) -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     trustme.CA().issue_cert("127.0.0.1").configure_cert(context)
     with FakeAPI(context) as api:
-        text = one_scrape(tmp_path, api.url)
+        text = one_scrape(api.url)
 
         assert value(text, "nextmv_scrape_errors_total", reason="tls") == 1
         assert api.requests == []
@@ -149,7 +140,7 @@ def test_a_peer_that_speaks_no_http_gives_an_invalid_response(tmp_path: Path) ->
                 connection.sendall(b"220 mail.example ESMTP\r\n")
 
         threading.Thread(target=greet, daemon=True).start()
-        text = one_scrape(tmp_path, f"http://127.0.0.1:{server.getsockname()[1]}")
+        text = one_scrape(f"http://127.0.0.1:{server.getsockname()[1]}")
 
     assert value(text, "nextmv_scrape_errors_total", reason="invalid_response") == 1
     assert values(text, "nextmv_account_queue_runs") == []

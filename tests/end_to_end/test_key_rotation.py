@@ -2,9 +2,8 @@
 
 from pathlib import Path
 
-import requests
+from support.exporter import exporter_process
 from support.metrics import value
-from support.programs import exporter
 
 from nextmv_exporter.demo import DemoAPI, DemoServer, StandingAccount
 
@@ -15,14 +14,13 @@ def test_a_rotated_key_is_taken_up_at_the_next_scrape(tmp_path: Path) -> None:
     file.write_text("old-key-1\n")
     with (
         DemoServer(DemoAPI(keys)) as nextmv,
-        exporter(
-            tmp_path, "--nextmv.api-key-file", str(file), "--nextmv.endpoint", nextmv.url
-        ) as address,
+        exporter_process(
+            "--nextmv.api-key-file", str(file), "--nextmv.endpoint", nextmv.url
+        ) as exporter,
     ):
 
         def up() -> float:
-            text = requests.get(f"http://{address}/metrics", timeout=10).text
-            return value(text, "nextmv_up")
+            return value(exporter.scrape(), "nextmv_up")
 
         assert up() == 1
         keys["new-key-1"] = keys.pop("old-key-1")
@@ -31,7 +29,7 @@ def test_a_rotated_key_is_taken_up_at_the_next_scrape(tmp_path: Path) -> None:
         assert up() == 1
         file.write_text("")
         assert up() == 1, "a file that is being written anew costs no scrape"
-        log = (tmp_path / "exporter.log").read_text()
+        log = exporter.log
     assert "Took up changed credentials" in log
     assert "Kept the last good API key" in log
     assert "-key-1" not in log

@@ -4,7 +4,9 @@ import time
 from pathlib import Path
 
 import requests
-from support.programs import ask, exporter, prometheus, until
+from support.exporter import exporter_process
+from support.programs import ask, prometheus
+from support.waiting import until
 
 from nextmv_exporter.demo import DEMO_KEY, DemoAPI, DemoServer, Simulator
 
@@ -31,16 +33,16 @@ def test_prometheus_sees_the_queue_that_the_api_reports_at_each_moment(tmp_path:
     lengths = set()
     with (
         DemoServer(api) as nextmv,
-        exporter(
-            tmp_path,
-            environment={"NEXTMV_API_KEY": DEMO_KEY, "NEXTMV_ENDPOINT": nextmv.url},
-        ) as target,
+        exporter_process(endpoint=nextmv.url, environment={"NEXTMV_API_KEY": DEMO_KEY}) as exporter,
         prometheus(
             tmp_path,
             {
                 "global": {"scrape_interval": "1s"},
                 "scrape_configs": [
-                    {"job_name": "nextmv-exporter", "static_configs": [{"targets": [target]}]}
+                    {
+                        "job_name": "nextmv-exporter",
+                        "static_configs": [{"targets": [exporter.address]}],
+                    }
                 ],
             },
         ) as url,
@@ -72,12 +74,14 @@ def test_prometheus_sees_the_queue_that_the_api_reports_at_each_moment(tmp_path:
 
 def test_prometheus_scrapes_the_demo_without_any_configuration_of_it(tmp_path: Path) -> None:
     with (
-        exporter(tmp_path, "--demo") as target,
+        exporter_process("--demo") as exporter,
         prometheus(
             tmp_path,
             {
                 "global": {"scrape_interval": "1s"},
-                "scrape_configs": [{"job_name": "demo", "static_configs": [{"targets": [target]}]}],
+                "scrape_configs": [
+                    {"job_name": "demo", "static_configs": [{"targets": [exporter.address]}]}
+                ],
             },
         ) as url,
     ):

@@ -10,8 +10,10 @@ import bcrypt
 import pytest
 import yaml
 from support.certificates import Authority
-from support.programs import ask, prometheus, run, until
-from support.serving import running, write
+from support.exporter import Process, exporter_process
+from support.harness import write_yaml
+from support.programs import ask, prometheus, run
+from support.waiting import until
 
 CONFIG = Path(__file__).with_name("prometheus_over_https.yml")
 PASSWORD = "S3cret, with: a colon"
@@ -24,6 +26,7 @@ class Stack:
     prometheus: str
     directory: Path
     authority: Authority
+    exporter: Process
 
     def up(self, job: str) -> float | None:
         found = self.query(f'up{{job="{job}"}}')
@@ -62,14 +65,13 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     authority.issue("server")
     authority.issue("prometheus")
     (directory / "password").write_text(PASSWORD)
-    web = write(directory / "web.yml", web_config(PASSWORD))
-    log = directory / "exporter.log"
-    with running(log, "--demo", "--web.config.file", str(web)) as exporter:
+    web = write_yaml(directory / "web.yml", web_config(PASSWORD))
+    with exporter_process("--demo", "--web.config.file", str(web)) as exporter:
         targets = [{"targets": [f"127.0.0.1:{exporter.port}"]}]
         (directory / "exporter.json").write_text(json.dumps(targets))
         with prometheus(directory, yaml.safe_load(CONFIG.read_text())) as url:
-            yield Stack(url, directory, authority)
-    assert "Traceback" not in log.read_text()
+            yield Stack(url, directory, authority, exporter)
+    assert "Traceback" not in exporter.log
 
 
 def test_prometheus_own_tool_takes_the_configurations(stack: Stack) -> None:
@@ -94,9 +96,8 @@ def test_who_lacks_one_thing_gets_nothing(stack: Stack, job: str) -> None:
 
 
 def test_the_one_who_can_tell_says_what_is_lacking(stack: Stack) -> None:
-    log = stack.directory / "exporter.log"
     refused = 'msg="A TLS handshake failed" err=PEER_DID_NOT_RETURN_A_CERTIFICATE'
-    until(lambda: refused in log.read_text(), seconds=30, what="the exporter says so")
+    until(lambda: refused in stack.exporter.log, seconds=30, what="the exporter says so")
     until(
         lambda: "401 Unauthorized" in stack.last_error("wrong-password"),
         seconds=30,
@@ -111,7 +112,7 @@ def test_rotated_certificates_and_passwords_are_taken_up_without_a_gap(stack: St
     with_both["basic_auth_users"]["deputy"] = web_config("another")["basic_auth_users"][
         "prometheus"
     ]
-    write(stack.directory / "web.yml", with_both)
+    write_yaml(stack.directory / "web.yml", with_both)
     scraped = 'count_over_time(up{job="nextmv"}[1m])'
     before = float(stack.query(scraped)[0]["value"][1])
     until(
@@ -120,5 +121,4 @@ def test_rotated_certificates_and_passwords_are_taken_up_without_a_gap(stack: St
         what="it is scraped further",
     )
     assert stack.query('min_over_time(up{job="nextmv"}[1m]) == 1')
-    log = (stack.directory / "exporter.log").read_text()
-    assert "Took up a changed web configuration" in log
+    assert "Took up a changed web configuration" in stack.exporter.log

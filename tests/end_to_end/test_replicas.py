@@ -8,15 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from support.harness import (
-    eventually,
-    exporter_process,
-    numbered,
-    profile,
-    prometheus,
-    write_profiles,
-)
+from support.exporter import exporter_process
+from support.harness import numbered, profile, prometheus, write_yaml
 from support.service import Service
+from support.waiting import until
 
 from nextmv_exporter.demo import DemoAPI, DemoServer, StandingAccount
 
@@ -71,7 +66,7 @@ def test_killing_one_of_three_replicas_loses_nothing_but_scrapes_in_flight(tmp_p
         url = stack.enter_context(DemoServer(demo)).url
         names = numbered(ACCOUNTS)
         profiles = {name: profile(url, f"key-{n}") for n, name in enumerate(names)}
-        file = write_profiles(tmp_path / "config.yaml", profiles)
+        file = write_yaml(tmp_path / "config.yaml", profiles)
         asked = ("--nextmv.config-file", str(file), "--nextmv.profile", "*")
         replicas = [stack.enter_context(exporter_process(*asked)) for _ in range(3)]
         service = stack.enter_context(Service([replica.url for replica in replicas], ports=6))
@@ -79,7 +74,7 @@ def test_killing_one_of_three_replicas_loses_nothing_but_scrapes_in_flight(tmp_p
 
         all_up = dict.fromkeys(names, 1.0)
         lengths = "sum by (instance) (nextmv_account_queue_length)"
-        eventually(lambda: prom.by("instance", "nextmv_up") == all_up)
+        until(lambda: prom.by("instance", "nextmv_up") == all_up)
         series = prom.query("nextmv_account_queue_length")
         ports = {
             name: int(scraped.split(":")[2].split("/")[0])
@@ -98,7 +93,7 @@ def test_killing_one_of_three_replicas_loses_nothing_but_scrapes_in_flight(tmp_p
             return killed.url not in service.chosen.values() and min(scraped.values()) >= 2
 
         start = time.time()
-        eventually(lambda: time.time() > start + 4 and rescued())
+        until(lambda: time.time() > start + 4 and rescued())
         assert prom.by("instance", "nextmv_up") == all_up
         assert prom.by("instance", lengths) == dict.fromkeys(names, float(RUNS))
         assert prom.query("nextmv_account_queue_length") == series

@@ -7,19 +7,10 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from support.harness import (
-    Watched,
-    by,
-    dead,
-    dripping,
-    eventually,
-    exporter_process,
-    get,
-    numbered,
-    profile,
-    samples,
-    write_profiles,
-)
+from support.exporter import exporter_process
+from support.harness import Watched, dead, dripping, get, numbered, profile, write_yaml
+from support.metrics import by, samples
+from support.waiting import until
 
 from nextmv_exporter.demo import DemoAPI, DemoServer, StandingAccount
 
@@ -47,7 +38,7 @@ def test_each_profile_is_read_with_its_own_key_from_its_own_endpoint(
     url, _ = api
     with DemoServer(DemoAPI({"other": StandingAccount(7, at=time.time())})) as elsewhere:
         profiles = {"a": profile(url, "key-1"), "b": profile(elsewhere.url, "other")}
-        file = write_profiles(tmp_path / "config.yaml", profiles)
+        file = write_yaml(tmp_path / "config.yaml", profiles)
         asked = ("--nextmv.profile", "a", "--nextmv.profile", "b")
         with exporter_process("--nextmv.config-file", str(file), *asked) as exporter:
             assert lengths(exporter.scrape()) == {"a": 10, "b": 7}
@@ -56,7 +47,7 @@ def test_each_profile_is_read_with_its_own_key_from_its_own_endpoint(
 def test_profiles_may_be_named_in_the_environment(
     api: tuple[str, Watched], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    file = write_profiles(
+    file = write_yaml(
         tmp_path / "config.yaml", {name: profile(api[0], f"key-{name}") for name in "1234"}
     )
     monkeypatch.setenv("NEXTMV_PROFILE", "1, 3")
@@ -67,7 +58,7 @@ def test_profiles_may_be_named_in_the_environment(
 
 def test_accounts_are_scraped_at_the_same_time(api: tuple[str, Watched], tmp_path: Path) -> None:
     url, watched = api
-    file = write_profiles(tmp_path / "config.yaml", {key: profile(url, key) for key in KEYS})
+    file = write_yaml(tmp_path / "config.yaml", {key: profile(url, key) for key in KEYS})
     watched.delay = 1.0
     with exporter_process("--nextmv.config-file", str(file), "--nextmv.profile", "*") as exporter:
         start = time.monotonic()
@@ -86,7 +77,7 @@ def test_slow_and_broken_accounts_are_down_and_cost_the_others_nothing(
             "refused": profile(refused, "k"),
             "slow": profile(slow, "k"),
         }
-        file = write_profiles(tmp_path / "config.yaml", profiles)
+        file = write_yaml(tmp_path / "config.yaml", profiles)
         asked = ("--nextmv.config-file", str(file), "--nextmv.profile", "*")
         with exporter_process(*asked) as exporter:
             start = time.monotonic()
@@ -120,29 +111,29 @@ def test_profiles_that_come_and_go_are_taken_up(
     file = tmp_path / "config.yaml"
 
     def have(names: str) -> None:
-        write_profiles(file, {name: profile(url, keys[name]) for name in names})
+        write_yaml(file, {name: profile(url, keys[name]) for name in names})
         if asked != ["*"]:
             exporter.hang_up()
 
     def shows(names: str) -> bool:
         return lengths(exporter.scrape()).keys() == set(names)
 
-    write_profiles(file, {name: profile(url, keys[name]) for name in "abc"})
+    write_yaml(file, {name: profile(url, keys[name]) for name in "abc"})
     arguments = [word for name in asked for word in ("--nextmv.profile", name)]
     with exporter_process("--nextmv.config-file", str(file), *arguments) as exporter:
         assert shows("abc")
         have("ac")
-        eventually(lambda: shows("ac"), within=5)
+        until(lambda: shows("ac"), seconds=5)
         text = exporter.scrape()
         assert 'account="b"' not in text
         assert 'aria-label="Account b"' not in get(exporter.url)[1]
         assert get(f"{exporter.url}/metrics?account=b")[0] == 404
         assert '"b"' not in get(f"{exporter.url}/sd")[1]
         if asked != ["*"]:
-            eventually(lambda: exporter.logged("Left an account out") == 1)
+            until(lambda: exporter.logged("Left an account out") == 1)
         have("abc")
-        eventually(lambda: shows("abc"), within=5)
-        eventually(lambda: exporter.logged("Took up changed profiles") == 2)
+        until(lambda: shows("abc"), seconds=5)
+        until(lambda: exporter.logged("Took up changed profiles") == 2)
         errors = samples(exporter.scrape("?account=b"), "nextmv_scrape_errors_total")
         assert set(errors.values()) == {0}
 
@@ -151,14 +142,14 @@ def test_the_landing_page_and_sd_follow_the_file_before_any_scrape(
     api: tuple[str, Watched], tmp_path: Path
 ) -> None:
     url, _ = api
-    file = write_profiles(tmp_path / "config.yaml", {"a": profile(url, "key-1")})
+    file = write_yaml(tmp_path / "config.yaml", {"a": profile(url, "key-1")})
     asked = ("--nextmv.config-file", str(file), "--nextmv.profile", "*")
     with exporter_process(*asked) as exporter:
-        write_profiles(file, {"b": profile(url, "key-2")})
+        write_yaml(file, {"b": profile(url, "key-2")})
         page = get(exporter.url)[1]
         assert 'aria-label="Account b"' in page
         assert 'aria-label="Account a"' not in page
-        write_profiles(file, {"c": profile(url, "key-3")})
+        write_yaml(file, {"c": profile(url, "key-3")})
         assert '"c"' in get(f"{exporter.url}/sd")[1]
 
 
@@ -167,18 +158,18 @@ def test_a_scrape_under_way_is_finished_though_its_account_is_removed(
 ) -> None:
     url, watched = api
     profiles = {"a": profile(url, "key-1"), "b": profile(url, "key-2")}
-    file = write_profiles(tmp_path / "config.yaml", profiles)
+    file = write_yaml(tmp_path / "config.yaml", profiles)
     asked = ("--nextmv.config-file", str(file), "--nextmv.profile", "*")
     with exporter_process(*asked) as exporter:
         watched.delay = 1.5
         answers: list[str] = []
         scrape = threading.Thread(target=lambda: answers.append(exporter.scrape()))
         scrape.start()
-        eventually(lambda: len(watched.paths) == 2)
+        until(lambda: len(watched.paths) == 2)
         del profiles["b"]
-        write_profiles(file, profiles)
+        write_yaml(file, profiles)
         exporter.hang_up()
-        eventually(lambda: exporter.logged("Took up changed profiles"))
+        until(lambda: exporter.logged("Took up changed profiles"))
         assert scrape.is_alive()
         scrape.join()
         assert lengths(answers[0]) == {"a": 10, "b": 20}
@@ -191,12 +182,12 @@ def test_a_scrape_under_way_is_finished_though_its_account_is_removed(
 def test_a_file_that_holds_none_of_the_named_profiles_changes_nothing(
     api: tuple[str, Watched], tmp_path: Path, text: str
 ) -> None:
-    file = write_profiles(tmp_path / "config.yaml", {"a": profile(api[0], "key-1")})
+    file = write_yaml(tmp_path / "config.yaml", {"a": profile(api[0], "key-1")})
     asked = ("--nextmv.config-file", str(file), "--nextmv.profile", "a")
     with exporter_process(*asked) as exporter:
         file.write_text(text, encoding="utf-8")
         exporter.hang_up()
-        eventually(lambda: exporter.scrape() and exporter.logged("Kept"))
+        until(lambda: exporter.scrape() and exporter.logged("Kept"))
         assert lengths(exporter.scrape()) == {"a": 10}
         assert "Traceback" not in "".join(exporter.log)
 
@@ -205,37 +196,37 @@ def test_a_new_profile_that_is_unusable_keeps_no_other_from_being_taken_up(
     api: tuple[str, Watched], tmp_path: Path
 ) -> None:
     good = {"a": profile(api[0], "key-1")}
-    file = write_profiles(tmp_path / "config.yaml", good)
+    file = write_yaml(tmp_path / "config.yaml", good)
     asked = ("--nextmv.config-file", str(file), "--nextmv.profile", "*")
     with exporter_process(*asked) as exporter:
         added = {"broken": {"apikey": "no endpoint"}, "b": profile(api[0], "key-2")}
-        write_profiles(file, good | added)
+        write_yaml(file, good | added)
         assert lengths(exporter.scrape()) == {"a": 10, "b": 20}
-        eventually(lambda: exporter.logged("profile 'broken'") == 1)
+        until(lambda: exporter.logged("profile 'broken'") == 1)
         assert exporter.logged("has no endpoint") == 1
 
 
 def test_each_account_follows_its_own_key(api: tuple[str, Watched], tmp_path: Path) -> None:
     url, _ = api
     file = tmp_path / "config.yaml"
-    write_profiles(file, {"a": profile(url, "key-1"), "b": profile(url, "key-2")})
+    write_yaml(file, {"a": profile(url, "key-1"), "b": profile(url, "key-2")})
     asked = ("--nextmv.profile", "a", "--nextmv.profile", "b")
     with exporter_process("--nextmv.config-file", str(file), *asked) as exporter:
         assert lengths(exporter.scrape()) == {"a": 10, "b": 20}
-        write_profiles(file, {"a": profile(url, "key-1"), "b": profile(url, "key-3")})
+        write_yaml(file, {"a": profile(url, "key-1"), "b": profile(url, "key-3")})
         assert lengths(exporter.scrape()) == {"a": 10, "b": 30}
 
 
 def test_a_thousand_profiles_are_read_from_the_file_in_a_few_seconds(tmp_path: Path) -> None:
     with dead() as url:
         profiles = {name: profile(url, "key") for name in numbered(1000)}
-        file = write_profiles(tmp_path / "config.yaml", profiles)
+        file = write_yaml(tmp_path / "config.yaml", profiles)
         start = time.monotonic()
         asked = ("--nextmv.config-file", str(file), "--nextmv.profile", "*")
         with exporter_process(*asked) as exporter:
             assert time.monotonic() - start < 15
             start = time.monotonic()
-            write_profiles(file, profiles | {"one-more": profile(url, "key")})
+            write_yaml(file, profiles | {"one-more": profile(url, "key")})
             assert get(f"{exporter.url}/metrics?account=one-more")[0] == 200
             assert time.monotonic() - start < 10
 
@@ -249,7 +240,7 @@ def test_of_fifty_accounts_the_forty_good_ones_are_up_within_the_deadline(tmp_pa
         for number in range(5):
             profiles[f"dead-{number}"] = profile(stack.enter_context(dead()), "k")
             profiles[f"dripping-{number}"] = profile(stack.enter_context(dripping()), "k")
-        file = write_profiles(tmp_path / "config.yaml", profiles)
+        file = write_yaml(tmp_path / "config.yaml", profiles)
         asked = ("--nextmv.config-file", str(file), "--nextmv.profile", "*")
         # Two cores that other tests keep busy need more than half a second for the answer.
         spare = ("--web.timeout-offset", "2s")
@@ -274,6 +265,6 @@ def test_of_fifty_accounts_the_forty_good_ones_are_up_within_the_deadline(tmp_pa
             memory.append(exporter.status("VmRSS"))
         # A thread that fetches and one that watches the deadline, for each account.
         assert max(threads) <= idle + 2 * 50 + 10
-        eventually(lambda: exporter.status("Threads") <= idle + 10)
+        until(lambda: exporter.status("Threads") <= idle + 10)
         assert memory[-1] < memory[0] + 10 * 1024
         assert memory[-1] < 150 * 1024

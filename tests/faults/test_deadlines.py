@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.programs import until
+from support.exporter import exporter_process
+from support.waiting import until
 
 from faults.fault_server import (
     Behaviour,
@@ -24,7 +25,7 @@ from faults.fault_server import (
     stalls_in_the_body,
     stalls_in_the_handshake,
 )
-from faults.running_exporter import exporter_here, exporter_process, fetches, scrape
+from faults.running_exporter import exporter_here, fetches, scrape
 from nextmv_exporter.scrape.target import MAX_THREADS
 
 IN_TIME = 5
@@ -136,10 +137,10 @@ def test_a_malformed_timeout_does_not_fail_the_scrape(malformed: str) -> None:
         assert scrape(address, timeout=malformed).up
 
 
-def test_a_malformed_timeout_is_warned_of(tmp_path: Path) -> None:
+def test_a_malformed_timeout_is_warned_of() -> None:
     with (
         FaultServer(answers(queue())) as server,
-        exporter_process(tmp_path, server.url) as exporter,
+        exporter_process(endpoint=server.url) as exporter,
     ):
         assert scrape(exporter.address, timeout="soon").up
         [warning] = [line for line in exporter.log.splitlines() if "malformed" in line]
@@ -159,7 +160,7 @@ def test_a_slow_account_costs_no_other_its_scrape(tmp_path: Path) -> None:
         flags = ("--nextmv.profile=slow", "--nextmv.profile=quick")
         environment = {"NEXTMV_CONFIG_FILE": str(config), "NEXTMV_API_KEY": ""}
         environment["NEXTMV_ENDPOINT"] = ""
-        with exporter_process(tmp_path, "", *flags, environment=environment) as exporter:
+        with exporter_process(*flags, environment=environment, endpoint="") as exporter:
             both = scrape(exporter.address, timeout=2)
 
     assert both.seconds < IN_TIME

@@ -8,10 +8,11 @@ import pytest
 import requests
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.exporter import Process, exporter_process
 from support.fake_api import RUN
 
 from faults.fault_server import FaultServer, answers, queue
-from faults.running_exporter import Process, exporter_process, scrape
+from faults.running_exporter import scrape
 
 METHODS = ["GET", "HEAD", "POST", "OPTIONS", "PUT", "FOO"]
 PATHS = [
@@ -58,11 +59,10 @@ def mutated(head: bytes, seed: int) -> bytes:
 
 
 @pytest.fixture(scope="module")
-def exporter(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
-    directory = tmp_path_factory.mktemp("hostile-clients")
+def exporter() -> Iterator[Process]:
     with (
         FaultServer(answers(queue(RUN))) as server,
-        exporter_process(directory, server.url) as process,
+        exporter_process(endpoint=server.url) as process,
     ):
         yield process
         assert_unharmed(process)

@@ -17,10 +17,11 @@ from prometheus_client.openmetrics.parser import (
     text_string_to_metric_families as parse_openmetrics,
 )
 from prometheus_client.parser import text_string_to_metric_families as parse_text
+from support.exporter import Process, exporter_process
 from support.fake_api import RUN
 
 from faults.fault_server import Conversation, FaultServer, answer, answers, queue
-from faults.running_exporter import Process, exporter_here, exporter_process, scrape
+from faults.running_exporter import exporter_here, scrape
 
 MIB = 1024 * 1024
 FORMATS = {
@@ -61,11 +62,11 @@ def peak_growth(exporter: Process, scrapes: int = 1) -> float:
 
 
 @pytest.mark.parametrize("limit", ["4MiB", "64MiB"])
-def test_a_gzip_bomb_costs_a_few_mebibytes_whatever_the_limit(tmp_path: Path, limit: str) -> None:
+def test_a_gzip_bomb_costs_a_few_mebibytes_whatever_the_limit(limit: str) -> None:
     with (
         FaultServer(answers(queue())) as server,
         exporter_process(
-            tmp_path, server.url, f"--nextmv.max-response-bytes={limit}", "--nextmv.timeout=20s"
+            f"--nextmv.max-response-bytes={limit}", "--nextmv.timeout=20s", endpoint=server.url
         ) as exporter,
     ):
         assert scrape(exporter.address, 20).up  # so that all is imported that there is to import
@@ -89,12 +90,10 @@ def test_a_gzip_bomb_costs_a_few_mebibytes_whatever_the_limit(tmp_path: Path, li
         ("302 Found", "Location: https://elsewhere.example/\r\n", "redirect"),
     ],
 )
-def test_a_gzip_bomb_behind_another_status_is_not_read(
-    tmp_path: Path, status: str, more: str, reason: str
-) -> None:
+def test_a_gzip_bomb_behind_another_status_is_not_read(status: str, more: str, reason: str) -> None:
     with (
         FaultServer(serves_bomb(bomb(1), status, more)) as server,
-        exporter_process(tmp_path, server.url) as exporter,
+        exporter_process(endpoint=server.url) as exporter,
     ):
         grown = peak_growth(exporter)
         answered = scrape(exporter.address, 20)
@@ -146,7 +145,7 @@ def test_a_response_of_exactly_the_limit_is_taken() -> None:
 
 
 @pytest.mark.parametrize("head", [b"HTTP/1.1 200 ", b"HTTP/1.1 200 OK\r\nX: "])
-def test_a_head_without_end_costs_no_memory(head: bytes, tmp_path: Path) -> None:
+def test_a_head_without_end_costs_no_memory(head: bytes) -> None:
     def babbles(conversation: Conversation) -> None:
         conversation.hear()
         conversation.say(head)
@@ -161,7 +160,7 @@ def test_a_head_without_end_costs_no_memory(head: bytes, tmp_path: Path) -> None
 
     with (
         FaultServer(babbles) as server,
-        exporter_process(tmp_path, server.url) as exporter,
+        exporter_process(endpoint=server.url) as exporter,
     ):
         grown = peak_growth(exporter)
         server.behave = babbles_in_many_headers
@@ -315,13 +314,11 @@ WELL_FORMED = json.dumps(RUN).encode() + b","
     [b"[],", b"0,", b"{},", b"[]," * 5 + b'"' + b"x" * 90 + b'",', b'{"status_v2":"other"},'],
     ids=["lists", "numbers", "objects", "lists and text", "tiny runs"],
 )
-def test_a_swarm_of_tiny_values_is_refused_before_it_costs_time_or_memory(
-    tmp_path: Path, unit: bytes
-) -> None:
+def test_a_swarm_of_tiny_values_is_refused_before_it_costs_time_or_memory(unit: bytes) -> None:
     body = swarm(unit)
     with (
         FaultServer(answers(answer(body))) as server,
-        exporter_process(tmp_path, server.url, "--web.timeout-offset=5s") as exporter,
+        exporter_process("--web.timeout-offset=5s", endpoint=server.url) as exporter,
     ):
         answered = scrape(exporter.address, 10)
         peak = exporter.status("VmHWM") / 1024
@@ -331,10 +328,10 @@ def test_a_swarm_of_tiny_values_is_refused_before_it_costs_time_or_memory(
     assert peak < 600, "MiB; as Python objects they would take thousands"
 
 
-def test_one_bad_run_in_a_large_queue_holds_up_nothing(tmp_path: Path) -> None:
+def test_one_bad_run_in_a_large_queue_holds_up_nothing() -> None:
     with (
         FaultServer(answers(answer(swarm(WELL_FORMED)))) as server,
-        exporter_process(tmp_path, server.url, "--nextmv.timeout=30s") as exporter,
+        exporter_process("--nextmv.timeout=30s", endpoint=server.url) as exporter,
         ThreadPoolExecutor(1) as caller,
     ):
         scraping = caller.submit(scrape, exporter.address)

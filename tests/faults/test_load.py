@@ -7,15 +7,15 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
-from pathlib import Path
 
 import pytest
 import requests
+from support.exporter import Process, exporter_process
 from support.fake_api import RUN
-from support.programs import until
+from support.waiting import until
 
 from faults.fault_server import FaultServer, answers, queue
-from faults.running_exporter import Process, exporter_here, exporter_process, scrape
+from faults.running_exporter import exporter_here, scrape
 
 SLOW = 200
 IDLE = 500
@@ -77,11 +77,11 @@ def calm(exporter: Process) -> tuple[int, int, float]:
     return exporter.descriptors, exporter.threads, exporter.resident_mib
 
 
-def test_scrapes_answer_under_load_and_nothing_leaks(tmp_path: Path) -> None:
+def test_scrapes_answer_under_load_and_nothing_leaks() -> None:
     runs = [{**RUN, "application_id": f"app-{n % 50}"} for n in range(500)]
     with (
         FaultServer(answers(queue(*runs))) as server,
-        exporter_process(tmp_path, server.url) as exporter,
+        exporter_process(endpoint=server.url) as exporter,
     ):
         scrape_steadily(exporter.address, 0.5)  # what is set up once
         descriptors, threads, memory = calm(exporter)

@@ -3,12 +3,14 @@
 import os
 import socket
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
-from support.programs import until
+from support.exporter import exporter_process
+from support.waiting import until
 
-from faults.running_exporter import exporter_process, scrape
+from faults.running_exporter import scrape
 from nextmv_exporter.scrape.target import MAX_THREADS
 
 TIMEOUT = 1.5
@@ -30,15 +32,13 @@ def resolv_conf(tmp_path: Path) -> Path:
     return file
 
 
-def test_a_dead_name_server_costs_no_scrape_and_few_threads(
-    tmp_path: Path, resolv_conf: Path
-) -> None:
+def test_a_dead_name_server_costs_no_scrape_and_few_threads(resolv_conf: Path) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
         address = f"127.53.{os.getpid() % 250}.{os.getpid() // 250 % 250 + 1}"
         silent.bind((address, 53))
         resolv_conf.write_text(f"nameserver {address}\noptions timeout:30 attempts:5\n")
         with exporter_process(
-            tmp_path, "https://api.nextmv.test", under=isolated(resolv_conf)
+            python=(*isolated(resolv_conf), sys.executable), endpoint="https://api.nextmv.test"
         ) as exporter:
             hanging = [scrape(exporter.address, TIMEOUT) for _ in range(MAX_THREADS)]
             threads = exporter.threads
@@ -53,16 +53,14 @@ def test_a_dead_name_server_costs_no_scrape_and_few_threads(
     assert threads_at_last <= threads
 
 
-def test_a_name_server_that_answers_at_last_frees_the_threads(
-    tmp_path: Path, resolv_conf: Path
-) -> None:
+def test_a_name_server_that_answers_at_last_frees_the_threads(resolv_conf: Path) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
         address = f"127.54.{os.getpid() % 250}.{os.getpid() // 250 % 250 + 1}"
         server.bind((address, 53))
         server.settimeout(20)
         resolv_conf.write_text(f"nameserver {address}\noptions timeout:30 attempts:5\n")
         with exporter_process(
-            tmp_path, "https://api.nextmv.test", under=isolated(resolv_conf)
+            python=(*isolated(resolv_conf), sys.executable), endpoint="https://api.nextmv.test"
         ) as exporter:
             threads = exporter.threads
             for _ in range(MAX_THREADS + 1):

@@ -4,9 +4,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from support.exporter import Process, exporter_process
 
 from faults.fault_server import FaultServer, answers, queue
-from faults.running_exporter import Process, exporter_process, scrape
+from faults.running_exporter import scrape
 
 
 class Scene:
@@ -68,7 +69,7 @@ def test_a_changed_file_is_taken_up_and_a_broken_one_keeps_the_last_good_key(
     file = scene.directory / "secret"
     file.write_text(text("first"))
     with exporter_process(
-        scene.directory, scene.server.url, environment=environment(file)
+        environment=environment(file), endpoint=scene.server.url
     ) as scene.exporter:
         assert scene.key_sent() == "first"
 
@@ -111,7 +112,7 @@ def test_a_kubernetes_secret_is_taken_up_when_its_link_is_swapped(scene: Scene, 
     (volume / "secret").symlink_to("..data/secret")
 
     with exporter_process(
-        scene.directory, scene.server.url, environment=environment(volume / "secret")
+        environment=environment(volume / "secret"), endpoint=scene.server.url
     ) as scene.exporter:
         assert scene.key_sent() == "first"
 

@@ -13,10 +13,11 @@ from urllib.parse import quote
 import pytest
 import requests
 import trustme
+from support.exporter import exporter_process
 from support.fake_api import KEY
 
 from faults.fault_server import Behaviour, Conversation, FaultServer, answer, answers, queue
-from faults.running_exporter import exporter_here, exporter_process, scrape
+from faults.running_exporter import exporter_here, scrape
 from nextmv_exporter.nextmv.redaction import Redactor
 
 BEARER = f"Authorization: Bearer {KEY}\r\n".encode()
@@ -64,14 +65,14 @@ def pump(source: socket.socket, target: socket.socket) -> None:
         pass
 
 
-def test_no_redirect_is_followed(tmp_path: Path) -> None:
+def test_no_redirect_is_followed() -> None:
     statuses = (301, 302, 303, 307, 308)
     with FaultServer(answers(queue())) as elsewhere:
         target = f"http://localhost:{elsewhere.port}/x"
         redirects = [answer(b"", f"{status} Moved", Location=target) for status in statuses]
         with (
             FaultServer(answers(*redirects)) as server,
-            exporter_process(tmp_path, server.url) as exporter,
+            exporter_process(endpoint=server.url) as exporter,
         ):
             answered = [scrape(exporter.address, 10) for _ in statuses]
             log = exporter.log
@@ -138,7 +139,7 @@ def test_a_proxy_that_never_answers_is_abandoned_in_time(monkeypatch: pytest.Mon
     assert answered.reasons == {"timeout"}
 
 
-def test_a_proxys_password_is_not_logged(tmp_path: Path) -> None:
+def test_a_proxys_password_is_not_logged() -> None:
     def refuses(conversation: Conversation) -> None:
         conversation.hear()
         conversation.say(b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n")
@@ -146,7 +147,7 @@ def test_a_proxys_password_is_not_logged(tmp_path: Path) -> None:
     with FaultServer(refuses) as between:
         environment = {"HTTPS_PROXY": f"http://anna:proxypassword@127.0.0.1:{between.port}"}
         with exporter_process(
-            tmp_path, "https://api.nextmv.example", "--log.level=debug", environment=environment
+            "--log.level=debug", environment=environment, endpoint="https://api.nextmv.example"
         ) as exporter:
             answered = scrape(exporter.address, 10)
             log = exporter.log
@@ -271,7 +272,7 @@ def forms_of_the_key() -> set[str]:
     return {form.lower() for form in forms}
 
 
-def test_no_output_holds_the_key_even_if_the_api_echoes_it(tmp_path: Path) -> None:
+def test_no_output_holds_the_key_even_if_the_api_echoes_it() -> None:
     output = []
     with FaultServer(answers(queue())) as server:
 
@@ -284,7 +285,7 @@ def test_no_output_holds_the_key_even_if_the_api_echoes_it(tmp_path: Path) -> No
             return behave
 
         flags = ("--log.level=debug", "--log.format=json")
-        with exporter_process(tmp_path, server.url, *flags) as exporter:
+        with exporter_process(*flags, endpoint=server.url) as exporter:
             for respond in echoes():
                 server.behave = echo_with(respond)
                 server.close_connections()

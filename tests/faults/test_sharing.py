@@ -3,7 +3,7 @@
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
-from support.programs import until
+from support.waiting import until
 
 from faults.fault_server import (
     Conversation,

@@ -8,16 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from support.exporter import exporter_process
 from support.programs import (
     ROOT,
     Webhook,
     alertmanager,
-    exporter,
     prometheus,
     prometheus_config,
     simulated_account,
-    until,
 )
+from support.waiting import until
 
 from grafana.alerts.render import plain_rules
 from grafana.alerts.settings import Value
@@ -48,13 +48,11 @@ def test_a_stuck_execution_class_wakes_someone(tmp_path: Path) -> None:
         Webhook() as webhook,
         alertmanager(tmp_path, alertmanager_config(webhook.url)) as alertmanager_address,
         simulated_account(tmp_path, "--stuck", STUCK) as endpoint,
-        exporter(
-            tmp_path, environment={"NEXTMV_ENDPOINT": endpoint, "NEXTMV_API_KEY": DEMO_KEY}
-        ) as exporter_address,
+        exporter_process(endpoint=endpoint, environment={"NEXTMV_API_KEY": DEMO_KEY}) as exporter,
         prometheus(
             tmp_path,
             prometheus_config(
-                exporter_address,
+                exporter.address,
                 rule_files=[str(rules)],
                 alerting={
                     "alertmanagers": [{"static_configs": [{"targets": [alertmanager_address]}]}]

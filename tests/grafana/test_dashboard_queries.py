@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 from dashboard_file import ANNOTATION, OVERVIEW, PANELS, VARIABLES
-from support.programs import ask, exporter, prometheus, prometheus_config, simulated_account, until
+from support.exporter import exporter_process
+from support.programs import ask, prometheus, prometheus_config, simulated_account
+from support.waiting import until
 
 from nextmv_exporter.demo import DEMO_KEY
 
@@ -77,9 +79,9 @@ def prometheus_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         flags = ["--nextmv.config-file", str(profiles)]
         flags += ["--nextmv.profile=empty", "--nextmv.profile=unreadable"]
         with (
-            exporter(demo, "--demo") as first,
-            exporter(others, *flags) as second,
-            prometheus(demo, prometheus_config(first, second)) as url,
+            exporter_process("--demo") as first,
+            exporter_process(*flags) as second,
+            prometheus(demo, prometheus_config(first.address, second.address)) as url,
         ):
             for account in ("demo", "empty", "unreadable"):
                 Viewer(url, account).some_values('nextmv_up{account="$account"}')

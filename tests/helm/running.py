@@ -2,72 +2,22 @@
 
 import base64
 import os
-import socket
 import ssl
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from .chart import ROOT, Manifest, render
+from support.exporter import exporter_process
+from support.programs import free_port
 
-START_SECONDS = 30
+from .chart import Manifest, render
 
 Secrets = Mapping[str, Mapping[str, str]]
-
-
-def free_port() -> int:
-    """A port that nothing listens on."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
-
-
-@contextmanager
-def running_exporter(
-    arguments: Sequence[str], url: str, environment: Mapping[str, str] = {}
-) -> Iterator[subprocess.Popen[str]]:
-    """Runs the exporter with nothing but the given environment, until the block ends.
-
-    Args:
-        arguments: its command line.
-        url: where it will answer.
-        environment: its environment; nothing is inherited.
-
-    Yields:
-        the process, once it is ready.
-    """
-    command = [sys.executable, "-m", "nextmv_exporter", *arguments]
-    with subprocess.Popen(
-        command, cwd=ROOT, env=dict(environment), stderr=subprocess.PIPE, text=True
-    ) as process:
-        try:
-            wait_until_ready(process, url)
-            yield process
-        finally:
-            process.terminate()
-            process.communicate(timeout=10)
-
-
-def wait_until_ready(process: subprocess.Popen[str], url: str) -> None:
-    """Returns when the exporter says that it is ready; raises if it ends or takes too long."""
-    give_up = time.monotonic() + START_SECONDS
-    while time.monotonic() < give_up:
-        if process.poll() is not None:
-            assert process.stderr
-            raise AssertionError(f"ended with {process.returncode}: {process.stderr.read()}")
-        try:
-            if get(url + "/-/ready")[0] == 200:
-                return
-        except OSError:
-            time.sleep(0.1)
-    raise AssertionError(f"not ready within {START_SECONDS} s")
 
 
 def get(url: str, **headers: str) -> tuple[int, str]:
@@ -115,7 +65,7 @@ class RunningPod:
     def run(self) -> Iterator["RunningPod"]:
         """Runs it until the block ends."""
         arguments = [self._mapped(argument) for argument in self.container["args"]]
-        with running_exporter(arguments, self.url, self._environment()):
+        with exporter_process(*arguments, environment=self._environment(), inherit=False):
             yield self
 
     def mount(self, secrets: Secrets) -> None:

@@ -9,9 +9,9 @@ import sys
 import tomllib
 from pathlib import Path
 
-import pytest
 from dockerfile_parse import DockerfileParser
-from helm.running import free_port, running_exporter
+from support.exporter import exporter_process
+from support.programs import free_port
 
 ROOT = Path(__file__).parents[2]
 STAGES = DockerfileParser(fileobj=io.BytesIO((ROOT / "Dockerfile").read_bytes())).structure
@@ -89,23 +89,19 @@ def test_the_build_is_sent_all_that_it_copies_and_little_else() -> None:
     assert all((ROOT / name).exists() for name in copied)
 
 
-@pytest.mark.parametrize("listening", [True, False])
-def test_the_health_check_tells_whether_the_exporter_answers(listening: bool) -> None:
-    port = free_port()
-    if not listening:
-        assert health_check(port) != 0
-        return
-    arguments = ["--demo", f"--web.listen-address=127.0.0.1:{port}"]
-    with running_exporter(arguments, f"http://127.0.0.1:{port}"):
-        assert health_check(port) == 0
+def test_the_health_check_fails_where_nothing_listens() -> None:
+    assert health_check(free_port()) != 0
+
+
+def test_the_health_check_succeeds_while_the_exporter_serves() -> None:
+    with exporter_process("--demo") as exporter:
+        assert health_check(exporter.port) == 0
 
 
 def test_a_terminated_exporter_ends_by_itself_and_well() -> None:
-    port = free_port()
-    arguments = ["--demo", f"--web.listen-address=127.0.0.1:{port}"]
-    with running_exporter(arguments, f"http://127.0.0.1:{port}") as process:
-        process.terminate()
-        assert process.wait(timeout=10) == 0
+    with exporter_process("--demo") as exporter:
+        exporter.process.terminate()
+        assert exporter.process.wait(timeout=10) == 0
 
 
 def test_the_pinned_wheels_install_by_hash_and_run(tmp_path: Path) -> None:

@@ -16,7 +16,9 @@ from nextmv.cloud import Client as SDKClient  # type: ignore[import-untyped]
 from nextmv.cloud import list_applications
 from starlette.responses import JSONResponse
 from starlette.types import Receive, Scope, Send
-from support.harness import SteppedClock, Watched, exporter_here, profile, samples, write_profiles
+from support.exporter import exporter_here
+from support.harness import SteppedClock, Watched, profile, write_yaml
+from support.metrics import samples
 
 from nextmv_exporter.deadline import Deadline
 from nextmv_exporter.demo import DEMO_KEY, DemoAPI, DemoServer, Simulator, StandingAccount
@@ -85,7 +87,7 @@ def _lively() -> Simulator:
 
 def test_both_sources_make_the_same_metrics_of_the_same_moment(tmp_path: Path) -> None:
     with serving(_lively(), page_size=7) as (url, _):
-        file = write_profiles(tmp_path / "config.yaml", {"a": profile(url, DEMO_KEY)})
+        file = write_yaml(tmp_path / "config.yaml", {"a": profile(url, DEMO_KEY)})
         texts = {}
         for name in ("account-queue", "application-runs"):
             arguments = ("--nextmv.profile", "a", "--nextmv.config-file", str(file))
@@ -105,7 +107,7 @@ def test_both_sources_make_the_same_metrics_of_the_same_moment(tmp_path: Path) -
 
 def test_its_cost_shows_as_requests_by_endpoint(tmp_path: Path) -> None:
     with serving(_lively(), page_size=7) as (url, api):
-        file = write_profiles(tmp_path / "config.yaml", {"a": profile(url, DEMO_KEY)})
+        file = write_yaml(tmp_path / "config.yaml", {"a": profile(url, DEMO_KEY)})
         arguments = ("--nextmv.profile", "a", "--nextmv.config-file", str(file))
         with exporter_here(*arguments, "--nextmv.source", "application-runs") as exporter:
             text = exporter.scrape()

@@ -8,16 +8,10 @@ from pathlib import Path
 import pytest
 from starlette.responses import JSONResponse
 from structlog.testing import capture_logs
-from support.harness import (
-    SteppedClock,
-    Watched,
-    eventually,
-    exporter_here,
-    profile,
-    prometheus,
-    samples,
-    write_profiles,
-)
+from support.exporter import exporter_here
+from support.harness import SteppedClock, Watched, profile, prometheus, write_yaml
+from support.metrics import samples
+from support.waiting import until
 
 from nextmv_exporter.deadline import Deadline
 from nextmv_exporter.demo import DEMO_KEY, DemoAPI, DemoServer, StandingAccount
@@ -162,7 +156,7 @@ def test_a_wrong_endpoint_shows_in_the_metrics_as_configuration(tmp_path: Path) 
     demo = DemoAPI({DEMO_KEY: StandingAccount(RUNS, at=time.time())})
     with DemoServer(demo) as server:
         entry = profile(f"{server.url}/elsewhere", DEMO_KEY)
-        file = write_profiles(tmp_path / "config.yaml", {"a": entry})
+        file = write_yaml(tmp_path / "config.yaml", {"a": entry})
         arguments = ("--nextmv.profile", "a", "--nextmv.config-file", str(file))
         with exporter_here(*arguments) as exporter, capture_logs() as log:
             text = exporter.scrape()
@@ -179,7 +173,7 @@ def test_under_prometheus_the_series_go_on_when_the_endpoint_goes_and_comes_back
     monkeypatch.setattr(sources, "RETRY_QUEUE_AFTER", 2.0)
     demo = DemoAPI({DEMO_KEY: StandingAccount(RUNS, at=time.time())}, page_size=10)
     with DemoServer(demo) as server:
-        file = write_profiles(tmp_path / "config.yaml", {"a": profile(server.url, DEMO_KEY)})
+        file = write_yaml(tmp_path / "config.yaml", {"a": profile(server.url, DEMO_KEY)})
         arguments = ("--nextmv.profile", "a", "--nextmv.config-file", str(file))
         with exporter_here(*arguments) as exporter:
             job = {
@@ -191,14 +185,14 @@ def test_under_prometheus_the_series_go_on_when_the_endpoint_goes_and_comes_back
                 def reads(source: str) -> bool:
                     return set(prom.by("source", "nextmv_source_info")) == {source}
 
-                eventually(lambda: reads("account-queue"))
+                until(lambda: reads("account-queue"))
                 length = "nextmv_account_queue_length"
                 before = prom.query(length)
                 demo.queue_removed = 410
-                eventually(lambda: reads("application-runs"))
+                until(lambda: reads("application-runs"))
                 assert prom.query(length) == before
                 demo.queue_removed = None
-                eventually(lambda: reads("account-queue"))
+                until(lambda: reads("account-queue"))
                 assert prom.query(length) == before
                 # No series of other labels, and none that paused, came up in between.
                 assert len(prom.series(length)) == len(before)

@@ -1,50 +1,24 @@
-"""Real programs on real sockets: exporters, Prometheus, and APIs that behave as told."""
+"""Prometheus, profiles, and APIs that behave as told."""
 
 import asyncio
-import os
-import re
-import signal
 import socket
-import subprocess
-import sys
 import threading
 import time
 import urllib.error
 import urllib.request
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
-from prometheus_client.parser import text_string_to_metric_families
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from nextmv_exporter.accounts import Accounts
-from nextmv_exporter.demo import DemoServer
-from nextmv_exporter.settings import Settings, command
-from nextmv_exporter.web.app import TIMEOUT_HEADER, Exporter
 from support import programs
 from support.programs import ask
 
 Found = TypeVar("Found")
 Labels = frozenset[tuple[str, str]]
-
-
-def eventually(look: Callable[[], Found], within: float = 30) -> Found:
-    """Look again and again until there is something to see; the last look's error is told."""
-    give_up = time.monotonic() + within
-    while True:
-        try:
-            if found := look():
-                return found
-            failure = f"still {found!r}"
-        except (OSError, AssertionError, LookupError) as error:
-            failure = repr(error)
-        assert time.monotonic() < give_up, f"not within {within} s: {failure}"
-        time.sleep(0.05)
 
 
 def get(url: str, **headers: str) -> tuple[int, str]:
@@ -59,131 +33,15 @@ def get(url: str, **headers: str) -> tuple[int, str]:
             return error.code, error.read().decode()
 
 
-def samples(text: str, name: str) -> dict[Labels, float]:
-    """The samples of a series in an exposition, by their labels."""
-    return {
-        frozenset(sample.labels.items()): sample.value
-        for family in text_string_to_metric_families(text)
-        for sample in family.samples
-        if sample.name == name
-    }
-
-
-def by(label: str, found: Mapping[Labels, float]) -> dict[str, float]:
-    """Sums of samples by one label."""
-    sums: Counter[str] = Counter()
-    for labels, value in found.items():
-        sums[dict(labels)[label]] += value  # type: ignore[assignment]
-    return dict(sums)
-
-
-def write_profiles(file: Path, profiles: Mapping[str, Mapping[str, str]]) -> Path:
-    """Write a Nextmv configuration file in one step, as an editor does."""
+def write_yaml(file: Path, document: Mapping[str, Any]) -> Path:
+    """Write a YAML file in one step, as those who manage configuration do."""
     new = file.with_suffix(".new")
-    new.write_text(yaml.safe_dump(dict(profiles)), encoding="utf-8")
+    new.write_text(yaml.safe_dump(dict(document)), encoding="utf-8")
     return new.replace(file)
 
 
 def profile(url: str, key: str) -> dict[str, str]:
     return {"apikey": key, "endpoint": url}
-
-
-@dataclass
-class Served:
-    """An exporter that answers at a URL."""
-
-    url: str
-
-    def scrape(self, query: str = "", timeout: float | None = None) -> str:
-        headers = {} if timeout is None else {TIMEOUT_HEADER: str(timeout)}
-        status, text = get(f"{self.url}/metrics{query}", **headers)
-        assert status == 200, text
-        return text
-
-    def up(self) -> dict[str, float]:
-        return by("account", samples(self.scrape(), "nextmv_up"))
-
-    def sources(self) -> set[str]:
-        return {dict(labels)["source"] for labels in samples(self.scrape(), "nextmv_source_info")}
-
-
-@dataclass
-class Process(Served):
-    """An exporter in a process of its own."""
-
-    process: subprocess.Popen[str]
-    log: list[str] = field(default_factory=list)
-
-    def hang_up(self) -> None:
-        self.process.send_signal(signal.SIGHUP)
-
-    def logged(self, text: str) -> int:
-        return sum(text in line for line in self.log)
-
-    def status(self, name: str) -> int:
-        """A number that Linux tells of the process, such as `Threads` or `VmRSS`."""
-        status = Path(f"/proc/{self.process.pid}/status").read_text(encoding="utf-8")
-        found = re.search(rf"^{name}:\s+(\d+)", status, re.MULTILINE)
-        assert found
-        return int(found[1])
-
-
-@contextmanager
-def exporter_process(*arguments: str, host: str = "127.0.0.1") -> Iterator[Process]:
-    """Run the exporter as users do, with the environment that the test has."""
-    line = [
-        sys.executable,
-        "-m",
-        "nextmv_exporter",
-        "--web.listen-address",
-        f"{host}:0",
-        *arguments,
-    ]
-    with subprocess.Popen(line, stderr=subprocess.PIPE, text=True, env=dict(os.environ)) as process:
-        running = Process("", process)
-
-        # Appended line by line, so that tests see what was logged so far.
-        def follow() -> None:
-            assert process.stderr
-            for entry in process.stderr:
-                running.log.append(entry)
-
-        reader = threading.Thread(target=follow, daemon=True)
-        reader.start()
-
-        def address() -> str:
-            assert process.poll() is None, "".join(running.log)
-            found = re.search(r"Listening.*address=\"?([^\s\"]+)", "".join(running.log))
-            return found[1] if found else ""
-
-        try:
-            scheme = "https" if "--web.config.file" in arguments else "http"
-            running.url = f"{scheme}://{eventually(address)}"
-            yield running
-        finally:
-            process.kill()
-            process.wait()
-            reader.join(5)
-
-
-def settings(*arguments: str) -> Settings:
-    """The settings that a command line means."""
-    taken: list[Settings] = []
-
-    def take(parsed: Settings) -> int:
-        taken.append(parsed)
-        return 0
-
-    command(take, "test").main(list(arguments), standalone_mode=False)
-    return taken[0]
-
-
-@contextmanager
-def exporter_here(*arguments: str) -> Iterator[Served]:
-    """Serve an exporter from a thread of this process, for what a test must reach into."""
-    parsed = settings(*arguments)
-    with DemoServer(Exporter(parsed, Accounts(parsed)).app()) as server:
-        yield Served(server.url)
 
 
 class SteppedClock:

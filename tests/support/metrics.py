@@ -1,12 +1,14 @@
 """Reading an exposition as Prometheus does."""
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 
 from prometheus_client.core import Metric
 from prometheus_client.openmetrics import parser as openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 
-Series = tuple[str, frozenset[tuple[str, str]]]
+Labels = frozenset[tuple[str, str]]
+Series = tuple[str, Labels]
 
 
 def parse(text: str) -> dict[Series, float]:
@@ -16,6 +18,19 @@ def parse(text: str) -> dict[Series, float]:
         for family in text_string_to_metric_families(text)
         for sample in family.samples
     }
+
+
+def samples(text: str, name: str) -> dict[Labels, float]:
+    """Return the samples of a metric, by their labels."""
+    return {labels: value for (series, labels), value in parse(text).items() if series == name}
+
+
+def by(label: str, found: Mapping[Labels, float]) -> dict[str, float]:
+    """Return sums of samples by one label."""
+    sums: Counter[str] = Counter()
+    for labels, value in found.items():
+        sums[dict(labels)[label]] += value  # type: ignore[assignment]
+    return dict(sums)
 
 
 def values(text: str, name: str, **labels: str) -> list[float]:

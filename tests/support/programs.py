@@ -1,4 +1,4 @@
-"""Real programs on free ports of this machine: the exporter, Prometheus and Alertmanager."""
+"""Real programs on free ports of this machine: Prometheus, Alertmanager, a simulated account."""
 
 import json
 import os
@@ -6,27 +6,19 @@ import socket
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
+import pytest
 import requests
 import yaml
 
+from support.waiting import until
+
 ROOT = Path(__file__).parents[2]
-Found = TypeVar("Found")
-
-
-def until(find: Callable[[], Found], *, seconds: float, what: str) -> Found:
-    """Ask again until the answer is truthy."""
-    deadline = time.monotonic() + seconds
-    while not (found := find()):
-        assert time.monotonic() < deadline, f"{what}: not within {seconds} s"
-        time.sleep(0.1)
-    return found
 
 
 def run(*command: str | Path) -> None:
@@ -48,7 +40,8 @@ def running(
     """Run a program until the block ends, from when its URL answers."""
 
     def ready() -> bool:
-        assert process.poll() is None, log.read_text()
+        if process.poll() is not None:
+            pytest.fail(log.read_text())
         try:
             return requests.get(ready_url, timeout=5).status_code in {200, 401}
         except requests.ConnectionError:
@@ -64,21 +57,6 @@ def running(
         finally:
             process.terminate()
             process.wait(timeout=15)
-
-
-@contextmanager
-def exporter(
-    directory: Path, *flags: str, environment: Mapping[str, str] | None = None
-) -> Iterator[str]:
-    """Run the exporter; gives its address."""
-    address = f"127.0.0.1:{free_port()}"
-    with running(
-        [sys.executable, "-m", "nextmv_exporter", "--web.listen-address", address, *flags],
-        directory / "exporter.log",
-        f"http://{address}/-/ready",
-        environment,
-    ):
-        yield address
 
 
 @contextmanager

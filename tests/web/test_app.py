@@ -2,29 +2,16 @@
 
 import threading
 import time
-from pathlib import Path
 
 import pytest
 import requests
 from starlette.datastructures import Headers
 from structlog.testing import capture_logs
-from support.fake_api import KEY, FakeAPI
+from support.exporter import exporter_process, settings_of
+from support.fake_api import FakeAPI
 from support.metrics import value
-from support.programs import exporter
 
-from nextmv_exporter.settings import Settings, command
 from nextmv_exporter.web.app import TIMEOUT_HEADER, scrape_deadline
-
-
-def settings(*flags: str) -> Settings:
-    made: list[Settings] = []
-
-    def run(settings: Settings) -> int:
-        made.append(settings)
-        return 0
-
-    command(run, "1.0").main(list(flags), standalone_mode=False)
-    return made[0]
 
 
 @pytest.mark.parametrize(
@@ -48,7 +35,7 @@ def test_a_scrape_has_prometheus_time_less_the_offset_or_the_programs_own(
     header: str | None, flags: list[str], seconds: float
 ) -> None:
     headers = Headers({} if header is None else {TIMEOUT_HEADER: header})
-    remaining = scrape_deadline(headers, settings(*flags)).remaining()
+    remaining = scrape_deadline(headers, settings_of(*flags)).remaining()
     assert remaining == pytest.approx(seconds, abs=0.1)
     assert remaining <= seconds
 
@@ -56,21 +43,18 @@ def test_a_scrape_has_prometheus_time_less_the_offset_or_the_programs_own(
 @pytest.mark.parametrize("header", ["", "soon", "0", "-5", "nan", "inf", "1e400", "5s", "1 s"])
 def test_a_timeout_that_is_none_is_ignored_with_a_warning(header: str) -> None:
     with capture_logs() as lines:
-        deadline = scrape_deadline({TIMEOUT_HEADER: header}, settings())
+        deadline = scrape_deadline({TIMEOUT_HEADER: header}, settings_of())
     assert deadline.remaining() == pytest.approx(10, abs=0.1)
     assert [line["value"] for line in lines] == [header]
 
 
-def test_a_scrape_of_an_api_that_hangs_answers_within_prometheus_timeout(
-    tmp_path: Path, api: FakeAPI
-) -> None:
+def test_a_scrape_of_an_api_that_hangs_answers_within_prometheus_timeout(api: FakeAPI) -> None:
     released = threading.Event()
-    environment = {"NEXTMV_API_KEY": KEY, "NEXTMV_ENDPOINT": api.url}
-    with exporter(tmp_path, environment=environment) as address:
+    with exporter_process(endpoint=api.url) as exporter:
         assert api.requests == []
         api.answer.held_until = released
         start = time.monotonic()
-        answer = requests.get(f"http://{address}/metrics", headers={TIMEOUT_HEADER: "1"}, timeout=5)
+        answer = requests.get(f"{exporter.url}/metrics", headers={TIMEOUT_HEADER: "1"}, timeout=5)
         assert time.monotonic() - start < 1
         released.set()
     assert answer.status_code == 200

@@ -14,7 +14,7 @@ import requests
 from selenium.webdriver import Chrome, ChromeOptions
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
-from support.serving import Served, serving
+from support.exporter import Served, exporter_here
 
 from nextmv_exporter import __version__
 from nextmv_exporter.demo import DEMO_KEY, DemoAPI, DemoServer, StandingAccount
@@ -95,7 +95,7 @@ def served(api: str) -> Iterator[Served]:
         "revoked": Credentials("a-key-that-was-revoked", api),
         LONG: Credentials(DEMO_KEY, api),
     }
-    with serving(None, credentials) as made:
+    with exporter_here(accounts=credentials) as made:
         for account in ("production", MARKUP, "revoked"):
             assert made.get(f"/metrics?account={quote(account)}").status == 200
         yield made
@@ -207,7 +207,7 @@ def test_a_failed_account_shows_why_and_no_numbers(page: Chrome) -> None:
 
 
 def test_an_account_that_was_not_scraped_yet_offers_to_be(browser: Chrome, api: str) -> None:
-    with serving(None, {MARKUP: Credentials(OTHER_KEY, api)}) as served:
+    with exporter_here(accounts={MARKUP: Credentials(OTHER_KEY, api)}) as served:
         browser.get(f"http://127.0.0.1:{served.port}/")
         assert shown(browser, MARKUP) == ("Not scraped yet. Scrape it now", {})
         link = browser.find_element(By.LINK_TEXT, "Scrape it now").get_attribute("href")
@@ -274,7 +274,10 @@ def test_a_status_of_any_length_fits_a_phone(browser: Chrome) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": msgspec.json.encode({"runs": [run]})})
 
-    with DemoServer(app) as server, serving(None, {"a": Credentials("k", server.url)}) as served:
+    with (
+        DemoServer(app) as server,
+        exporter_here(accounts={"a": Credentials("k", server.url)}) as served,
+    ):
         served.get("/metrics")
         browser.get(f"http://127.0.0.1:{served.port}/")
         with appearing(browser, width=320):

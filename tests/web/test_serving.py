@@ -3,43 +3,37 @@
 import contextlib
 import gzip
 import http.client
-import os
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 import requests
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
+from support.exporter import exporter_process
 from support.fake_api import KEY, RUN, Answer, FakeAPI
 from support.metrics import value, values
-from support.programs import exporter, free_port, until
+from support.waiting import until
 
 
 @dataclass
 class Running:
     url: str
-    log: Path
     api: FakeAPI
 
 
 @pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    directory = tmp_path_factory.mktemp("serving")
+def running() -> Iterator[Running]:
     with (
         FakeAPI() as api,
-        exporter(
-            directory, environment={"NEXTMV_API_KEY": KEY, "NEXTMV_ENDPOINT": api.url}
-        ) as address,
+        exporter_process(endpoint=api.url) as exporter,
     ):
         assert api.requests == [], "nothing is fetched at start"
         api.serves(RUN)
-        yield Running(f"http://{address}", directory / "exporter.log", api)
+        yield Running(exporter.url, api)
 
 
 @pytest.mark.parametrize(
@@ -154,60 +148,36 @@ def test_it_asks_with_the_key_on_a_connection_that_is_kept(running: Running) -> 
     assert headers["Connection"] == "keep-alive"
 
 
-def test_sigterm_lets_the_scrape_in_flight_finish_and_ends_with_zero(tmp_path: Path) -> None:
-    address = f"127.0.0.1:{free_port()}"
-    with FakeAPI() as api:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "nextmv_exporter", "--web.listen-address", address],
-            env=os.environ | {"NEXTMV_API_KEY": KEY, "NEXTMV_ENDPOINT": api.url},
-            stderr=subprocess.DEVNULL,
-        )
-
-        def status(path: str) -> int:
-            try:
-                return requests.get(f"http://{address}{path}", timeout=5).status_code
-            except requests.ConnectionError:
-                return 0
-
-        until(lambda: status("/-/ready") == 200, seconds=20, what="ready")
+def test_sigterm_lets_the_scrape_in_flight_finish_and_ends_with_zero() -> None:
+    with FakeAPI() as api, exporter_process(endpoint=api.url) as exporter:
         release = threading.Event()
         api.serves(RUN)
         api.answer = Answer(200, api.answer.body, held_until=release)
         scraped: list[str] = []
-        scrape = threading.Thread(
-            target=lambda: scraped.append(
-                requests.get(f"http://{address}/metrics", timeout=20).text
-            )
-        )
+        scrape = threading.Thread(target=lambda: scraped.append(exporter.scrape()))
         scrape.start()
         until(lambda: api.requests, seconds=10, what="the request in flight")
 
-        process.send_signal(signal.SIGTERM)
+        exporter.process.send_signal(signal.SIGTERM)
         asked = time.monotonic()
-        until(lambda: status("/-/ready") == 503, seconds=4, what="not ready any more")
-        assert status("/-/healthy") == 200
+        until(lambda: exporter.get("/-/ready").status == 503, seconds=4, what="not ready any more")
+        assert exporter.get("/-/healthy").status == 200
         release.set()
         scrape.join()
 
-        assert process.wait(timeout=10) == 0
+        assert exporter.process.wait(timeout=10) == 0
         assert time.monotonic() - asked < 8
         assert value(scraped[0], "nextmv_up") == 1
 
 
-def test_sigterm_ends_within_five_seconds_whatever_hangs(tmp_path: Path) -> None:
+def test_sigterm_ends_within_five_seconds_whatever_hangs() -> None:
     never = threading.Event()
-    with FakeAPI() as api:
+    with FakeAPI() as api, exporter_process(endpoint=api.url) as exporter:
         api.answer = Answer(held_until=never)
-        address = f"127.0.0.1:{free_port()}"
-        process = subprocess.Popen(
-            [sys.executable, "-m", "nextmv_exporter", "--web.listen-address", address],
-            env=os.environ | {"NEXTMV_API_KEY": KEY, "NEXTMV_ENDPOINT": api.url},
-            stderr=subprocess.DEVNULL,
-        )
 
         def scrape() -> None:
-            with contextlib.suppress(requests.ConnectionError):
-                requests.get(f"http://{address}/metrics", timeout=20)
+            with contextlib.suppress(OSError, http.client.HTTPException):
+                exporter.get("/metrics")
 
         def in_flight() -> bool:
             threading.Thread(target=scrape, daemon=True).start()
@@ -215,8 +185,8 @@ def test_sigterm_ends_within_five_seconds_whatever_hangs(tmp_path: Path) -> None
 
         until(in_flight, seconds=20, what="a request in flight")
         asked = time.monotonic()
-        process.send_signal(signal.SIGTERM)
+        exporter.process.send_signal(signal.SIGTERM)
 
-        assert process.wait(timeout=10) == 0
+        assert exporter.process.wait(timeout=10) == 0
         assert time.monotonic() - asked < 8  # promised are 5; the rest is for slow machines
         never.set()

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import bcrypt
 import pytest
-from support.programs import until
-from support.serving import Served, ask, serving, write
+from support.exporter import Served, ask, exporter_here
+from support.harness import write_yaml
+from support.waiting import until
 
 from nextmv_exporter.nextmv.credentials import Credentials
 from nextmv_exporter.web.toolkit.authentication import MAX_CHECKS
@@ -79,7 +80,7 @@ def checks(monkeypatch: pytest.MonkeyPatch) -> Checks:
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
-    return write(tmp_path / "web.yml", {"basic_auth_users": {"alice": HASH}})
+    return write_yaml(tmp_path / "web.yml", {"basic_auth_users": {"alice": HASH}})
 
 
 @pytest.fixture
@@ -87,7 +88,7 @@ def users(file: Path) -> Users:
     """Replaces the users of the configuration."""
 
     def replace(users: dict[str, str]) -> None:
-        write(file, {"basic_auth_users": users})
+        write_yaml(file, {"basic_auth_users": users})
 
     return replace
 
@@ -95,7 +96,7 @@ def users(file: Path) -> Users:
 @pytest.fixture
 def served(file: Path, account: dict[str, Credentials], checks: Checks) -> Iterator[Served]:
     with ExitStack() as stack:
-        yield stack.enter_context(serving(file, account))
+        yield stack.enter_context(exporter_here(accounts=account, web_config=file))
         checks.go_on.set()
 
 
@@ -105,7 +106,9 @@ def shared(
 ) -> Iterator[Served]:
     """Where the test changes nothing, one server does for all."""
     path = tmp_path_factory.mktemp("guard") / "web.yml"
-    with serving(write(path, {"basic_auth_users": {"alice": HASH}}), account) as served:
+    with exporter_here(
+        accounts=account, web_config=write_yaml(path, {"basic_auth_users": {"alice": HASH}})
+    ) as served:
         yield served
 
 
@@ -356,7 +359,9 @@ def test_while_passwords_are_guessed_those_who_are_known_are_served(
 
 
 def test_the_headers_go_with_every_answer(served: Served, file: Path, checks: Checks) -> None:
-    write(file, {"basic_auth_users": {"alice": HASH}, "http_server_config": {"headers": SECURITY}})
+    write_yaml(
+        file, {"basic_auth_users": {"alice": HASH}, "http_server_config": {"headers": SECURITY}}
+    )
     answers = {
         200: served.get("/metrics", headers=ALICE),
         401: served.get("/metrics"),
@@ -374,5 +379,5 @@ def test_headers_may_change_while_a_connection_is_open(served: Served, file: Pat
     headers = {"headers": {"X-Frame-Options": "sameorigin"}}
     with closing(served.connection()) as connection:
         assert ask(connection).headers["X-Frame-Options"] is None
-        write(file, {"basic_auth_users": users, "http_server_config": headers})
+        write_yaml(file, {"basic_auth_users": users, "http_server_config": headers})
         assert ask(connection).headers["X-Frame-Options"] == "sameorigin"

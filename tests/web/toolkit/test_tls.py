@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 from support.certificates import Authority
-from support.programs import until
-from support.serving import Served, ask, running, serving, write
+from support.exporter import Served, ask, exporter_here, exporter_process
+from support.harness import write_yaml
+from support.waiting import until
 
 from nextmv_exporter.nextmv.credentials import Credentials
 
@@ -38,7 +39,9 @@ def serve(file: Path, account: dict[str, Credentials]) -> Iterator[Serve]:
     with ExitStack() as stack:
 
         def start(**tls: Any) -> Served:
-            return stack.enter_context(serving(write(file, web_config(**tls)), account))
+            return stack.enter_context(
+                exporter_here(accounts=account, web_config=write_yaml(file, web_config(**tls)))
+            )
 
         yield start
 
@@ -266,7 +269,7 @@ def test_what_is_asked_of_clients_may_change(
 ) -> None:
     served = serve()
     assert not refuses(served, authority.client())
-    write(file, web_config(**REQUIRED))
+    write_yaml(file, web_config(**REQUIRED))
     assert refuses(served, authority.client())
     assert not refuses(served, authority.client(authority.issue("client")))
 
@@ -276,7 +279,7 @@ def test_a_certificate_that_the_changed_file_names_is_taken_up_once_it_is_there(
 ) -> None:
     served = serve()
     before = shown(served, authority.client())
-    write(file, web_config(cert_file="late.pem", key_file="late.key"))
+    write_yaml(file, web_config(cert_file="late.pem", key_file="late.key"))
     assert shown(served, authority.client()) == before
     authority.issue("late")
     assert shown(served, authority.client()) != before
@@ -295,34 +298,33 @@ def test_a_file_cut_short_does_not_end_tls(
 def test_a_change_for_the_worse_is_logged_once_and_a_good_one_too(
     authority: Authority, file: Path
 ) -> None:
-    log = file.with_suffix(".log")
-
-    def logged(text: str) -> int:
-        return log.read_text().count(text)
-
-    write(file, web_config())
+    write_yaml(file, web_config())
     flags = ("--demo", "--web.config.file", str(file))
-    with running(log, *flags) as served:
+    with exporter_process(*flags) as served:
         before = shown(served, authority.client())
-        assert logged("Took up a changed web configuration") == 0
-        write(file, web_config(min_version="TLS11"))
+        assert served.logged("Took up a changed web configuration") == 0
+        write_yaml(file, web_config(min_version="TLS11"))
         for _ in range(5):
             assert shown(served, authority.client()) == before
-        until(lambda: logged("Kept the web configuration as it was"), seconds=30, what="logged")
-        assert logged("tls_server_config.min_version: Input should be") == 1
-        assert logged("Kept the web configuration as it was") == 1
-        write(file, web_config())
+        until(
+            lambda: served.logged("Kept the web configuration as it was"), seconds=30, what="logged"
+        )
+        assert served.logged("tls_server_config.min_version: Input should be") == 1
+        assert served.logged("Kept the web configuration as it was") == 1
+        write_yaml(file, web_config())
         authority.issue("server")
         assert shown(served, authority.client()) != before
-        until(lambda: logged("Took up a changed web configuration"), seconds=30, what="logged")
-        assert logged("Kept the web configuration as it was") == 1
+        until(
+            lambda: served.logged("Took up a changed web configuration"), seconds=30, what="logged"
+        )
+        assert served.logged("Kept the web configuration as it was") == 1
         shown(served, authority.client())
-        assert logged("Took up a changed web configuration") == 1
+        assert served.logged("Took up a changed web configuration") == 1
         rsa = limited(authority.client(), TLS12, TLS12, "ECDHE-RSA-AES128-GCM-SHA256")
         assert refuses(served, rsa)
-        until(lambda: logged("A TLS handshake failed"), seconds=30, what="logged")
-        assert logged("err=NO_SHARED_CIPHER") == 1
-    text = log.read_text()
+        until(lambda: served.logged("A TLS handshake failed"), seconds=30, what="logged")
+        assert served.logged("err=NO_SHARED_CIPHER") == 1
+    text = served.log
     assert "https://localhost:" in text
     assert "http://" not in text
     assert "Traceback" not in text
