@@ -306,7 +306,7 @@ def test_once_keeps_logs_out_of_stdout_and_the_key_out_of_both(api: FakeAPI) -> 
     assert ended.status == 1
     assert value(ended.out, "nextmv_up") == 0
     [line] = ended.err.splitlines()
-    assert 'level=warning msg="Reading the account\'s queue failed" account=default' in line
+    assert 'level=warn msg="Reading the account\'s queue failed" account=default' in line
     assert "reason=auth" in line
     assert KEY not in ended.out + ended.err
 
@@ -316,7 +316,7 @@ def test_logs_are_json_if_asked_for(api: FakeAPI) -> None:
     ended = process("--once", "--log.format=json", NEXTMV_API_KEY=KEY, NEXTMV_ENDPOINT=api.url)
     [line] = map(json.loads, ended.err.splitlines())
     assert line["reason"] == "server_error"
-    assert line["level"] == "warning"
+    assert line["level"] == "warn"
 
 
 def test_the_level_silences_what_is_below_it(api: FakeAPI) -> None:

@@ -43,15 +43,15 @@ def test_a_line_may_be_json() -> None:
     [line] = lines('log.warning("It failed", account="default", runs=3)', log_format="json")
     entry = json.loads(line)
     assert entry.pop("ts").endswith("Z")
-    assert entry == {"level": "warning", "msg": "It failed", "account": "default", "runs": 3}
+    assert entry == {"level": "warn", "msg": "It failed", "account": "default", "runs": 3}
 
 
 @pytest.mark.parametrize(
     ("level", "logged"),
     [
-        ("debug", ["debug", "info", "warning", "error"]),
-        ("info", ["info", "warning", "error"]),
-        ("warn", ["warning", "error"]),
+        ("debug", ["debug", "info", "warn", "error"]),
+        ("info", ["info", "warn", "error"]),
+        ("warn", ["warn", "error"]),
         ("error", ["error"]),
     ],
 )
@@ -81,15 +81,95 @@ def test_libraries_write_in_the_same_format() -> None:
         'logging.getLogger("some.library").warning("Something %s", "happened")\n'
         'warnings.warn("An old way")'
     )
-    assert re.fullmatch(r'ts=\S+ level=warning msg="Something happened"', line)
-    assert "level=warning" in warned
+    assert re.fullmatch(r'ts=\S+ level=warn msg="Something happened"', line)
+    assert "level=warn" in warned
     assert "An old way" in warned
 
 
-def test_the_servers_own_chatter_is_left_out_but_not_its_errors() -> None:
+def test_what_the_program_logs_itself_is_left_out_of_uvicorns_messages() -> None:
     [line] = lines(
         'logging.getLogger("uvicorn.access").info("GET /metrics")\n'
         'logging.getLogger("uvicorn.error").info("Started server process")\n'
         'logging.getLogger("uvicorn.error").error("Broken")'
     )
     assert "msg=Broken" in line
+
+
+def test_what_clients_cause_is_logged_once_a_minute_with_the_number_of_repetitions() -> None:
+    code = """
+import freezegun
+clients = structlog.get_logger(logs.CLIENTS)
+with freezegun.freeze_time() as clock:
+    for seconds in (0, 1, 58, 1, 30):
+        clock.tick(seconds)
+        clients.warning("Malformed", value=seconds)
+        log.warning("Mine")
+        logging.getLogger("uvicorn.error").warning("Invalid HTTP request received.")
+"""
+    logged = [json.loads(line) for line in lines(code, log_format="json")]
+    [first, second] = [line for line in logged if line["msg"] == "Malformed"]
+    assert "repeated" not in first
+    assert second["repeated"] == 2
+    assert sum(line["msg"] == "Mine" for line in logged) == 5
+    assert sum(line["msg"] == "Invalid HTTP request received." for line in logged) == 2
+
+
+def test_each_message_of_clients_has_its_own_minute() -> None:
+    code = """
+clients = structlog.get_logger(logs.CLIENTS)
+clients.warning("One")
+clients.warning("Two")
+"""
+    assert len(lines(code)) == 2
+
+
+def test_a_blocked_stderr_blocks_nothing_and_the_dropped_lines_are_counted() -> None:
+    code = """
+for number in range(5000): log.info("x" * 100, number=number)
+print("went on", flush=True)
+sys.stdin.readline()
+log.info("last")
+"""
+    with subprocess.Popen(
+        [sys.executable, "-c", PROGRAM + code, "info", "json"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdin
+        assert process.stdout
+        assert process.stderr
+        assert process.stdout.readline() == "went on\n"
+        logged = [json.loads(process.stderr.readline())]
+        while "count" not in logged[-1]:
+            logged.append(json.loads(process.stderr.readline()))
+        process.stdin.write("\n")
+        process.stdin.flush()
+        rest = process.stderr.read()
+        assert process.wait(30) == 0
+    numbers = [line["number"] for line in logged[:-1]]
+    assert numbers == list(range(len(numbers)))
+    assert logged[-1]["count"] == 5000 - len(numbers) > 0
+    assert json.loads(rest)["msg"] == "last"
+
+
+def test_a_stderr_that_stays_blocked_does_not_keep_the_program_from_ending() -> None:
+    code = 'for number in range(5000): log.info("x" * 100)'
+    with subprocess.Popen(
+        [sys.executable, "-c", PROGRAM + code, "info", "json"], stderr=subprocess.PIPE
+    ) as process:
+        assert process.wait(30) == 0
+
+
+@pytest.mark.parametrize("redirection", ["2>&-", "2>/dev/full", "2>&1 >&- | true"])
+def test_a_stderr_that_cannot_be_written_to_changes_nothing(redirection: str) -> None:
+    code = PROGRAM + 'log.warning("x"); sys.exit(5)'
+    shell = ["bash", "-c", f'set -o pipefail; "$@" {redirection}', "-"]
+    ended = subprocess.run(
+        [*shell, sys.executable, "-c", code, "info", "json"],
+        stdout=subprocess.PIPE,
+        timeout=30,
+        check=False,
+    )
+    assert (ended.returncode, ended.stdout) == (5, b"")

@@ -150,5 +150,6 @@ def _with_variable(error: click.ClickException) -> str:
 
 
 def _refuse(message: str) -> int:
+    logs.flush()  # the lines before come first
     click.echo(f"nextmv-exporter: {' '.join(message.split())}", err=True)
     return EXIT_CONFIGURATION

@@ -1,11 +1,25 @@
-"""Log lines as Prometheus's own programs write them: logfmt or JSON on stderr."""
+"""Log lines in the format of Prometheus's own programs: logfmt or JSON on stderr."""
 
+import contextlib
 import logging
+import os
+import queue
 import sys
+import threading
+import time
 
 import structlog
 
+CLIENTS = "nextmv_exporter.clients"
+"""Logger of what clients cause: each of its messages is logged at most once a minute."""
+
+MAX_WAITING_LINES = 1000
+FLUSH_SECONDS = 1.0
+REPEAT_SECONDS = 60.0
+
 _LEVELS = {"debug": "DEBUG", "info": "INFO", "warn": "WARNING", "error": "ERROR"}
+
+log = structlog.get_logger()
 
 
 def configure(level: str, log_format: str) -> None:
@@ -17,6 +31,7 @@ def configure(level: str, log_format: str) -> None:
     """
     shared: list[structlog.typing.Processor] = [
         structlog.stdlib.add_log_level,
+        _name_level_as_the_flag,
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="ts"),
         structlog.processors.format_exc_info,
         structlog.processors.EventRenamer("msg"),
@@ -34,7 +49,7 @@ def configure(level: str, log_format: str) -> None:
         logger_factory=structlog.stdlib.LoggerFactory(),
         cache_logger_on_first_use=True,
     )
-    handler = logging.StreamHandler(sys.stderr)
+    handler = _ThreadHandler(os.dup(2) if sys.stderr else None)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
@@ -43,8 +58,106 @@ def configure(level: str, log_format: str) -> None:
     )
     logging.basicConfig(handlers=[handler], level=_LEVELS[level], force=True)
     logging.captureWarnings(capture=True)
-    # What uvicorn says of its life, the program says itself; its errors stay.
+    # uvicorn's own messages about starting and stopping repeat the program's; its errors stay.
     logging.getLogger("uvicorn.access").propagate = False
     logging.getLogger("uvicorn.error").setLevel(max(logging.WARNING, logging.root.level))
     # urllib3 quotes headers that it can't parse, and a server may echo the key in them.
     logging.getLogger("urllib3.connection").setLevel(logging.ERROR)
+    for name in (CLIENTS, "uvicorn.error", "asyncio"):
+        logging.getLogger(name).addFilter(_RepeatFilter())
+
+
+def flush() -> None:
+    """Wait until all lines are written, unless stderr is blocked."""
+    for handler in logging.root.handlers:
+        handler.flush()
+
+
+class _ThreadHandler(logging.Handler):
+    """Writes lines from a thread of its own, so that a blocked stderr blocks nothing else.
+
+    Lines beyond `MAX_WAITING_LINES` are dropped, and their number is logged later.
+
+    Args:
+        descriptor: where to write; None if the process has no stderr.
+    """
+
+    def __init__(self, descriptor: int | None) -> None:
+        super().__init__()
+        self._descriptor = descriptor
+        self._lines: queue.Queue[str | None] = queue.Queue(MAX_WAITING_LINES)
+        self._dropped = 0
+        threading.Thread(target=self._write_lines, name="log", daemon=True).start()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Queue a record's line."""
+        self._queue(self.format(record))
+
+    def flush(self) -> None:
+        """Wait until all lines are written, for a second at most."""
+        with self._lines.all_tasks_done:
+            self._lines.all_tasks_done.wait_for(self._is_written, FLUSH_SECONDS)
+
+    def close(self) -> None:
+        """Write what is left and end the thread."""
+        self._queue(None)
+        self.flush()
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+        super().close()
+
+    def _queue(self, line: str | None) -> None:
+        try:
+            self._lines.put_nowait(line)
+        except queue.Full:
+            self._dropped += 1
+
+    def _is_written(self) -> bool:
+        return self._lines.unfinished_tasks == 0
+
+    def _write_lines(self) -> None:
+        reported = 0
+        while (line := self._lines.get()) is not None:
+            self._write(f"{line}\n".encode(errors="backslashreplace"))
+            if self._dropped > reported and self._lines.empty():
+                dropped, reported = self._dropped - reported, self._dropped
+                log.warning("Dropped log lines while stderr was blocked", count=dropped)
+            self._lines.task_done()
+        self._lines.task_done()
+
+    def _write(self, line: bytes) -> None:
+        # Not through sys.stderr: a thread blocked there makes Python abort when it exits.
+        with contextlib.suppress(OSError):  # closed: no one reads the log
+            while line and self._descriptor is not None:
+                line = line[os.write(self._descriptor, line) :]
+
+
+class _RepeatFilter(logging.Filter):
+    """Passes one record a minute from each place in the code, with the number left out before."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._passed: dict[tuple[str, int], float] = {}
+        self._repeated: dict[tuple[str, int], int] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Return whether the record is to be logged."""
+        place = record.pathname, record.lineno
+        now = time.monotonic()
+        if now - self._passed.get(place, -REPEAT_SECONDS) < REPEAT_SECONDS:
+            self._repeated[place] = self._repeated.get(place, 0) + 1
+            return False
+        self._passed[place] = now
+        repeated = self._repeated.pop(place, 0)
+        if repeated and isinstance(record.msg, dict):
+            record.msg["repeated"] = repeated
+        return True
+
+
+def _name_level_as_the_flag(
+    _logger: object, _method: str, event: structlog.typing.EventDict
+) -> structlog.typing.EventDict:
+    if event["level"] == "warning":
+        event["level"] = "warn"
+    return event

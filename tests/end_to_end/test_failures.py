@@ -28,7 +28,7 @@ class Running:
         return self.exporter.scrape()
 
     def failures_logged(self) -> list[str]:
-        return [line for line in self.exporter.log.splitlines() if "level=warning" in line]
+        return [line for line in self.exporter.log.splitlines() if "level=warn" in line]
 
 
 @pytest.fixture(scope="module")

@@ -145,7 +145,7 @@ def test_a_malformed_timeout_is_warned_of() -> None:
         assert scrape(exporter.address, timeout="soon").up
         [warning] = [line for line in exporter.log.splitlines() if "malformed" in line]
 
-    assert "level=warning" in warning
+    assert "level=warn" in warning
     assert "X-Prometheus-Scrape-Timeout-Seconds" in warning
     assert "soon" in warning
 
