@@ -1,16 +1,22 @@
 """The text of the landing page; how it looks is for the browser's tests to say."""
 
+import html
+import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
-from support.outcomes import NOW, failure, success
+from support.outcomes import NOW, QUEUE, failure, success
 
 from nextmv_exporter import __version__
 from nextmv_exporter.nextmv.errors import Reason
 from nextmv_exporter.scrape.outcome import Failure, Outcome
 from nextmv_exporter.scrape.runs import Run
-from nextmv_exporter.web.landing import render
+from nextmv_exporter.scrape.summary import summarise
+from nextmv_exporter.web.landing import MAX_DETAILED, render
+
+README = Path(__file__).parents[2] / "README.md"
 
 
 @dataclass
@@ -45,6 +51,7 @@ def test_the_last_outcome_is_told_in_numbers_and_with_its_time() -> None:
     assert '<dd data-status="queued">1</dd>' in text
     assert '<dd data-status="running">1</dd>' in text
     assert "<dd>1 min 0 s</dd>" in text
+    assert "What to do" not in text
     assert 'datetime="2026-11-23T12:00:00+00:00"' in text
     assert "250 ms" in text
     assert "Malformed" not in text
@@ -77,19 +84,125 @@ def test_what_is_odd_about_a_queue_is_told() -> None:
     assert "<dt>Folded groups</dt><dd>3</dd>" in text
 
 
+def rows(text: str, caption: str) -> list[list[str]]:
+    """The rows of the table with a caption, as the texts of their cells."""
+    table = text.partition(f"<caption>{caption}")[2].partition("</table>")[0]
+    body = table.partition("<tbody")[2]
+    cells = re.compile(r"<(th|td)\b[^>]*>(.*?)</\1>", re.DOTALL)
+    return [
+        [re.sub(r"<[^>]*>", "", cell).strip() for _, cell in cells.findall(row)]
+        for row in body.split("<tr ")[1:]
+    ]
+
+
+def test_the_execution_classes_are_told_with_the_longest_queue_first() -> None:
+    runs = [
+        Run("queued", "small", "routing", "2026-11-23T11:59:00Z"),
+        Run("running", "small", "routing", "2026-11-23T11:00:00Z"),
+        Run("running", "small", "packing", "2026-11-23T11:00:00Z"),
+        Run("queued", "large", "routing", "2026-11-23T11:30:00Z"),
+        Run("queued", "large", "packing", "2026-11-23T11:55:00Z"),
+        Run("queued", "ageless", "packing"),
+    ]
+    assert rows(page(default=success("default", *runs)), "Queue by execution class") == [
+        ["large", "2", "0", "30 min 0 s"],
+        ["small", "1", "2", "1 min 0 s"],
+        ["ageless", "1", "0", "unknown"],
+    ]
+
+
+def test_a_bar_is_as_long_as_its_part_of_the_longest() -> None:
+    runs = [Run("queued", "a", "x")] * 4 + [Run("running", "a", "x")] + [Run("queued", "b", "x")]
+    text = page(default=success("default", *runs)).partition("Longest groups")[0]
+    assert re.findall(r'class="bar" style="width:(\d+)%"', text) == ["100", "25", "25"]
+
+
+def test_the_longest_groups_are_told() -> None:
+    runs = [Run("queued", "c", f"app-{n}") for n in range(12) for _ in range(n)]
+    text = page(default=success("default", *runs))
+    told = rows(text, "Longest groups, 10 of 11")
+    assert told[0] == ["app-11", "c", "queued", "11"]
+    assert [row[0] for row in told] == [f"app-{n}" for n in range(11, 1, -1)]
+
+
+def test_only_the_longest_of_many_classes_are_told() -> None:
+    runs = [Run("queued", f"class-{n}", "x") for n in range(30) for _ in range(n + 1)]
+    told = rows(page(default=success("default", *runs)), "Queue by execution class, the longest 20")
+    assert [row[0] for row in told] == [f"class-{n}" for n in range(29, 9, -1)]
+
+
+def test_an_empty_queue_has_no_tables() -> None:
+    summary = summarise([], NOW, wait_buckets=(5.0,), max_groups=2000)
+    text = page(default=Outcome("default", "account-queue", 0.1, NOW, summary))
+    assert "<table" not in text
+    assert "<dd>none</dd>" in text
+
+
 def test_a_failure_shows_its_reason_and_message_and_no_number() -> None:
     text = page(default=failure())
     assert "Down" in text
     assert "<dt>Reason</dt><dd>auth</dd>" in text
     assert "401 Unauthorized" in text
+    assert "<dt>What to do</dt><dd>Create a new API key" in text
     assert "data-status" not in text
+
+
+@pytest.mark.parametrize("reason", Reason)
+def test_what_to_do_about_a_failure_is_told_as_in_the_readme(reason: Reason) -> None:
+    down = Outcome("a", "account-queue", 0.1, NOW, failure=Failure(reason, "message"))
+    advice = rows_of_readme()[reason.value]
+    sentence = f"{advice[0].upper()}{advice[1:]}."
+    assert f"<dt>What to do</dt><dd>{sentence}</dd>" in html.unescape(page(a=down))
+
+
+def rows_of_readme() -> dict[str, str]:
+    """What the README says to do, by reason."""
+    lines = README.read_text(encoding="utf-8").splitlines()
+    found = (re.fullmatch(r'\|.*`reason="(\w+)"`.*\| ([^|]+) \|', line) for line in lines)
+    return {match[1]: match[2].replace("`", "") for match in found if match}
+
+
+def test_several_accounts_have_an_overview() -> None:
+    text = page(one=success("one"), two=failure("two"), three=None)
+    assert rows(text, "3 accounts") == [
+        ["one", "Up", "1", "1", "1 min 0 s"],
+        ["two", "Down", "auth"],
+        ["three", "not scraped yet", ""],
+    ]
+    assert "accounts</caption>" not in page(one=success("one"))
+
+
+def many() -> dict[str, Outcome | None]:
+    """A thousand accounts; two failed, some were not scraped, and one queue is the longest."""
+    accounts: dict[str, Outcome | None] = {f"account-{n}": success() for n in range(1000)}
+    accounts["account-500"] = failure()
+    accounts["account-999"] = failure()
+    accounts["account-7"] = None
+    accounts["account-700"] = success("account-700", *QUEUE, *QUEUE)
+    return accounts
+
+
+def test_of_a_thousand_accounts_those_that_need_a_look_are_shown_in_full() -> None:
+    text = page(**many())
+    shown = re.findall(r'aria-label="Account ([\w-]+)"', text)
+    assert len(shown) == MAX_DETAILED
+    assert {"account-500", "account-999", "account-700"} < set(shown)
+    assert len(rows(text, "1000 accounts, 20 of them in detail below")) == 1000
+    assert len(text.encode()) < 500_000
+
+
+def test_an_account_that_is_chosen_is_shown_in_full() -> None:
+    targets: Any = {name: Scraped(last) for name, last in many().items()}
+    text = render("/metrics", targets, ["account-3"])
+    assert re.findall(r'aria-label="Account ([\w-]+)"', text) == ["account-3"]
 
 
 def test_each_account_has_its_own_section() -> None:
     text = page(one=success("one"), two=failure("two"), three=None)
     assert text.count("<section") == 3
-    assert text.count('class="up"') == 1
-    assert text.count('class="down"') == 1
+    sections = text.split("<section")[1:]
+    assert ['class="up"' in each for each in sections] == [True, False, False]
+    assert ['class="down"' in each for each in sections] == [False, True, False]
 
 
 def test_what_strangers_wrote_is_text_and_no_markup() -> None:

@@ -14,6 +14,7 @@ import requests
 from selenium.webdriver import Chrome, ChromeOptions
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
+from selenium.webdriver.remote.webelement import WebElement
 from support.exporter import Served, exporter_here
 
 from nextmv_exporter import __version__
@@ -140,6 +141,28 @@ def shown(page: Chrome, account: str) -> tuple[str, dict[str, str]]:
     raise AssertionError(f"{account} is not on the page")
 
 
+def section(page: Chrome, account: str) -> WebElement:
+    """The section of an account."""
+    label = f"Account {account}"
+    found = page.find_elements(By.TAG_NAME, "section")
+    return next(each for each in found if each.accessible_name == label)
+
+
+def table(within: Chrome | WebElement, caption: str) -> list[list[str]]:
+    """The rows of the table whose caption starts so, as the texts of their cells."""
+    for each in within.find_elements(By.TAG_NAME, "table"):
+        if each.find_element(By.TAG_NAME, "caption").text.startswith(caption):
+            rows = each.find_elements(By.CSS_SELECTOR, "tbody tr")
+            return [[c.text for c in row.find_elements(By.CSS_SELECTOR, "th, td")] for row in rows]
+    raise AssertionError(f"no table {caption!r}")
+
+
+def heard(page: Chrome) -> Counter[str]:
+    """How many parts of each role a screen reader is told of."""
+    nodes = page.execute_cdp_cmd("Accessibility.getFullAXTree", {})["nodes"]
+    return Counter(node["role"]["value"] for node in nodes if not node["ignored"])
+
+
 def runs(api: str) -> list[dict[str, str]]:
     headers = {"Authorization": f"Bearer {DEMO_KEY}"}
     answer = requests.get(f"{api}/v1/account/queue", headers=headers, timeout=30)
@@ -191,18 +214,62 @@ def test_an_account_shows_the_values_that_the_api_has(page: Chrome, api: str) ->
     assert values == {}
 
 
+def test_the_execution_classes_are_shown_with_the_numbers_that_the_api_has(
+    page: Chrome, api: str
+) -> None:
+    rows = table(section(page, "production"), "Queue by execution class")
+    queued, running = (
+        Counter(run["execution_class"] for run in runs(api) if run["status_v2"] == status)
+        for status in ("queued", "running")
+    )
+    assert {row[0]: row[1:3] for row in rows} == {
+        name: [str(queued[name]), str(running[name])] for name in queued | running
+    }
+
+
+def test_the_longest_groups_are_shown(page: Chrome, api: str) -> None:
+    rows = table(section(page, "production"), "Longest groups")
+    fields = ("application_id", "execution_class", "status_v2")
+    groups = Counter(tuple(run[field] for field in fields) for run in runs(api))
+    lengths = [int(row.pop()) for row in rows]
+    assert lengths == [length for _, length in groups.most_common(10)]
+    assert [groups[tuple(row)] for row in rows] == lengths
+
+
+def test_a_bar_shows_each_number_by_its_length(page: Chrome) -> None:
+    cells = section(page, "production").find_elements(By.CSS_SELECTOR, "td:has(.bar)")
+    assert len(cells) > 10
+    runs_of_groups = [cell for cell in cells if cell.get_attribute("data-label") == "Runs"]
+    bars = [cell.find_element(By.CLASS_NAME, "bar").size["width"] for cell in runs_of_groups]
+    numbers = [int(cell.text) for cell in runs_of_groups]
+    for bar, number in zip(bars, numbers, strict=True):
+        assert bar / bars[0] == pytest.approx(number / numbers[0], abs=0.03)
+
+
+def test_all_accounts_are_in_the_overview_with_a_link_to_each(page: Chrome) -> None:
+    rows = table(page, "4 accounts")
+    states = [("production", "Up"), (MARKUP, "Up"), ("revoked", "Down")]
+    assert [(row[0], row[1]) for row in rows[:3]] == states
+    assert rows[3][0] == LONG
+    page.find_element(By.LINK_TEXT, MARKUP).click()
+    assert [s.accessible_name for s in page.find_elements(By.TAG_NAME, "section")] == [
+        f"Account {MARKUP}"
+    ]
+
+
 def test_an_empty_queue_shows_zeros(page: Chrome) -> None:
     line, values = shown(page, MARKUP)
     assert line.startswith("Up")
-    assert values == {"queued": "0", "running": "0", "Oldest queued run": "none queued"}
+    assert values == {"queued": "0", "running": "0", "Oldest queued run": "none"}
 
 
 def test_a_failed_account_shows_why_and_no_numbers(page: Chrome) -> None:
     line, values = shown(page, "revoked")
     assert line.startswith("Down")
-    assert values.keys() == {"Reason", "Error"}
+    assert values.keys() == {"Reason", "Error", "What to do"}
     assert values["Reason"] == "auth"
     assert "401 Unauthorized" in values["Error"]
+    assert values["What to do"].startswith("Create a new API key in the Nextmv console")
     assert "a-key-that-was-revoked" not in page.page_source
 
 
@@ -238,6 +305,34 @@ def test_a_reader_that_hears_the_page_is_told_its_parts(page: Chrome) -> None:
         assert len(page.find_elements(By.TAG_NAME, part)) == 1
     labels = [s.accessible_name for s in page.find_elements(By.TAG_NAME, "section")]
     assert labels == [f"Account {name}" for name in ("production", MARKUP, "revoked", LONG)]
+
+
+@pytest.mark.parametrize("width", [360, 1000])
+def test_a_reader_that_hears_the_page_is_told_of_rows_and_headers_on_any_screen(
+    page: Chrome, width: int
+) -> None:
+    with appearing(page, width=width):
+        told = heard(page)
+        tables = page.find_elements(By.TAG_NAME, "table")
+        assert told["table"] == told["caption"] == len(tables) >= 3
+        for role, selector in (
+            ("columnheader", "thead th[scope=col]"),
+            ("rowheader", "tbody th[scope=row]"),
+            ("cell", "td"),
+            ("row", "tr"),
+        ):
+            assert told[role] == len(page.find_elements(By.CSS_SELECTOR, selector)) > 0, role
+
+
+def test_a_phone_shows_what_each_number_is(page: Chrome) -> None:
+    labels = """return [...document.querySelectorAll("td")]
+        .map(each => getComputedStyle(each, "::before").content)"""
+    with appearing(page, width=360):
+        shown_labels = page.execute_script(labels)
+        assert not page.find_element(By.TAG_NAME, "thead").rect["height"] > 1
+    assert all(label not in ("none", '""') for label in shown_labels)
+    with appearing(page, width=1000):
+        assert set(page.execute_script(labels)) == {"none"}
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

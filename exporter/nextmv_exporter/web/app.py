@@ -102,12 +102,16 @@ class Exporter:
             return PlainTextResponse("Shutting down\n", HTTPStatus.SERVICE_UNAVAILABLE)
         return PlainTextResponse("Ready\n")
 
-    async def landing(self, _: Request) -> Response:
-        """Show what this is and how each account's last scrape went."""
+    async def landing(self, request: Request) -> Response:
+        """Show each account's queue at its last scrape; `account` chooses the accounts."""
         from nextmv_exporter.web.landing import render
 
         self.accounts.refresh()
-        return HTMLResponse(render(self.settings.web_telemetry_path, self.accounts.targets))
+        known = self.accounts.targets
+        chosen = request.query_params.getlist("account")
+        if unknown := [name for name in chosen if name not in known]:
+            return _no_such_account(unknown, known)
+        return HTMLResponse(render(self.settings.web_telemetry_path, known, chosen))
 
 
 def scrape_deadline(headers: Mapping[str, str], settings: Settings) -> Deadline:
