@@ -19,7 +19,7 @@ from benchmarks.scale import Scale
 from benchmarks.scrapers import at_once
 from benchmarks.table import Table
 from nextmv_exporter.scrape.runs import parse_queue
-from nextmv_exporter.scrape.summary import summarise
+from nextmv_exporter.scrape.summary import summarise, take_snapshot
 
 RUNS = 10_000
 _SCRAPES = 5
@@ -92,10 +92,11 @@ def _imports() -> Iterator[Count]:
 
 def _allocations() -> Iterator[Count]:
     """The summary holds little of each run while it is made, and nothing afterwards."""
-    runs = parse_queue(queue_body(RUNS))
+    runs = list(parse_queue(queue_body(RUNS)))
     now = time.time()
     tracemalloc.start()
-    summary = summarise(runs, now, wait_buckets=WAIT_BUCKETS, max_groups=MAX_GROUPS)
+    snapshot = take_snapshot(runs, now)
+    summary = summarise(snapshot, wait_buckets=WAIT_BUCKETS, max_groups=MAX_GROUPS)
     kept, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     yield Count("Bytes allocated by the summary at its peak, per run", peak / RUNS, 0, 100)

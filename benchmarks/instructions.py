@@ -5,9 +5,9 @@ from pathlib import Path
 
 import orjson
 
-from benchmarks.ours import exposition_of
+from benchmarks.ours import Account
 
-_WORK = {"exporter": exposition_of, "orjson": orjson.loads}
+_WORK = {"exporter": Account().exposition_of, "orjson": orjson.loads}
 
 
 def main() -> None:

@@ -4,10 +4,11 @@ import time
 
 from nextmv_exporter.scrape.collector import AccountsCollector
 from nextmv_exporter.scrape.exposition import expose
-from nextmv_exporter.scrape.metrics import Instruments
-from nextmv_exporter.scrape.outcome import Outcome
+from nextmv_exporter.scrape.flow import Baseline, compare
+from nextmv_exporter.scrape.metrics import AccountMetrics
+from nextmv_exporter.scrape.outcome import Outcome, Scrape
 from nextmv_exporter.scrape.runs import parse_queue
-from nextmv_exporter.scrape.summary import Summary, summarise
+from nextmv_exporter.scrape.summary import summarise, take_snapshot
 
 WAIT_BUCKETS = (
     5.0,
@@ -24,38 +25,28 @@ WAIT_BUCKETS = (
     43200.0,
 )
 MAX_GROUPS = 2000
-_instruments = Instruments()
-_instruments.add_account("default")
 
 
-def summary_of(body: bytes) -> Summary:
-    """Parse and summarise as a scrape does.
+class Account:
+    """An account whose queue is scraped again and again, as far as that needs no network."""
 
-    Args:
-        body: an answer of `v1/account/queue`.
+    def __init__(self) -> None:
+        self._baseline: Baseline | None = None
+        self._metrics = AccountMetrics("default", wait_buckets=WAIT_BUCKETS, max_groups=MAX_GROUPS)
 
-    Returns:
-        The summary.
-    """
-    runs = parse_queue(body)
-    return summarise(runs, time.time(), wait_buckets=WAIT_BUCKETS, max_groups=MAX_GROUPS)
+    def exposition_of(self, body: bytes) -> bytes:
+        """Do all that a scrape does between the API's response and its own.
 
+        Args:
+            body: a response of `v1/account/queue`.
 
-def exposition_of(body: bytes) -> bytes:
-    """Do all that a scrape does between the API's answer and its own.
-
-    Args:
-        body: an answer of `v1/account/queue`.
-
-    Returns:
-        The metrics in the text format.
-    """
-    outcome = Outcome(
-        account="default",
-        source="account-queue",
-        duration=0.1,
-        finished=time.time(),
-        summary=summary_of(body),
-    )
-    exposition, _ = expose([AccountsCollector([outcome], _instruments, WAIT_BUCKETS)])
-    return exposition
+        Returns:
+            The metrics in the text format.
+        """
+        snapshot = take_snapshot(parse_queue(body), time.time())
+        self._baseline, change = compare(self._baseline, snapshot)
+        self._metrics.add_flow(change)
+        summary = summarise(snapshot, wait_buckets=WAIT_BUCKETS, max_groups=MAX_GROUPS)
+        outcome = Outcome("default", "account-queue", 0.1, time.time(), summary)
+        exposition, _ = expose([AccountsCollector([Scrape(outcome, self._metrics.copy())])])
+        return exposition

@@ -43,7 +43,7 @@ def measure(scale: Scale) -> Table:
 def _times(body: bytes, rounds: int) -> Times:
     return interleave(
         {
-            "exporter": partial(ours.exposition_of, body),
+            "exporter": partial(ours.Account().exposition_of, body),
             "orjson.loads": partial(orjson.loads, body),
             "msgspec decode": partial(msgspec.json.decode, body),
             "json.loads": partial(json.loads, body),

@@ -13,7 +13,7 @@ from nextmv_exporter.nextmv.client import Client
 from nextmv_exporter.nextmv.credentials import Credentials
 from nextmv_exporter.nextmv.errors import UnknownProfileError
 from nextmv_exporter.nextmv.rotation import RotatingCredentials
-from nextmv_exporter.scrape.metrics import Instruments
+from nextmv_exporter.scrape.metrics import AccountMetrics
 from nextmv_exporter.scrape.sources import AccountQueue, ApplicationRuns, Auto, Source
 from nextmv_exporter.scrape.target import ScrapeOptions, Target
 from nextmv_exporter.settings import Settings
@@ -35,7 +35,6 @@ class Accounts:
     """
 
     def __init__(self, settings: Settings, given: Mapping[str, Credentials] | None = None) -> None:
-        self.instruments = Instruments()
         self._settings = settings
         self._given = given or {}
         self._config_file = settings.nextmv_config_file or credentials.default_config_file()
@@ -61,8 +60,6 @@ class Accounts:
             log.warning("Kept the accounts as they were", err=str(error))
             return
         gone = self.targets.keys() - targets.keys()
-        for name in gone:
-            self.instruments.remove_account(name)
         if gone or targets.keys() - self.targets.keys():
             log.info("Took up changed profiles", accounts=",".join(targets))
         self.targets = targets
@@ -120,11 +117,16 @@ class Accounts:
 
     def _target(self, name: str) -> Target:
         settings = self._settings
+        metrics = AccountMetrics(
+            name,
+            wait_buckets=settings.queue_wait_buckets,
+            max_groups=settings.queue_max_groups,
+        )
         client = Client(
             credentials=self._credentials(name),
             timeout=settings.nextmv_timeout,
             max_response_bytes=settings.nextmv_max_response_bytes,
-            on_request=partial(self.instruments.observe_request, name),
+            on_request=metrics.observe_request,
         )
         options = ScrapeOptions(
             timeout=settings.nextmv_timeout,
@@ -132,7 +134,7 @@ class Accounts:
             max_groups=settings.queue_max_groups,
             zero_retention=settings.queue_zero_retention,
         )
-        return Target(name, self._source(name, client), options, self.instruments)
+        return Target(name, self._source(name, client), options, metrics)
 
     def _source(self, name: str, client: Client) -> Source:
         queue = AccountQueue(client)

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import click
 import structlog
 from click.core import ParameterSource
+from prometheus_client import disable_created_metrics
 
 from nextmv_exporter import __version__, logs
 from nextmv_exporter.accounts import Accounts
@@ -17,7 +18,7 @@ from nextmv_exporter.errors import ConfigurationError
 from nextmv_exporter.nextmv.credentials import Credentials
 from nextmv_exporter.scrape.collector import AccountsCollector, ProcessMetricsCollector
 from nextmv_exporter.scrape.exposition import expose
-from nextmv_exporter.scrape.outcome import Outcome
+from nextmv_exporter.scrape.outcome import Scrape
 from nextmv_exporter.settings import Settings, command
 
 EXIT_DOWN = 1
@@ -57,6 +58,8 @@ def run(settings: Settings) -> int:
         ConfigurationError: the settings can't be followed.
     """
     logs.configure(settings.log_level, settings.log_format)
+    # `_created` series double the number of counters and add nothing that rates need.
+    disable_created_metrics()  # type: ignore[no-untyped-call]
     if settings.demo:
         # Imported here, since only the demo should pay for its code.
         from nextmv_exporter.demo import DEMO_KEY, DemoAPI, DemoServer, Simulator
@@ -74,15 +77,12 @@ def _run(settings: Settings, accounts: Accounts) -> int:
 
 
 def _once(settings: Settings, accounts: Accounts) -> int:
-    outcomes = asyncio.run(_scrape_all(accounts, Deadline(settings.nextmv_timeout)))
-    collectors = [
-        AccountsCollector(outcomes, accounts.instruments, settings.queue_wait_buckets),
-        ProcessMetricsCollector(),
-    ]
+    scrapes = asyncio.run(_scrape_all(accounts, Deadline(settings.nextmv_timeout)))
+    collectors = [AccountsCollector(scrapes), ProcessMetricsCollector()]
     body, _ = expose(collectors)
     sys.stdout.buffer.write(body)  # UTF-8, whatever the terminal speaks
     sys.stdout.flush()
-    return 0 if all(outcome.summary for outcome in outcomes) else EXIT_DOWN
+    return 0 if all(scrape.outcome.summary for scrape in scrapes) else EXIT_DOWN
 
 
 def _serve(settings: Settings, accounts: Accounts) -> int:
@@ -120,8 +120,10 @@ def _serve(settings: Settings, accounts: Accounts) -> int:
     return 0
 
 
-async def _scrape_all(accounts: Accounts, deadline: Deadline) -> Sequence[Outcome]:
-    return await asyncio.gather(*(t.scrape(deadline) for t in accounts.targets.values()))
+async def _scrape_all(accounts: Accounts, deadline: Deadline) -> Sequence[Scrape]:
+    targets = accounts.targets.values()
+    outcomes = await asyncio.gather(*(target.scrape(deadline) for target in targets))
+    return [target.report(outcome) for target, outcome in zip(targets, outcomes, strict=True)]
 
 
 def _welcome(scheme: str, port: int, path: str) -> None:

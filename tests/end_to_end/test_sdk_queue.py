@@ -9,7 +9,7 @@ from nextmv_exporter.deadline import Deadline
 from nextmv_exporter.demo import DEMO_KEY, DemoAPI, DemoServer, Simulator
 from nextmv_exporter.nextmv import Account, Client
 from nextmv_exporter.scrape.sources import AccountQueue
-from nextmv_exporter.scrape.summary import Group, summarise
+from nextmv_exporter.scrape.summary import Group, summarise, take_snapshot
 
 MOMENT = 1_800_000_000.0
 
@@ -23,13 +23,13 @@ def test_our_account_the_sdk_and_the_scrape_agree_on_every_run() -> None:
         theirs = SDKQueue.from_dict(answer.json()).runs
         client = Client(api_key=DEMO_KEY, url=server.url)
         ours = Account(client=client).queue().runs
-        scraped = AccountQueue(client).fetch(Deadline(10))
+        scraped = take_snapshot(AccountQueue(client).fetch(Deadline(10)), MOMENT + 60)
 
     assert len(theirs) > 10
     assert [run.to_dict() | {"status": None} for run in ours] == [
         run.to_dict() | {"status": None} for run in theirs
     ]
-    summary = summarise(scraped, MOMENT + 60, wait_buckets=[60.0], max_groups=1000)
+    summary = summarise(scraped, wait_buckets=[60.0], max_groups=1000)
     assert summary.length == Counter(
         Group(run.status_v2.value, run.execution_class, run.application_id) for run in theirs
     )

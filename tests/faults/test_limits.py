@@ -188,6 +188,9 @@ UNPARSABLE = {
     "runs that are an object": b'{"runs": {}}',
     "runs that are null": b'{"runs": null}',
     "half": b'{"runs": [{"id": "run',
+    "NaN": b'{"runs": [{"created_at": NaN}, {"status_v2": Infinity}]}',
+    "lone surrogate": text("\ud800 \udfff"),
+    "UTF-8 with a mark": b"\xef\xbb\xbf" + text("x"),
     "two answers": b'{"runs": []}{"runs": []}',
     "no runs": b"{}",
 }
@@ -195,7 +198,6 @@ ODD = {
     "huge integer": f'{{"runs": [{{"application_id": {HUGE}}}, {{}}]}}'.encode(),
     "huge integer beside": f'{{"x": {HUGE}, "runs": [{{"status_v2": 1}}, {{}}]}}'.encode(),
     "huge exponent": b'{"runs": [{"created_at": 1e999999}, {"created_at": -1e-999999}]}',
-    "NaN": b'{"runs": [{"created_at": NaN}, {"status_v2": Infinity}]}',
     "duplicate keys": b'{"runs": [1], "runs": [{"status_v2": "a", "status_v2": "b"}, {}]}',
     "numbers and lists": b'{"runs": [7, [1, [2]]]}',
     "null and text": b'{"runs": [null, "run"]}',
@@ -205,7 +207,6 @@ ODD = {
     "quotes": text('"},} 1\\"'),
     "backslashes": text("\\\\\\n\\"),
     "NUL": text("a\0b"),
-    "lone surrogate": text("\ud800 \udfff"),
     "surrogate pair": text("\U0001f600"),
     "line separators": text("a\u2028b\u2029c\u0085d\x0b\x0c\x1c\x1d\x1e"),
     "control characters": text("\x01\x02\x1b[31m\x7f\x9b"),
@@ -216,7 +217,6 @@ ODD = {
     "non-characters": text("\uffff\ufffe\U0010ffff"),
     "spaces": text("  "),
     "braces": text("{}=,#"),
-    "UTF-8 with a mark": b"\xef\xbb\xbf" + text("x"),
 }
 
 

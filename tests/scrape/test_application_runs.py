@@ -32,7 +32,7 @@ from nextmv_exporter.nextmv.errors import (
     StatusError,
 )
 from nextmv_exporter.scrape import sources
-from nextmv_exporter.scrape.runs import ListedRun, Run
+from nextmv_exporter.scrape.runs import Run
 from nextmv_exporter.scrape.sources import ApplicationRuns
 
 DAY = 86_400.0
@@ -53,7 +53,7 @@ def source(url: str, lookback: float = DAY) -> ApplicationRuns:
 
 
 def ids(runs: list[Run], status: str) -> set[str]:
-    found = [run.id for run in runs if isinstance(run, ListedRun) and run.status_v2 == status]
+    found = [run.id for run in runs if run.status_v2 == status]
     assert len(set(found)) == len(found)
     return {each for each in found if each}
 
@@ -266,9 +266,7 @@ def test_a_run_that_is_pushed_onto_the_next_page_meanwhile_counts_once() -> None
         api.answers[f"/v1/applications/{application}/runs"] = shifting
         found = fetch(source(url))
     assert len(found) == 30 + 3 * 2
-    assert ids([run for run in found if isinstance(run, ListedRun) and run.id], "queued") == set(
-        queue
-    )
+    assert ids([run for run in found if run.id], "queued") == set(queue)
 
 
 @pytest.mark.parametrize(

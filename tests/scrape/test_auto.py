@@ -35,7 +35,7 @@ class Moving:
     clock: SteppedClock
 
     def fetch(self) -> int:
-        return len(self.auto.fetch(Deadline(10)))
+        return len(list(self.auto.fetch(Deadline(10))))
 
 
 @pytest.fixture

@@ -6,15 +6,15 @@ import subprocess
 import pytest
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import Metric as Family
-from support.metrics import open_metrics, parse, value, values
-from support.outcomes import BOUNDS, failure, success
+from support.metrics import open_metrics, parse, value
+from support.outcomes import failure, flowing, scrapes, success
 
 from nextmv_exporter import __version__
 from nextmv_exporter.scrape import metrics
 from nextmv_exporter.scrape.collector import AccountsCollector, ProcessMetricsCollector
 from nextmv_exporter.scrape.exposition import expose
-from nextmv_exporter.scrape.metrics import METRICS, Instruments
-from nextmv_exporter.scrape.outcome import Outcome
+from nextmv_exporter.scrape.metrics import METRICS
+from nextmv_exporter.scrape.outcome import Outcome, Scrape
 from nextmv_exporter.scrape.runs import Run
 
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
@@ -41,11 +41,7 @@ NASTY = [
 
 
 def collectors(*outcomes: Outcome) -> list[AccountsCollector | ProcessMetricsCollector]:
-    instruments = Instruments()
-    for outcome in outcomes:
-        instruments.add_account(outcome.account)
-        instruments.observe_request(outcome.account, "v1/account/queue", "200", 0.2)
-    return [AccountsCollector(outcomes, instruments, BOUNDS), ProcessMetricsCollector()]
+    return [AccountsCollector(scrapes(*outcomes)), ProcessMetricsCollector()]
 
 
 def text(*outcomes: Outcome) -> str:
@@ -59,7 +55,8 @@ def families(*outcomes: Outcome) -> dict[str, Family]:
 
 @pytest.mark.parametrize("metric", METRICS, ids=lambda metric: metric.name)
 def test_every_metric_is_exposed_with_its_kind_help_and_labels(metric: metrics.Metric) -> None:
-    family = families(success())[metric.name.removesuffix("_total")]
+    body = expose([AccountsCollector([flowing()]), ProcessMetricsCollector()], accept=OPENMETRICS)
+    family = {f.name: f for f in open_metrics(body[0].decode())}[metric.name.removesuffix("_total")]
     assert family.type == KINDS.get(metric.kind, metric.kind)
     assert family.documentation == metric.help
     assert {sample.name for sample in family.samples} == set(metric.series)
@@ -112,40 +109,18 @@ def test_labels_of_any_characters_come_through(label: str) -> None:
 
 
 def test_registering_collects_nothing() -> None:
-    class Unread(Outcome):
+    class Unread(Scrape):
         @property
-        def summary(self) -> None:
+        def outcome(self) -> Outcome:
             raise AssertionError("collected")
 
-    unread = object.__new__(Unread)
-    CollectorRegistry().register(AccountsCollector([unread], Instruments(), BOUNDS))
+    CollectorRegistry().register(AccountsCollector([object.__new__(Unread)]))
 
 
 def test_what_is_described_is_what_is_collected() -> None:
     [accounts, _] = collectors(success())
     described, collected = list(accounts.describe()), list(accounts.collect())
     assert [(f.name, f.type) for f in described] == [(f.name, f.type) for f in collected]
-
-
-def test_only_the_accounts_of_this_scrape_are_collected() -> None:
-    instruments = Instruments()
-    for account in ("asked", "other"):
-        instruments.add_account(account)
-        instruments.observe_request(account, "v1/account/queue", "200", 0.2)
-    one = expose([AccountsCollector([success("asked")], instruments, BOUNDS)])[0].decode()
-    assert {dict(labels)["account"] for _, labels in parse(one)} == {"asked"}
-    both = [success("asked"), success("other")]
-    whole = expose([AccountsCollector(both, instruments, BOUNDS)])[0].decode()
-    assert len(values(whole, "nextmv_scrape_errors_total", account="other")) == 10
-
-
-def test_the_series_of_a_removed_account_vanish() -> None:
-    instruments = Instruments()
-    for account in ("gone", "kept"):
-        instruments.add_account(account)
-    instruments.remove_account("gone")
-    body = expose([AccountsCollector([success("kept")], instruments, BOUNDS)])[0].decode()
-    assert "gone" not in body
 
 
 def test_no_created_series_are_exposed() -> None:

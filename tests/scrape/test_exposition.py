@@ -8,19 +8,16 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 from support.metrics import open_metrics, parse
-from support.outcomes import BOUNDS, success
+from support.outcomes import flowing
 
 from nextmv_exporter.scrape.collector import AccountsCollector, ProcessMetricsCollector
 from nextmv_exporter.scrape.exposition import concerns_accounts, expose
-from nextmv_exporter.scrape.metrics import METRICS, Instruments
+from nextmv_exporter.scrape.metrics import METRICS
 
 
 def exposition(*names: str, accept: str = "", encoding: str = "") -> tuple[bytes, dict[str, str]]:
-    instruments = Instruments()
-    instruments.add_account("default")
-    instruments.observe_request("default", "v1/account/queue", "200", 0.2)
     return expose(
-        [AccountsCollector([success()], instruments, BOUNDS), ProcessMetricsCollector()],
+        [AccountsCollector([flowing()]), ProcessMetricsCollector()],
         names=names,
         accept=accept,
         accept_encoding=encoding,
@@ -67,14 +64,16 @@ def test_both_formats_tell_the_same() -> None:
     assert told == parse(text.decode())
 
 
-@pytest.mark.parametrize("encoding", ["gzip", "deflate, gzip;q=1.0", "GZIP"])
+@pytest.mark.parametrize("encoding", ["gzip", "deflate, gzip;q=1.0", "GZIP", "gzip; q=0.001"])
 def test_the_body_is_compressed_if_the_client_takes_it(encoding: str) -> None:
     body, headers = exposition("nextmv_up", encoding=encoding)
     assert headers["Content-Encoding"] == "gzip"
     assert parse(gzip.decompress(body).decode()) == parse(exposition("nextmv_up")[0].decode())
 
 
-@pytest.mark.parametrize("encoding", ["", "identity", "br, deflate"])
+@pytest.mark.parametrize(
+    "encoding", ["", "identity", "br, deflate", "gzip;q=0", "br, gzip ; Q=0.000", "x-gzip"]
+)
 def test_the_body_is_plain_if_the_client_does_not(encoding: str) -> None:
     body, headers = exposition(encoding=encoding)
     assert "Content-Encoding" not in headers

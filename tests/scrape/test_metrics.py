@@ -1,20 +1,25 @@
 import pytest
-from prometheus_client import CollectorRegistry
-from support.outcomes import BOUNDS, NOW, QUEUE, failure, success
+from support.outcomes import BOUNDS, NOW, QUEUE, failure, scrapes, success
 
 from nextmv_exporter.nextmv.errors import Reason
 from nextmv_exporter.scrape import metrics
-from nextmv_exporter.scrape.metrics import GAUGES, METRICS, Instruments, wait_family
+from nextmv_exporter.scrape.metrics import METRICS, AccountMetrics, Family, Metric, families
 from nextmv_exporter.scrape.outcome import Outcome
 from nextmv_exporter.scrape.runs import Run
 
 NOTHING_QUEUED = (Run("running", "8c16gb120m", "routing", "2026-11-23T11:50:00Z"),)
-OF_THE_QUEUE = {name for name in (gauge.name for gauge in GAUGES) if "_account_queue_" in name}
+GAUGES = [metric for metric in METRICS if metric.kind == "gauge"]
+OF_THE_QUEUE = {gauge.name for gauge in GAUGES if "_account_queue_" in gauge.name}
 
 
-def samples(gauge: metrics.Gauge, *outcomes: Outcome) -> dict[tuple[str, ...], float]:
-    family = gauge.family(outcomes)
-    return {tuple(sample.labels.values()): sample.value for sample in family.samples}
+def family_of(metric: Metric, *outcomes: Outcome) -> Family:
+    [family] = [each for each in families(scrapes(*outcomes)) if each.metric is metric]
+    return family
+
+
+def samples(gauge: Metric, *outcomes: Outcome) -> dict[tuple[str, ...], float]:
+    found = family_of(gauge, *outcomes).samples
+    return {tuple(sample.labels.values()): sample.value for sample in found}
 
 
 def test_no_name_is_taken_twice() -> None:
@@ -80,10 +85,10 @@ def test_up_tells_success_from_failure() -> None:
 
 
 def test_a_failure_has_no_queue_series_but_its_duration_and_source() -> None:
-    told = {gauge.name for gauge in GAUGES if samples(gauge, failure())}
+    told = {gauge.name for gauge in GAUGES[:-1] if samples(gauge, failure())}
     assert told == {"nextmv_up", "nextmv_scrape_duration_seconds", "nextmv_source_info"}
     assert not told & OF_THE_QUEUE
-    assert wait_family([failure()], BOUNDS).samples == []
+    assert family_of(metrics.WAIT, failure()).samples == []
 
 
 def test_a_failure_leaves_the_other_accounts_alone() -> None:
@@ -94,7 +99,7 @@ def test_a_failure_leaves_the_other_accounts_alone() -> None:
 
 def test_the_wait_histogram_ends_with_all_queued_runs() -> None:
     runs = (*QUEUE, Run("queued", "8c16gb120m", "routing", None))
-    family = wait_family([success("default", *runs)], BOUNDS)
+    family = family_of(metrics.WAIT, success("default", *runs))
     assert family.type == "gaugehistogram"
     assert {s.labels["le"]: s.value for s in family.samples if "le" in s.labels} == {
         "5.0": 0,
@@ -107,41 +112,15 @@ def test_the_wait_histogram_ends_with_all_queued_runs() -> None:
 
 
 def test_every_reason_is_there_from_the_start_at_0() -> None:
-    instruments = Instruments()
-    instruments.add_account("default")
-    [family] = instruments.scrape_errors.collect()
-    counted = {s.labels["reason"]: s.value for s in family.samples if s.name.endswith("_total")}
-    assert counted == dict.fromkeys((reason.value for reason in Reason), 0)
+    counters = AccountMetrics("default", wait_buckets=BOUNDS, max_groups=10).copy()
+    assert counters.errors == dict.fromkeys(Reason, 0)
 
 
 def test_requests_are_counted_and_timed() -> None:
-    instruments, registry = Instruments(), CollectorRegistry()
-    for metric in (instruments.api_requests, instruments.api_request_duration):
-        registry.register(metric)
-    instruments.observe_request("default", "v1/account/queue", "200", 0.2)
-    instruments.observe_request("default", "v1/account/queue", "error", 3.0)
-    where = {"account": "default", "endpoint": "v1/account/queue"}
-    value = registry.get_sample_value
-    assert value("nextmv_api_requests_total", where | {"code": "200"}) == 1
-    assert value("nextmv_api_requests_total", where | {"code": "error"}) == 1
-    assert value("nextmv_api_request_duration_seconds_count", where) == 2
-    assert value("nextmv_api_request_duration_seconds_sum", where) == 3.2
-
-
-def test_a_removed_account_leaves_no_series_and_takes_no_other_with_it() -> None:
-    instruments = Instruments()
-    for account in ("gone", "kept"):
-        instruments.add_account(account)
-        instruments.observe_request(account, "v1/account/queue", "200", 0.2)
-    instruments.remove_account("gone")
-    for metric in (
-        instruments.scrape_errors,
-        instruments.api_requests,
-        instruments.api_request_duration,
-    ):
-        [family] = metric.collect()
-        assert {sample.labels["account"] for sample in family.samples} == {"kept"}
-
-
-def test_an_account_that_was_never_there_can_be_removed() -> None:
-    Instruments().remove_account("never")
+    metrics = AccountMetrics("default", wait_buckets=BOUNDS, max_groups=10)
+    metrics.observe_request("v1/account/queue", "200", 0.2)
+    metrics.observe_request("v1/account/queue", "error", 3.0)
+    counters = metrics.copy()
+    assert counters.requests == {("v1/account/queue", "200"): 1, ("v1/account/queue", "error"): 1}
+    times = counters.request_times["v1/account/queue"]
+    assert (times.count, times.sum) == (2, 3.2)

@@ -22,6 +22,7 @@ from nextmv_exporter.scrape.summary import (
     Summary,
     created_timestamp,
     summarise,
+    take_snapshot,
 )
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC).timestamp()
@@ -48,7 +49,8 @@ def summary(
     max_groups: int = 2000,
     recent: Collection[Group] = (),
 ) -> Summary:
-    return summarise(runs, now, wait_buckets=wait_buckets, max_groups=max_groups, recent=recent)
+    snapshot = take_snapshot(runs, now)
+    return summarise(snapshot, wait_buckets=wait_buckets, max_groups=max_groups, recent=recent)
 
 
 def age(created_at: str | None) -> float | None:

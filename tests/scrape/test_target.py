@@ -13,7 +13,7 @@ from support.fake_api import KEY, RUN, Answer, FakeAPI
 from nextmv_exporter.deadline import Deadline
 from nextmv_exporter.nextmv.client import Client
 from nextmv_exporter.nextmv.errors import Reason, TLSError
-from nextmv_exporter.scrape.metrics import Instruments
+from nextmv_exporter.scrape.metrics import AccountMetrics
 from nextmv_exporter.scrape.outcome import Outcome
 from nextmv_exporter.scrape.runs import Run
 from nextmv_exporter.scrape.sources import AccountQueue, Source
@@ -41,7 +41,9 @@ class Watched:
     source: Source
     zero_retention: float = 300.0
     timeout: float = 10.0
-    instruments: Instruments = field(default_factory=Instruments)
+    metrics: AccountMetrics = field(
+        default_factory=lambda: AccountMetrics("default", wait_buckets=(60.0,), max_groups=100)
+    )
 
     def __post_init__(self) -> None:
         options = ScrapeOptions(
@@ -50,12 +52,11 @@ class Watched:
             max_groups=100,
             zero_retention=self.zero_retention,
         )
-        self.target = Target("default", self.source, options, self.instruments)
+        self.target = Target("default", self.source, options, self.metrics)
 
     def errors(self) -> dict[str, float]:
         """Errors counted, by reason, without those at 0."""
-        [family] = self.instruments.scrape_errors.collect()
-        return {s.labels["reason"]: s.value for s in family.samples if s.value}
+        return {reason: n for reason, n in self.metrics.copy().errors.items() if n}
 
     def scrape(self, seconds: float = 5.0) -> Outcome:
         """One scrape in a loop of its own."""
@@ -93,8 +94,7 @@ def test_nothing_is_fetched_before_the_first_scrape(api: FakeAPI) -> None:
 
 
 def test_all_reasons_are_counted_from_the_start_at_0(api: FakeAPI) -> None:
-    [family] = watched(api).instruments.scrape_errors.collect()
-    assert {s.labels["reason"]: s.value for s in family.samples} == dict.fromkeys(Reason, 0.0)
+    assert watched(api).metrics.copy().errors == dict.fromkeys(Reason, 0)
 
 
 def test_scrapes_at_the_same_time_share_one_request(api: FakeAPI) -> None:

@@ -2,26 +2,53 @@
 
 from typing import Any
 
+from msgspec.structs import replace
+
 from nextmv_exporter.nextmv.errors import Reason
-from nextmv_exporter.scrape.outcome import Failure, Outcome
+from nextmv_exporter.scrape.flow import compare
+from nextmv_exporter.scrape.metrics import AccountMetrics
+from nextmv_exporter.scrape.outcome import Failure, Outcome, Scrape
 from nextmv_exporter.scrape.runs import Run
-from nextmv_exporter.scrape.summary import created_timestamp, summarise
+from nextmv_exporter.scrape.summary import created_timestamp, summarise, take_snapshot
 
 NOW = created_timestamp("2026-11-23T12:00:00Z") or 0.0
 BOUNDS = (5.0, 60.0, 3600.0)
 QUEUE = (
-    Run("queued", "8c16gb120m", "routing", "2026-11-23T11:59:00Z"),
-    Run("running", "8c16gb120m", "routing", "2026-11-23T11:50:00Z"),
+    Run("queued", "8c16gb120m", "routing", "2026-11-23T11:59:00Z", "run-2"),
+    Run("running", "8c16gb120m", "routing", "2026-11-23T11:50:00Z", "run-1"),
 )
 
 
 def success(account: str = "default", *runs: Run, **options: Any) -> Outcome:
     """A scrape that read these runs, or `QUEUE`."""
     options = {"wait_buckets": BOUNDS, "max_groups": 2000, **options}
-    return Outcome(account, "account-queue", 0.25, NOW, summarise(runs or QUEUE, NOW, **options))
+    return Outcome(
+        account, "account-queue", 0.25, NOW, summarise(take_snapshot(runs or QUEUE, NOW), **options)
+    )
 
 
 def failure(account: str = "default") -> Outcome:
     """A scrape that was refused."""
     refused = Failure(Reason.AUTH, "401 Unauthorized")
     return Outcome(account, "account-queue", 0.25, NOW, failure=refused)
+
+
+def counters(account: str = "default") -> AccountMetrics:
+    """Counters of an account that has sent a request."""
+    metrics = AccountMetrics(account, wait_buckets=BOUNDS, max_groups=2000)
+    metrics.observe_request("v1/account/queue", "200", 0.2)
+    return metrics
+
+
+def scrapes(*outcomes: Outcome) -> list[Scrape]:
+    """What the scrapes with these outcomes report."""
+    return [Scrape(outcome, counters(outcome.account).copy()) for outcome in outcomes]
+
+
+def flowing() -> Scrape:
+    """The second scrape of an account one of whose runs has just started."""
+    earlier = (QUEUE[0], replace(QUEUE[1], status_v2="queued"))
+    baseline, _ = compare(None, take_snapshot(earlier, NOW - 15))
+    metrics = counters()
+    metrics.add_flow(compare(baseline, take_snapshot(QUEUE, NOW))[1])
+    return Scrape(success(), metrics.copy())

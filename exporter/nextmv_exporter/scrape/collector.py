@@ -4,20 +4,13 @@ import os
 import platform
 from collections.abc import Iterable, Iterator, Sequence
 
-from prometheus_client import (
-    PlatformCollector,
-    ProcessCollector,
-    disable_created_metrics,
-)
+from prometheus_client import PlatformCollector, ProcessCollector
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from nextmv_exporter import __version__
-from nextmv_exporter.scrape.metrics import BUILD_INFO, GAUGES, Instruments, wait_family
-from nextmv_exporter.scrape.outcome import Outcome
-
-# `_created` series double the number of counters and tell nothing that rates need.
-disable_created_metrics()  # type: ignore[no-untyped-call]
+from nextmv_exporter.scrape.metrics import BUILD_INFO, families
+from nextmv_exporter.scrape.outcome import Scrape
 
 
 class AccountsCollector(Collector):
@@ -30,37 +23,19 @@ class AccountsCollector(Collector):
         nextmv_up{account="default"} 1.0
 
     Args:
-        outcomes: what each account's scrape came to.
-        instruments: the counters that outlive a scrape.
-        wait_buckets: upper bounds of the wait histogram, seconds.
+        scrapes: what the accounts' scrapes returned.
     """
 
-    def __init__(
-        self, outcomes: Sequence[Outcome], instruments: Instruments, wait_buckets: Sequence[float]
-    ) -> None:
-        self._outcomes = outcomes
-        self._instruments = instruments
-        self._wait_buckets = wait_buckets
+    def __init__(self, scrapes: Sequence[Scrape]) -> None:
+        self._scrapes = scrapes
 
     def collect(self) -> Iterator[Metric]:
         """Yield the families with the samples of these accounts only."""
-        yield from self._gauges(self._outcomes)
-        yield from self._counters([outcome.account for outcome in self._outcomes])
+        yield from families(self._scrapes)
 
     def describe(self) -> Iterator[Metric]:
         """Yield the families without samples, so that registering collects nothing."""
-        yield from self._gauges(())
-        yield from self._counters(())
-
-    def _gauges(self, outcomes: Sequence[Outcome]) -> Iterator[Metric]:
-        for gauge in GAUGES:
-            yield gauge.family(outcomes)
-        yield wait_family(outcomes, self._wait_buckets)
-
-    def _counters(self, accounts: Sequence[str]) -> Iterator[Metric]:
-        yield from self._instruments.scrape_errors.collect(accounts)
-        yield from self._instruments.api_requests.collect(accounts)
-        yield from self._instruments.api_request_duration.collect(accounts)
+        yield from families(())
 
 
 class ProcessMetricsCollector(Collector):

@@ -1,31 +1,31 @@
-"""From outcomes to the text that Prometheus reads."""
+"""From metric families to the text that Prometheus reads."""
 
 import gzip
-from collections.abc import Callable, Collection, Iterable, Sequence
+import re
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from functools import lru_cache
 from itertools import chain
 
 from prometheus_client import CollectorRegistry
-from prometheus_client.exposition import choose_encoder, gzip_accepted
+from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import Metric
-from prometheus_client.openmetrics.exposition import (
-    UNDERSCORES,
-    escape_label_name,
-    escape_metric_name,
-)
+from prometheus_client.openmetrics.exposition import ALLOWUTF8, UNDERSCORES
 from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
-from nextmv_exporter.scrape.metrics import OF_ACCOUNTS
+from nextmv_exporter.scrape.metrics import OF_ACCOUNTS, Family, le_values
 
 _ACCOUNT_SERIES = frozenset(series for metric in OF_ACCOUNTS for series in metric.series) | {
     metric.name for metric in OF_ACCOUNTS
 }
 _FASTEST = 1
+_NEVER = re.compile(r"q\s*=\s*0(\.0*)?")
+_TEXT_KINDS = {"gaugehistogram": "histogram"}
+_CACHED = 1 << 14
 
 
 def concerns_accounts(names: Collection[str]) -> bool:
-    """Tell whether a scrape needs the accounts' queues at all.
+    """Return whether a scrape needs the accounts' queues at all.
 
     Args:
         names: the `name[]` parameters.
@@ -55,20 +55,26 @@ def expose(
         The body, and the headers that describe it.
     """
     encode, content_type = _choose_encoder(accept)
-    families = list(_families(collectors, names))
-    gauges = [_gauge(family, content_type) for family in families if family.type == "gauge"]
-    body = "".join(gauges).encode() + encode(
-        _Others([family for family in families if family.type != "gauge"])
-    )
+    openmetrics = content_type.startswith("application/openmetrics-text")
+    lines: list[str] = []
+    others: list[Metric] = []
+    # The other ways to escape change even names that need no escaping.
+    plain = content_type.partition("escaping=")[2] in {"", UNDERSCORES, ALLOWUTF8}
+    for family in _families(collectors, names):
+        if plain and isinstance(family, Family):
+            lines += _lines(family, openmetrics=openmetrics)
+        else:
+            others.append(family)
+    body = "".join(lines).encode() + encode(_Others(others))
     headers = {"Content-Type": content_type, "Vary": "Accept, Accept-Encoding"}
-    if gzip_accepted(accept_encoding):
+    if _accepts_gzip(accept_encoding):
         body = gzip.compress(body, compresslevel=_FASTEST)
         headers["Content-Encoding"] = "gzip"
     return body, headers
 
 
 def _choose_encoder(accept: str) -> tuple[Callable[[Collector], bytes], str]:
-    """Choose a format; one whose version is no version is passed over."""
+    """Choose a format; ignore one whose version is not a version."""
     try:
         return choose_encoder(accept)
     except TypeError:  # it compares the parts of the version with numbers
@@ -85,7 +91,7 @@ def _families(collectors: Iterable[Collector], names: Collection[str]) -> Iterab
 
 
 class _Others(Collector):
-    """The families that prometheus-client's encoder writes: all but the gauges."""
+    """The families that prometheus-client's encoder writes: those that are not ours."""
 
     def __init__(self, families: Iterable[Metric]) -> None:
         self._families = families
@@ -94,33 +100,68 @@ class _Others(Collector):
         return self._families
 
 
-def _gauge(family: Metric, content_type: str) -> str:
-    """Write a gauge, byte for byte as prometheus-client's encoders do.
+def _accepts_gzip(accept_encoding: str) -> bool:
+    for offer in accept_encoding.lower().split(","):
+        coding, *parameters = [part.strip() for part in offer.split(";")]
+        if coding == "gzip":
+            return not any(_NEVER.fullmatch(parameter) for parameter in parameters)
+    return False
 
-    They examine the names of all labels at each sample. A gauge of the queue has a sample for
-    each of up to thousands of groups, so here it is done once.
+
+def _lines(family: Family, *, openmetrics: bool) -> Iterator[str]:
+    """Write a family, byte for byte as prometheus-client's encoders do, in a tenth of the time.
+
+    They examine the name and the labels of each sample, which here are the same at each scrape.
     """
-    escaping = content_type.partition("escaping=")[2] or UNDERSCORES
-    openmetrics = content_type.startswith("application/openmetrics-text")
-    name = escape_metric_name(family.name, escaping)
-    names = sorted(family.samples[0].labels) if family.samples else []
-    labels = [(label, escape_label_name(label, escaping)) for label in names]
-    lines = [
-        f"# HELP {name} {_escape(family.documentation, quotes=openmetrics)}\n",
-        f"# TYPE {name} gauge\n",
-    ]
-    for sample in family.samples:
-        pairs = ",".join([_pair(shown, sample.labels[label]) for label, shown in labels])
-        braced = f"{{{pairs}}}" if pairs else ""
-        value = floatToGoString(sample.value)  # type: ignore[no-untyped-call]
-        lines.append(f"{name}{braced} {value}\n")
-    return "".join(lines)
+    metric = family.metric
+    kind = family.type if openmetrics else _TEXT_KINDS.get(family.type, family.type)
+    name = family.name if openmetrics else metric.name
+    yield _head(name, kind, metric.help, openmetrics=openmetrics)
+    if metric.kind in {"gauge", "counter"}:
+        for values, value in family.rows:
+            yield f"{metric.name}{_labels(metric.labels, values)} {_number(value)}\n"
+        return
+    bucket, count, total = metric.series
+    apart = metric.kind == "gauge_histogram" and not openmetrics
+    counts, totals = [], []
+    for values, value in family.rows:
+        labels = _labels(metric.labels, values)
+        numbers = (*value.buckets, value.count)
+        buckets = _bucket_labels(metric.labels, values, tuple(value.bounds))
+        for bucket_labels, number in zip(buckets, numbers, strict=True):
+            yield f"{bucket}{bucket_labels} {_number(number)}\n"
+        counts.append(f"{count}{labels} {_number(value.count)}\n")
+        totals.append(f"{total}{labels} {_number(value.sum)}\n")
+        if not apart:
+            yield counts[-1] + totals[-1]
+    for name, lines in ((count, counts), (total, totals)):
+        if apart and lines:
+            yield _head(name, "gauge", metric.help, openmetrics=openmetrics) + "".join(lines)
 
 
-@lru_cache(maxsize=4096)
-def _pair(name: str, value: str) -> str:
-    """Write a label; the same ones recur at sample after sample, and scrape after scrape."""
-    return f'{name}="{_escape(value, quotes=True)}"'
+def _head(name: str, kind: str, documentation: str, *, openmetrics: bool) -> str:
+    documentation = _escape(documentation, quotes=openmetrics)
+    return f"# HELP {name} {documentation}\n# TYPE {name} {kind}\n"
+
+
+@lru_cache(maxsize=_CACHED)
+def _labels(names: tuple[str, ...], values: tuple[str, ...]) -> str:
+    pairs = sorted(zip(names, values, strict=True))
+    text = ",".join([f'{name}="{_escape(value, quotes=True)}"' for name, value in pairs])
+    return f"{{{text}}}"
+
+
+@lru_cache(maxsize=_CACHED)
+def _bucket_labels(
+    names: tuple[str, ...], values: tuple[str, ...], bounds: tuple[float, ...]
+) -> Sequence[str]:
+    return [_labels((*names, "le"), (*values, bound)) for bound in le_values(bounds)]
+
+
+def _number(value: float) -> str:
+    value = float(value)
+    # For all others, Go and Python differ.
+    return repr(value) if -1e6 < value < 1e6 else floatToGoString(value)  # type: ignore[no-untyped-call]
 
 
 def _escape(text: str, *, quotes: bool) -> str:

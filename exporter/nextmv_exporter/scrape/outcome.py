@@ -1,8 +1,9 @@
-"""What the scrape of one account came to."""
+"""The result of one account's scrape."""
 
 from dataclasses import dataclass
 
 from nextmv_exporter.nextmv.errors import Reason
+from nextmv_exporter.scrape.metrics import Counters
 from nextmv_exporter.scrape.summary import Summary
 
 
@@ -21,7 +22,7 @@ class Failure:
 
 @dataclass(frozen=True)
 class Outcome:
-    """The result of one account's scrape: a summary, or the failure that stood in its way.
+    """The result of one account's scrape: a summary, or why there is none.
 
     Args:
         account: the account's name.
@@ -38,3 +39,16 @@ class Outcome:
     finished: float
     summary: Summary | None = None
     failure: Failure | None = None
+
+
+@dataclass(frozen=True)
+class Scrape:
+    """What a scrape of an account reports.
+
+    Args:
+        outcome: its result.
+        counters: what has been counted since the start.
+    """
+
+    outcome: Outcome
+    counters: Counters

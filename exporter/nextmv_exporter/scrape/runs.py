@@ -1,51 +1,52 @@
-"""From the response's bytes to runs, with no more of each than the metrics need."""
+"""From the response's bytes to runs, with no more of each than the metrics need.
 
-import json
-from collections.abc import Sequence
-from contextlib import suppress
-from typing import TypeVar, cast
+A response is decoded in pieces of a few runs, so that its objects never exist all at once, and
+other threads run between the pieces.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from typing import TypeVar
 
 import msgspec
 
 from nextmv_exporter.nextmv.errors import InvalidResponseError
 
-FEW_VALUES = 1_000_000
-"""JSON values that an answer may hold whatever its size."""
-
-BYTES_PER_VALUE = 4
-"""Bytes that an answer with more values needs for each. One of Nextmv's has 27 or more; the
-room between is for texts that are full of commas, which count as if they parted values."""
+BYTES_PER_RUN = 100
+"""Bytes that a response of many runs must have for each; Nextmv's have 300 or more."""
 
 FEW_RUNS = 100_000
-"""Runs that an answer may hold whatever its size."""
+"""Runs that a response may hold whatever its size."""
 
-BYTES_PER_RUN = 64
-"""Bytes that an answer with more runs needs for each; one of Nextmv's has 300 or more."""
+MAX_PIECE = 8 * 1024 * 1024
+"""Bytes that are decoded at once at most: a longer run makes the response invalid."""
+
+_PIECE = 16 * 1024
+_MAX_DEPTH = 5000  # levels that are safe to decode with a stack of 256 KiB
+_MAX_ENTRIES = 100_000  # of a piece that is decoded entry by entry
+
+_SPACE = rb"[ \t\r\n]*"
+_GAP = re.compile(rb"\}%s,%s\{" % (_SPACE, _SPACE))
+_MARK = "\0end of piece"
+_MARKED_END = b',{"id":"\\u0000end of piece"}]}'
+_NOT_JSON = (msgspec.MsgspecError, RecursionError, UnicodeDecodeError)
 
 
 class Run(msgspec.Struct, gc=False):
-    """What a run contributes to the metrics; None is a field that is absent or no text.
+    """What a run contributes to the metrics; None is a field that is absent or not a string.
 
     Args:
         status_v2: the status, as the API writes it.
         execution_class: the execution class.
         application_id: ID of the application.
-        created_at: when it was made, RFC 3339. It stays text until an age is needed.
+        created_at: when it was created, RFC 3339; a string until an age is needed.
+        id: its ID.
     """
 
     status_v2: str | None = None
     execution_class: str | None = None
     application_id: str | None = None
     created_at: str | None = None
-
-
-class ListedRun(Run, gc=False):
-    """A run in an application's list.
-
-    Args:
-        id: its ID, by which a run that turns up on two pages is known.
-    """
-
     id: str | None = None
 
 
@@ -57,7 +58,7 @@ class RunsPage(msgspec.Struct, gc=False):
         next_page_token: asks for the next page; None on the last.
     """
 
-    runs: list[ListedRun] | None = None
+    runs: list[Run] | None = None
     next_page_token: str | None = None
 
 
@@ -83,152 +84,189 @@ class ApplicationsPage(msgspec.Struct):
     next_page_token: str | None = None
 
 
-class _Queue(msgspec.Struct, gc=False):
-    runs: list[Run]
+class _RawPage(msgspec.Struct, gc=False):
+    """A page whose runs are not decoded yet."""
 
-
-class _RawAnswer(msgspec.Struct, gc=False):
-    """An answer whose runs are not looked into yet."""
-
-    runs: list[msgspec.Raw] | None
+    runs: list[msgspec.Raw] | None = None
     next_page_token: str | None = None
 
 
-AnyRun = TypeVar("AnyRun", bound=Run)
-
-_queue_decoder = msgspec.json.Decoder(_Queue)
-_runs_page_decoder = msgspec.json.Decoder(RunsPage)
-_applications_page_decoder = msgspec.json.Decoder(ApplicationsPage)
-_raw_decoder = msgspec.json.Decoder(_RawAnswer)
-_run_decoders = {kind: msgspec.json.Decoder(kind) for kind in (Run, ListedRun)}
-_BRACE = ord("{")
-_STRIDE = 997
-_REFUSED = (msgspec.MsgspecError, RecursionError, UnicodeDecodeError)
+class _RawRun(msgspec.Struct, gc=False):
+    status_v2: msgspec.Raw = msgspec.Raw()
+    execution_class: msgspec.Raw = msgspec.Raw()
+    application_id: msgspec.Raw = msgspec.Raw()
+    created_at: msgspec.Raw = msgspec.Raw()
+    id: msgspec.Raw = msgspec.Raw()
 
 
-def parse_queue(body: bytes | bytearray) -> list[Run]:
-    """Parse the answer of `v1/account/queue`.
+Entry = TypeVar("Entry", Run, Application)
+Part = tuple[list[Entry] | None, str | None]  # entries of a list, and the next page's token
+Bytes = bytes | bytearray
 
-    Bytes go straight into `Run`s. Only where that fails are they read once more, run by run, so
-    that one bad run never spoils the others.
+_decode_runs_page = msgspec.json.Decoder(RunsPage).decode
+_decode_raw_page = msgspec.json.Decoder(_RawPage).decode
+_decode_raw_run = msgspec.json.Decoder(_RawRun).decode
+_decode_applications_page = msgspec.json.Decoder(ApplicationsPage).decode
+_decode_text = msgspec.json.Decoder(str).decode
+
+
+def parse_queue(body: Bytes) -> Iterator[Run]:
+    """Parse a response of `v1/account/queue`, while its runs are iterated over.
+
+    Args:
+        body: the response's body, JSON.
+
+    Yields:
+        A run for each entry of `runs`; one that is not an object has None everywhere.
+
+    Raises:
+        InvalidResponseError: not JSON, no object with a list of `runs`, or too many runs for the
+            response's size.
+    """
+    for runs, _ in _parts(body, "runs", _decode_runs):
+        if runs is None:
+            raise InvalidResponseError('the response has no list of "runs"')
+        yield from runs
+
+
+def parse_runs_page(body: Bytes) -> RunsPage:
+    """Parse a response of `v1/applications/{id}/runs`, as leniently as `parse_queue`.
 
     Args:
         body: the response's body, JSON.
 
     Returns:
-        A run for each entry of `runs`; one that is no object has None everywhere.
+        The page; `runs` may be None, for an application that has none.
 
     Raises:
-        InvalidResponseError: not JSON, no object with a list of `runs`, or absurdly many values.
+        InvalidResponseError: not JSON, `runs` is not a list, or too many runs for the response's
+            size.
     """
-    _refuse_swarm(body)
-    try:
-        runs = _queue_decoder.decode(body).runs
-    except _REFUSED:
-        entries, _ = _entries(body)
-        if entries is None:
-            raise InvalidResponseError('the answer has no list of "runs"') from None
-        runs = [_lenient_run(entry, Run) for entry in entries]
-    _refuse_crowd(runs, body)
-    return runs
+    return RunsPage(*_joined(_parts(body, "runs", _decode_runs)))
 
 
-def parse_runs_page(body: bytes | bytearray) -> RunsPage:
-    """Parse an answer of `v1/applications/{id}/runs`, as leniently as `parse_queue`.
+def parse_applications_page(body: Bytes) -> ApplicationsPage:
+    """Parse a response of `v1/applications`.
 
     Args:
         body: the response's body, JSON.
 
     Returns:
-        The page; its `runs` may be None, for an application that has none.
+        The page; `items` may be None, for an account that has none.
 
     Raises:
-        InvalidResponseError: not JSON, or `runs` is no list.
+        InvalidResponseError: not JSON, an application without an ID, or too many of them for the
+            response's size.
     """
-    _refuse_swarm(body)
-    try:
-        return _runs_page_decoder.decode(body)
-    except _REFUSED:
-        entries, token = _entries(body)
-        return RunsPage([_lenient_run(entry, ListedRun) for entry in entries or ()], token)
+    return ApplicationsPage(*_joined(_parts(body, "items", _decode_applications)))
 
 
-def parse_applications_page(body: bytes | bytearray) -> ApplicationsPage:
-    """Parse an answer of `v1/applications`.
+def _joined(parts: Iterable[Part[Entry]]) -> Part[Entry]:
+    entries: list[Entry] | None = None
+    token = None
+    for part, next_page_token in parts:
+        token = next_page_token or token
+        if part is not None:
+            entries = entries or []
+            entries += part
+    return entries, token
 
-    Args:
-        body: the response's body, JSON.
 
-    Returns:
-        The page; its `items` may be None, for an account that has none.
+def _parts(body: Bytes, key: str, decode: Callable[[Bytes], Part[Entry]]) -> Iterator[Part[Entry]]:
+    """Decode a response in pieces, and check the number of its entries."""
+    most = max(FEW_RUNS, len(body) // BYTES_PER_RUN)
+    for entries, token in _decoded_pieces(body, key, decode):
+        most -= len(entries or ())
+        if most < 0:
+            raise InvalidResponseError(f"too many entries for {len(body)} bytes")
+        yield entries, token
 
-    Raises:
-        InvalidResponseError: not JSON, or an application without an ID.
+
+def _decoded_pieces(
+    body: Bytes, key: str, decode: Callable[[Bytes], Part[Entry]]
+) -> Iterator[Part[Entry]]:
+    """Decode a response in pieces, each a response of its own with a part of the list.
+
+    What looks like a gap between two entries may be inside a string or another list. So a mark is
+    put at the end of each piece: only at the end of an entry does it become one itself. Without
+    it, the piece is tried again with a later end.
     """
-    _refuse_swarm(body)
+    opening = b'{"%s":[' % key.encode()
+    listed = re.search(rb'"%s"%s:%s\[' % (key.encode(), _SPACE, _SPACE), body)
+    start, size = 0, _PIECE
+    while listed and size <= MAX_PIECE:
+        gap = _GAP.search(body, max(start + size, listed.end()))
+        if gap is None:
+            break
+        piece = (opening if start else b"") + body[start : gap.start() + 1] + _MARKED_END
+        entries, token = _decode_marked(piece, decode)
+        if entries and entries[-1].id == _MARK:
+            yield entries[:-1], token
+            start, size = gap.end() - 1, _PIECE
+        else:
+            size = len(piece) + len(piece) // 8
+    yield decode((opening if start else b"") + body[start:])
+
+
+def _decode_marked(piece: Bytes, decode: Callable[[Bytes], Part[Entry]]) -> Part[Entry]:
     try:
-        return _applications_page_decoder.decode(body)
-    except _REFUSED as error:
-        raise InvalidResponseError(f"the list of applications is unusable: {error}") from None
+        return decode(piece)
+    except InvalidResponseError:
+        return None, None
 
 
-def _refuse_swarm(body: bytes | bytearray) -> None:
-    """Refuse an answer of tiny values without number.
-
-    Millions of `[]` would make Python objects of thirty times the answer's size, and keep all
-    other threads waiting for seconds, beyond the deadlines of their scrapes. The commas bound
-    how many values there are, without making any.
-    """
-    # Every 997th byte tells it well enough, and costs next to nothing.
-    commas = body[::_STRIDE].count(b",") * _STRIDE
-    if commas > max(FEW_VALUES, len(body) // BYTES_PER_VALUE):
-        raise InvalidResponseError(
-            f"the answer holds about {commas} values in {len(body)} bytes: this is no list of runs"
-        )
-
-
-def _refuse_crowd(entries: Sequence[object], body: bytes | bytearray) -> None:
-    if len(entries) > max(FEW_RUNS, len(body) // BYTES_PER_RUN):
-        raise InvalidResponseError(
-            f"the answer holds {len(entries)} runs in {len(body)} bytes: they are too small"
-        )
-
-
-def _entries(body: bytes | bytearray) -> tuple[Sequence[object] | None, str | None]:
-    """Split an answer into its runs, and give the token of the next page."""
-    entries: Sequence[object] | None
+def _decode_runs(piece: Bytes) -> Part[Run]:
+    _check_piece(piece)
     try:
-        answer = _raw_decoder.decode(body)
-        entries, token = answer.runs, answer.next_page_token
-    except _REFUSED:
-        loaded = _load(body)
-        if not isinstance(loaded, dict):
-            raise InvalidResponseError("the answer is not a JSON object") from None
-        entries, token = loaded.get("runs"), loaded.get("next_page_token")
-        if not isinstance(entries, list | None) or not isinstance(token, str | None):
-            raise InvalidResponseError('"runs" or "next_page_token" has the wrong type') from None
-    _refuse_crowd(entries or (), body)
-    return entries, token or None
+        page = _decode_runs_page(piece)
+    except msgspec.ValidationError:
+        return _decode_runs_leniently(piece)
+    except _NOT_JSON as error:
+        raise InvalidResponseError(f"the response is not valid JSON: {error}") from None
+    return page.runs, page.next_page_token
 
 
-def _load(text: bytes | bytearray) -> object:
-    """Parse what is JSON to the standard library only, as NaN and halves of surrogate pairs are."""
+def _decode_applications(piece: Bytes) -> Part[Application]:
+    _check_piece(piece)
     try:
-        # No number is used, and Python refuses to read an integer of thousands of digits.
-        return json.loads(text, parse_int=float)
-    except (ValueError, RecursionError) as error:
-        fault = "it nests too deeply" if isinstance(error, RecursionError) else str(error)
-        raise InvalidResponseError(f"the answer is not valid JSON: {fault}") from None
+        page = _decode_applications_page(piece)
+    except _NOT_JSON as error:
+        raise InvalidResponseError(f"invalid list of applications: {error}") from None
+    return page.items, page.next_page_token
 
 
-def _lenient_run(entry: object, kind: type[AnyRun]) -> AnyRun:
-    """Take from an entry what can be used of it, and nothing of what is no object."""
-    if isinstance(entry, msgspec.Raw):
-        if memoryview(entry)[0] != _BRACE:
-            return kind()
-        with suppress(*_REFUSED):
-            return cast("AnyRun", _run_decoders[kind].decode(entry))
-        entry = _load(bytes(entry))
-    if not isinstance(entry, dict):
-        return kind()
-    return kind(**{f: v for f in kind.__struct_fields__ if isinstance(v := entry.get(f), str)})
+def _check_piece(piece: Bytes) -> None:
+    """Refuse what could exhaust memory, or the stack, which Python 3.12 and 3.13 do not check."""
+    if len(piece) > MAX_PIECE:
+        raise InvalidResponseError(f"an entry of more than {MAX_PIECE} bytes")
+    # Each level of objects takes four bytes, so that a small piece need not be searched for them.
+    levels = len(piece) // 4 if len(piece) < 4 * _MAX_DEPTH else piece.count(b"{")
+    if levels + piece.count(b"[") > _MAX_DEPTH:
+        raise InvalidResponseError("the response nests too deeply")
+
+
+def _decode_runs_leniently(piece: Bytes) -> Part[Run]:
+    """Decode the runs one by one, so that a bad one does not affect the others."""
+    if piece.count(b",") > _MAX_ENTRIES:
+        raise InvalidResponseError("too many values that are not runs")
+    try:
+        page = _decode_raw_page(piece)
+        runs = None if page.runs is None else [_lenient_run(entry) for entry in page.runs]
+    except msgspec.ValidationError as error:
+        raise InvalidResponseError(f"the response is not a list of runs: {error}") from None
+    except _NOT_JSON as error:
+        raise InvalidResponseError(f"the response is not valid JSON: {error}") from None
+    return runs, page.next_page_token
+
+
+def _lenient_run(entry: msgspec.Raw) -> Run:
+    """Take the fields that are strings; from what is not an object, none."""
+    try:
+        fields = msgspec.structs.asdict(_decode_raw_run(entry))
+    except msgspec.ValidationError:
+        return Run()
+    return Run(**{name: _decode_text(raw) for name, raw in fields.items() if _is_text(raw)})
+
+
+def _is_text(raw: msgspec.Raw) -> bool:
+    return bytes(memoryview(raw)[:1]) == b'"'

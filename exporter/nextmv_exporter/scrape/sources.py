@@ -4,7 +4,7 @@ Each source is the same to the scrape: it has a name and fetches runs by a deadl
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Protocol, TypeVar
@@ -51,7 +51,7 @@ class Source(Protocol):
     def name(self) -> str:
         """The value of the `source` label."""
 
-    def fetch(self, deadline: Deadline) -> Sequence[Run]:
+    def fetch(self, deadline: Deadline) -> Iterable[Run]:
         """Fetch the runs that are queued or running.
 
         Args:
@@ -76,7 +76,7 @@ class AccountQueue:
     client: Client
     name = "account-queue"
 
-    def fetch(self, deadline: Deadline) -> Sequence[Run]:
+    def fetch(self, deadline: Deadline) -> Iterable[Run]:
         """Fetch the queue."""
         return parse_queue(self.client.get("v1/account/queue", deadline=deadline))
 
@@ -99,7 +99,7 @@ class ApplicationRuns:
     _applications: Sequence[Application] = ()
     _listed: float = float("-inf")
 
-    def fetch(self, deadline: Deadline) -> Sequence[Run]:
+    def fetch(self, deadline: Deadline) -> Iterable[Run]:
         """Fetch the runs of all applications that are queued or running."""
         applications = self._lately_listed(deadline)
         lists = each_in_parallel(applications, partial(self._runs, deadline), MAX_REQUESTS)
@@ -196,7 +196,7 @@ class Auto:
         """The name of the source in use."""
         return self.runs.name if self._switched else self.queue.name
 
-    def fetch(self, deadline: Deadline) -> Sequence[Run]:
+    def fetch(self, deadline: Deadline) -> Iterable[Run]:
         """Fetch from the source in use, and switch where the queue endpoint went or came."""
         if self._switched and time.monotonic() < self._next_try:
             return self.runs.fetch(deadline)
@@ -212,7 +212,7 @@ class Auto:
             log.info("The queue endpoint is back", account=self.account, source=self.name)
         return runs
 
-    def _without_queue(self, error: NextmvError, deadline: Deadline) -> Sequence[Run]:
+    def _without_queue(self, error: NextmvError, deadline: Deadline) -> Iterable[Run]:
         """Switch, if the other endpoints answer: then it is the queue's alone that is gone."""
         self._next_try = time.monotonic() + RETRY_QUEUE_AFTER
         try:

@@ -1,12 +1,13 @@
-"""From runs and a time to numbers: pure, and the heart of the exporter."""
+"""From runs and a time to numbers, without side effects."""
 
 import re
-from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import islice, repeat
+from operator import sub
 from typing import NamedTuple, cast
 
 from nextmv_exporter.scrape.runs import Run
@@ -21,6 +22,9 @@ MAX_LABEL_LENGTH = 256
 
 _STATUSES = frozenset({"canceled", "failed", "none", QUEUED, RUNNING, "succeeded"})
 _YEAR_2000 = 946_684_800.0
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_BATCH = 1024  # runs that are grouped at a time, few enough to stay in the processor's cache
+_Labels = tuple[str | None, str | None, str | None]
 # Prometheus takes NUL for the end of its input, and UTF-8 has no surrogates.
 _UNSAFE = re.compile("[\0\ud800-\udfff]")
 
@@ -34,22 +38,51 @@ class Group(NamedTuple):
 
 
 class Backlog(NamedTuple):
-    """The labels by which the age of the oldest queued run is told."""
+    """The labels by which ages and flow are reported."""
 
     execution_class: str
     application_id: str
 
 
-@dataclass(frozen=True)
-class Waits:
-    """How long the queued runs of an execution class have waited so far.
+class Members(NamedTuple):
+    """The runs of a group.
 
     Args:
-        buckets: for each upper bound, how many have waited no longer.
-        count: how many are queued, also those whose age is not known.
-        sum: seconds waited, in all.
+        created: `created_at` of each, unix seconds; None where it gives no age.
+        ids: the hash of each one's ID, in the same order. A hash takes less memory than an ID,
+            and the same for each.
     """
 
+    created: list[float | None]
+    ids: list[int]
+
+
+class Snapshot(NamedTuple):
+    """An account's queue at one moment.
+
+    Args:
+        groups: the runs of each group.
+        malformed: runs with a missing, mistyped or invalid field.
+        now: the moment, unix seconds.
+    """
+
+    groups: Mapping[Group, Members]
+    malformed: int
+    now: float
+
+
+@dataclass(frozen=True)
+class Distribution:
+    """Observations of a histogram.
+
+    Args:
+        bounds: upper bounds of the buckets, ascending.
+        buckets: for each bound, how many are not above it.
+        count: how many in all, also those whose value is not known.
+        sum: of the values.
+    """
+
+    bounds: Sequence[float]
     buckets: Sequence[int]
     count: int
     sum: float
@@ -61,17 +94,19 @@ class Summary:
 
     Args:
         length: runs in each group.
-        oldest: when the oldest queued run was made, unix seconds; None where none is queued.
-        waits: waits of each execution class.
-        runs: runs of each status; `queued` and `running` are always there.
-        malformed: runs with a missing, mistyped or unusable field.
+        oldest: when the oldest queued run was created, unix seconds; None where none is queued.
+        oldest_running: the same of running runs.
+        waits: waits of the queued runs of each execution class.
+        runs: runs of each status; `queued` and `running` are always present.
+        malformed: runs with a missing, mistyped or invalid field.
         folded: groups that were folded into `__other__`.
-        now: the time the ages are counted to, unix seconds.
+        now: the time to which ages are counted, unix seconds.
     """
 
     length: Mapping[Group, int]
     oldest: Mapping[Backlog, float | None]
-    waits: Mapping[str, Waits]
+    oldest_running: Mapping[Backlog, float | None]
+    waits: Mapping[str, Distribution]
     runs: Mapping[str, int]
     malformed: int
     folded: int
@@ -90,29 +125,62 @@ class _Tally:
         self.created += other.created
 
 
+def take_snapshot(runs: Iterable[Run], now: float) -> Snapshot:
+    """Group runs.
+
+    Args:
+        runs: the runs in the queue; iterated over once.
+        now: the time of the snapshot, unix seconds.
+
+    Returns:
+        The snapshot, which keeps none of the runs.
+    """
+    by_labels: dict[_Labels, Members] = defaultdict(lambda: Members([], []))
+    runs = iter(runs)
+    while batch := list(islice(runs, _BATCH)):
+        created = _timestamps([run.created_at for run in batch])
+        ids = map(hash, [run.id for run in batch])
+        for run, moment, run_id in zip(batch, created, ids, strict=True):
+            members = by_labels[run.status_v2, run.execution_class, run.application_id]
+            members.created.append(moment)
+            members.ids.append(run_id)
+    groups: dict[Group, Members] = {}
+    malformed = 0
+    for labels, members in by_labels.items():
+        malformed += len(members.ids) if not all(labels) else members.created.count(None)
+        status, execution_class, application_id = map(_label, labels)
+        group = Group(_status(status), execution_class, application_id)
+        known = groups.setdefault(group, members)
+        if known is not members:
+            known.created.extend(members.created)
+            known.ids.extend(members.ids)
+    return Snapshot(groups, malformed, now)
+
+
 def summarise(
-    runs: Iterable[Run],
-    now: float,
+    snapshot: Snapshot,
     *,
     wait_buckets: Sequence[float],
     max_groups: int,
     recent: Collection[Group] = (),
 ) -> Summary:
-    """Sum up a queue.
+    """Summarise a queue.
 
     Args:
-        runs: the runs in the queue.
-        now: the time to which ages are counted, unix seconds.
+        snapshot: the queue.
         wait_buckets: upper bounds of the wait histogram, seconds, ascending.
         max_groups: most groups in `length`; at least 1. The longest are kept and the rest
             folded, so that the sums stay exact.
-        recent: groups lately seen, to be told as 0 where they are empty now, as far as
+        recent: groups seen recently, to be reported as 0 where they are empty now, as far as
             `max_groups` leaves room.
 
     Returns:
         The numbers.
     """
-    tallies, malformed = _tally(runs if isinstance(runs, Sequence) else list(runs))
+    tallies = {
+        group: _Tally(len(created), [moment for moment in created if moment is not None])
+        for group, (created, _) in snapshot.groups.items()
+    }
     kept, folded = _fold(tallies, max_groups)
     for group in sorted(recent):
         if len(kept) >= max_groups:
@@ -120,12 +188,13 @@ def summarise(
         kept.setdefault(group, _Tally())
     return Summary(
         length={group: tally.length for group, tally in kept.items()},
-        oldest=_oldest(kept, folded),
-        waits=_waits(kept, now, wait_buckets),
+        oldest=_oldest(kept, folded, QUEUED),
+        oldest_running=_oldest(kept, folded, RUNNING),
+        waits=_waits(kept, snapshot.now, wait_buckets),
         runs=_by_status(kept),
-        malformed=malformed,
+        malformed=snapshot.malformed,
         folded=len(folded),
-        now=now,
+        now=snapshot.now,
     )
 
 
@@ -154,32 +223,16 @@ def created_timestamp(text: str | None) -> float | None:
     return timestamp if timestamp >= _YEAR_2000 else None
 
 
-def _tally(runs: Sequence[Run]) -> tuple[dict[Group, _Tally], int]:
-    """Group the runs; how many of them are malformed comes along."""
-    # All moments first, in the order in which the runs lie in memory: group by group, each
-    # would be fetched from somewhere else.
-    moments = _timestamps([run.created_at for run in runs])
-    by_labels: dict[tuple[str | None, str | None, str | None], list[float | None]]
-    by_labels = defaultdict(list)
-    for run, moment in zip(runs, moments, strict=True):
-        by_labels[run.status_v2, run.execution_class, run.application_id].append(moment)
-    tallies: dict[Group, _Tally] = defaultdict(_Tally)
-    malformed = 0
-    for labels, of_group in by_labels.items():
-        status, execution_class, application_id = map(_label, labels)
-        created = [moment for moment in of_group if moment is not None]
-        malformed += len(of_group) - (len(created) if all(labels) else 0)
-        group = Group(_status(status), execution_class, application_id)
-        tallies[group].add(_Tally(len(of_group), created))
-    return tallies, malformed
-
-
 def _timestamps(texts: Sequence[str | None]) -> Sequence[float | None]:
-    """Read every `created_at`: all at once, or one by one where any is out of the ordinary."""
-    with suppress(TypeError, ValueError):
+    """Read every `created_at`: all at once, or one by one where any is unusual."""
+    with suppress(TypeError, ValueError):  # a TypeError also where one has no time zone
         moments = map(datetime.fromisoformat, cast("Sequence[str]", texts))
-        created = [moment.timestamp() for moment in moments if moment.tzinfo]
-        if len(created) == len(texts) and min(created, default=_YEAR_2000) >= _YEAR_2000:
+        # The same as timestamp(), in half the time.
+        created = [
+            age.days * 86400 + age.seconds + age.microseconds / 1e6
+            for age in map(sub, moments, repeat(_EPOCH))
+        ]
+        if min(created) >= _YEAR_2000:
             return created
     return [created_timestamp(text) for text in texts]
 
@@ -233,18 +286,20 @@ def _most_to_keep(
     return None
 
 
-def _oldest(kept: Mapping[Group, _Tally], folded: Collection[Group]) -> dict[Backlog, float | None]:
-    """Find the oldest queued run of each backlog.
+def _oldest(
+    kept: Mapping[Group, _Tally], folded: Collection[Group], status: str
+) -> dict[Backlog, float | None]:
+    """Find the oldest run of a status in each backlog.
 
-    A backlog whose queued runs give no age, or were folded, is left out: it has queued
-    runs, so 0 would be wrong.
+    A backlog whose runs give no age, or were folded, is left out: it has runs of that status, so
+    0 would be wrong.
     """
     oldest: dict[Backlog, float | None] = {}
-    silent = {Backlog(*group[1:]) for group in folded if group.status_v2 == QUEUED}
+    silent = {Backlog(*group[1:]) for group in folded if group.status_v2 == status}
     for group, tally in kept.items():
         backlog = Backlog(*group[1:])
         oldest.setdefault(backlog, None)
-        if group.status_v2 == QUEUED and tally.length:
+        if group.status_v2 == status and tally.length:
             if tally.created:
                 oldest[backlog] = min(tally.created)
                 silent.discard(backlog)
@@ -253,21 +308,37 @@ def _oldest(kept: Mapping[Group, _Tally], folded: Collection[Group]) -> dict[Bac
     return {backlog: created for backlog, created in oldest.items() if backlog not in silent}
 
 
-def _waits(kept: Mapping[Group, _Tally], now: float, bounds: Sequence[float]) -> dict[str, Waits]:
+def _waits(
+    kept: Mapping[Group, _Tally], now: float, bounds: Sequence[float]
+) -> dict[str, Distribution]:
     queued: dict[str, _Tally] = defaultdict(_Tally)
     for group, tally in kept.items():
         by_class = queued[group.execution_class]
         if group.status_v2 == QUEUED:
             by_class.add(tally)
-    waits = {}
-    for execution_class, tally in queued.items():
-        created = sorted(tally.created)
-        waits[execution_class] = Waits(
-            buckets=[len(created) - bisect_left(created, now - bound) for bound in bounds],
-            count=tally.length,
-            sum=sum(now - moment for moment in created if moment < now),
+    return {
+        execution_class: Distribution(
+            bounds,
+            _buckets(tally.created, [now - bound for bound in bounds]),
+            tally.length,
+            sum(now - moment for moment in tally.created if moment < now),
         )
-    return waits
+        for execution_class, tally in queued.items()
+    }
+
+
+def _buckets(created: Sequence[float], earliest: Sequence[float]) -> list[int]:
+    """Count, for each of descending times, the moments that are not before it.
+
+    Those that are go one by one, so that most buckets of most queues are counted in few moments.
+    """
+    oldest = min(created, default=0.0)
+    counts: list[int] = []
+    for limit in reversed(earliest):
+        if oldest < limit:
+            created = [moment for moment in created if moment >= limit]
+        counts.append(len(created))
+    return counts[::-1]
 
 
 def _by_status(kept: Mapping[Group, _Tally]) -> dict[str, int]:

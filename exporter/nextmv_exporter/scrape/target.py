@@ -15,11 +15,12 @@ import structlog
 
 from nextmv_exporter.deadline import Deadline
 from nextmv_exporter.nextmv.errors import NextmvError, Reason, StatusError
-from nextmv_exporter.scrape.metrics import Instruments
-from nextmv_exporter.scrape.outcome import Failure, Outcome
+from nextmv_exporter.scrape.flow import Baseline, compare
+from nextmv_exporter.scrape.metrics import AccountMetrics
+from nextmv_exporter.scrape.outcome import Failure, Outcome, Scrape
 from nextmv_exporter.scrape.recent import RecentGroups
 from nextmv_exporter.scrape.sources import Source
-from nextmv_exporter.scrape.summary import Group, Summary, summarise
+from nextmv_exporter.scrape.summary import Group, Snapshot, Summary, summarise, take_snapshot
 
 MAX_BACKOFF = 300.0
 """Seconds for which a `Retry-After` is obeyed at most."""
@@ -79,23 +80,23 @@ class Target:
         account: its name, the value of the `account` label.
         source: where its queue is read from.
         options: what all scrapes have in common.
-        instruments: counts errors.
+        metrics: its counters.
     """
 
     def __init__(
-        self, account: str, source: Source, options: ScrapeOptions, instruments: Instruments
+        self, account: str, source: Source, options: ScrapeOptions, metrics: AccountMetrics
     ) -> None:
         self.account = account
         self.last: Outcome | None = None
         """What the latest scrape came to; None before the first."""
         self._source = source
         self._options = options
-        self._instruments = instruments
+        self._metrics = metrics
+        self._baseline: Baseline | None = None
         self._recent = RecentGroups(options.zero_retention, options.max_groups)
         self._backoff = _Backoff()
         self._flight: _Flight | None = None
         self._threads = 0
-        instruments.add_account(account)
 
     async def scrape(self, deadline: Deadline) -> Outcome:
         """Read the account's queue, sharing a fetch that is already under way.
@@ -128,6 +129,14 @@ class Target:
                 self._abandon(flight)
         return self.last
 
+    def report(self, outcome: Outcome) -> Scrape:
+        """Return what a scrape reports: its outcome, and the counters as they are now.
+
+        Args:
+            outcome: what `scrape` returned.
+        """
+        return Scrape(outcome, self._metrics.copy())
+
     def _take_off(self) -> _Flight:
         loop = asyncio.get_running_loop()
         flight = _Flight(Deadline(self._options.timeout), loop.create_future())
@@ -159,9 +168,10 @@ class Target:
         start = time.monotonic()
         summary = failure = retry_after = None
         try:
+            snapshot = take_snapshot(self._source.fetch(deadline), time.time())
+            self._count_flow(snapshot)
             summary = summarise(
-                self._source.fetch(deadline),
-                time.time(),
+                snapshot,
                 wait_buckets=self._options.wait_buckets,
                 max_groups=self._options.max_groups,
                 recent=recent,
@@ -175,6 +185,11 @@ class Target:
         finally:
             deadline.cancel()  # ends requests that were left when another one failed
         return self._outcome(start, summary, failure), retry_after
+
+    def _count_flow(self, snapshot: Snapshot) -> None:
+        complete = self._source.name != "application-runs"
+        self._baseline, change = compare(self._baseline, snapshot, complete=complete)
+        self._metrics.add_flow(change)
 
     def _land(self, flight: _Flight, outcome: Outcome, retry_after: float | None) -> None:
         self._threads -= 1
@@ -211,7 +226,7 @@ class Target:
             if flight.reported:
                 return
             flight.reported = True
-        self._instruments.scrape_errors.labels(self.account, failure.reason.value).inc()
+        self._metrics.count_error(failure.reason)
         log.warning(
             "Reading the account's queue failed",
             account=self.account,

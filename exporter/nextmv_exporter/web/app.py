@@ -74,7 +74,7 @@ class Exporter:
         targets = [known[name] for name in chosen or known] if concerns_accounts(names) else []
         outcomes = await asyncio.gather(*(target.scrape(deadline) for target in targets))
         collector = AccountsCollector(
-            outcomes, self.accounts.instruments, self.settings.queue_wait_buckets
+            [target.report(outcome) for target, outcome in zip(targets, outcomes, strict=True)]
         )
         body, headers = await run_in_threadpool(
             expose,
