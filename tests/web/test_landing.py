@@ -13,7 +13,7 @@ from nextmv_exporter import __version__
 from nextmv_exporter.nextmv.errors import Reason
 from nextmv_exporter.scrape.outcome import Failure, Outcome
 from nextmv_exporter.scrape.runs import Run
-from nextmv_exporter.scrape.summary import summarise
+from nextmv_exporter.scrape.summary import summarise, take_snapshot
 from nextmv_exporter.web.landing import MAX_DETAILED, render
 
 README = Path(__file__).parents[2] / "README.md"
@@ -132,7 +132,7 @@ def test_only_the_longest_of_many_classes_are_told() -> None:
 
 
 def test_an_empty_queue_has_no_tables() -> None:
-    summary = summarise([], NOW, wait_buckets=(5.0,), max_groups=2000)
+    summary = summarise(take_snapshot([], NOW), wait_buckets=(5.0,), max_groups=2000)
     text = page(default=Outcome("default", "account-queue", 0.1, NOW, summary))
     assert "<table" not in text
     assert "<dd>none</dd>" in text
