@@ -1,5 +1,6 @@
 """The chart, rendered by real Helm."""
 
+from collections.abc import Hashable
 from pathlib import Path
 from typing import Any
 
@@ -16,31 +17,66 @@ FULLNAME = "queue-nextmv-exporter"
 
 DEMO = {"demo": True}
 KEY = {"nextmv": {"apiKey": "not-a-real-key"}}
+# Every resource that the chart can make.
+EVERYTHING: dict[str, Any] = {
+    "nextmv": {"apiKey": "not-a-real-key"},
+    "serviceMonitor": {"enabled": True},
+    "podMonitor": {"enabled": True},
+    "scrapeConfig": {"enabled": True},
+    "prometheusRule": {"enabled": True},
+    "dashboards": {"enabled": True},
+    "networkPolicy": {"enabled": True},
+    "podDisruptionBudget": {"enabled": True},
+    "verticalPodAutoscaler": {"enabled": True},
+    "ingress": {"enabled": True},
+    "httpRoute": {"enabled": True, "parentRefs": [{"name": "gateway"}]},
+}
 
 Manifest = dict[str, Any]
 
 
-def render(values: dict[str, Any]) -> list[Manifest]:
+class StrictLoader(yaml.SafeLoader):
+    """Rejects duplicate keys, as strict appliers and kustomize do."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        if duplicates := {key for key in keys if keys.count(key) > 1}:
+            raise ValueError(f"duplicate keys {duplicates}{node.start_mark}")
+        return super().construct_mapping(node, deep)
+
+
+def rendered(
+    values: dict[str, Any], release: str = RELEASE, namespace: str = NAMESPACE
+) -> dict[str, str]:
+    """The text of every template, by its path in the chart."""
+    return Chart.load(CHART).render(values, name=release, namespace=namespace)
+
+
+def render(
+    values: dict[str, Any], release: str = RELEASE, namespace: str = NAMESPACE
+) -> list[Manifest]:
     """Every manifest that the chart makes of some values, without the notes."""
-    rendered = Chart.load(CHART).render(values, name=RELEASE, namespace=NAMESPACE)
     return [
         manifest
-        for path, text in rendered.items()
+        for path, text in rendered(values, release, namespace).items()
         if not path.endswith("NOTES.txt")
-        for manifest in yaml.safe_load_all(text)
+        for manifest in yaml.load_all(text, StrictLoader)
         if manifest
     ]
 
 
 def notes(values: dict[str, Any]) -> str:
-    """What Helm tells after an installation."""
-    rendered = Chart.load(CHART).render(values, name=RELEASE, namespace=NAMESPACE)
-    return rendered["nextmv-exporter/templates/NOTES.txt"]
+    """What Helm prints after an installation."""
+    return rendered(values)["nextmv-exporter/templates/NOTES.txt"]
 
 
-def render_kind(kind: str, values: dict[str, Any]) -> Manifest:
-    """The one manifest of a kind."""
-    [manifest] = [each for each in render(values) if each["kind"] == kind]
+def render_kind(kind: str, values: dict[str, Any], suffix: str = "") -> Manifest:
+    """The one manifest of a kind, or the one whose name ends in a suffix."""
+    [manifest] = [
+        each
+        for each in render(values)
+        if each["kind"] == kind and each["metadata"]["name"].endswith(suffix)
+    ]
     return manifest
 
 

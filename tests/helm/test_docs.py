@@ -46,7 +46,7 @@ def undescribed(values: dict[str, object], readme: str, above: str = "") -> list
     """The paths of the values without a row in the README's table."""
     paths = []
     for name, value in values.items():
-        if f"| `{above}{name}` |" not in readme:
+        if f"| {above}{name} |" not in readme:
             below = undescribed(value, readme, f"{above}{name}.") if isinstance(value, dict) else []
             paths += below or ([] if isinstance(value, dict) and value else [f"{above}{name}"])
     return paths

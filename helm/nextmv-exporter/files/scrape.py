@@ -1,7 +1,8 @@
-"""What `helm test` runs: scrapes the exporter once, as Prometheus would.
+"""Scrape the exporter once, as Prometheus would; `helm test` runs this.
 
-Arguments: the exporter's base URL, the path of its metrics, and `open` or `password`: whether the
-metrics may be read without a password. Exit status 0 when every account is up.
+Arguments: the exporter's base URL, the path of its metrics, and what a client needs to read them:
+`open` (nothing), `password` or `certificate`. Exit status 0 when every account is up, or when the
+metrics are refused for want of what they need.
 """
 
 import ssl
@@ -10,44 +11,49 @@ import time
 import urllib.error
 import urllib.request
 
-base, path, protection = sys.argv[1:]
+base, path, access = sys.argv[1:]
 
-# The certificate is made for Prometheus's eyes; this test asks whether the exporter answers at all.
+# Prometheus verifies the certificate; this only asks whether the exporter responds.
 unverified = ssl.create_default_context()
 unverified.check_hostname = False
 unverified.verify_mode = ssl.CERT_NONE
 
 
 def get(path: str) -> tuple[int, str]:
-    """The status and text at a path; a refused connection is tried again for half a minute."""
+    """Return the status and text at a path; retry a failed connection for half a minute."""
     give_up = time.monotonic() + 30
     while True:
         try:
-            with urllib.request.urlopen(base + path, timeout=20, context=unverified) as answer:
-                return answer.status, answer.read().decode()
+            with urllib.request.urlopen(base + path, timeout=20, context=unverified) as response:
+                return response.status, response.read().decode()
         except urllib.error.HTTPError as error:
             return error.code, error.reason
         except OSError as error:
+            if access == "certificate" and "certificate required" in str(error).lower():
+                print(f"{base} responds, and asks for a client certificate")
+                sys.exit()
             if time.monotonic() > give_up:
                 sys.exit(f"{base}{path}: {error}")
             time.sleep(1)
 
 
 status, text = get("/-/ready")
+if access == "certificate":
+    sys.exit(f"{base} does not ask for a client certificate")
 if status != 200:
-    sys.exit(f"{base}/-/ready answered {status}, not 200: {text}")
+    sys.exit(f"{base}/-/ready: status {status}, expected 200: {text}")
 
 status, text = get(path)
-wanted = 401 if protection == "password" else 200
-if status != wanted:
-    sys.exit(f"{base}{path} answered {status}, not {wanted}: {text}")
-if protection == "password":
-    print(f"{base}{path} is there, and asks for a password")
+expected = 401 if access == "password" else 200
+if status != expected:
+    sys.exit(f"{base}{path}: status {status}, expected {expected}: {text}")
+if access == "password":
+    print(f"{base}{path} responds, and asks for a password")
     sys.exit()
 
 accounts = [line for line in text.splitlines() if line.startswith("nextmv_up{")]
 print(*accounts, sep="\n")
 if not accounts:
-    sys.exit("no account is monitored: there is no nextmv_up in the metrics")
+    sys.exit("no account is monitored: the metrics have no nextmv_up")
 if any(float(line.rpartition(" ")[2]) != 1 for line in accounts):
-    sys.exit("an account can't be read: the exporter's log says why")
+    sys.exit("an account cannot be read: see the exporter's log")

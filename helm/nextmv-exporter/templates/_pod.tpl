@@ -1,0 +1,131 @@
+{{- define "nextmv-exporter.image" -}}
+{{- with default .Values.image.registry .Values.global.imageRegistry }}{{ . }}/{{ end -}}
+{{- .Values.image.repository -}}
+{{- if .Values.image.digest }}@{{ .Values.image.digest }}{{ else }}:{{ default .Chart.AppVersion .Values.image.tag }}{{ end -}}
+{{- end -}}
+
+{{- define "nextmv-exporter.imagePullSecrets" -}}
+{{- with concat (.Values.global.imagePullSecrets | default list) (.Values.imagePullSecrets | default list) }}
+imagePullSecrets:
+{{- range . }}
+  - name: {{ kindIs "map" . | ternary . (dict "name" .) | dig "name" "" | quote }}
+{{- end }}
+{{- end }}
+{{- end -}}
+
+{{/* The files of credentials and configuration: where each is mounted, from which Secret, and for which flag. */}}
+{{- define "nextmv-exporter.files" -}}
+{{- $own := include "nextmv-exporter.fullname" . -}}
+{{- if or .Values.nextmv.apiKey .Values.nextmv.existingSecret }}
+- name: api-key
+  directory: /etc/nextmv-exporter/key
+  file: api-key
+  flag: --nextmv.api-key-file
+  secret: {{ tpl (default $own .Values.nextmv.existingSecret) . | quote }}
+  key: {{ empty .Values.nextmv.existingSecret | ternary "api-key" .Values.nextmv.existingSecretKey | quote }}
+{{- end }}
+{{- if or .Values.nextmv.configFile .Values.nextmv.existingConfigSecret }}
+- name: nextmv-config
+  directory: /etc/nextmv-exporter/nextmv
+  file: config.yaml
+  flag: --nextmv.config-file
+  secret: {{ tpl (default $own .Values.nextmv.existingConfigSecret) . | quote }}
+  key: {{ empty .Values.nextmv.existingConfigSecret | ternary "config.yaml" .Values.nextmv.existingConfigSecretKey | quote }}
+{{- end }}
+{{- if or .Values.webConfig.content .Values.webConfig.existingSecret }}
+- name: web-config
+  directory: /etc/nextmv-exporter/web
+  file: web-config.yml
+  flag: --web.config.file
+  secret: {{ tpl (default $own .Values.webConfig.existingSecret) . | quote }}
+  key: {{ empty .Values.webConfig.existingSecret | ternary "web-config.yml" .Values.webConfig.existingSecretKey | quote }}
+{{- end }}
+{{- end -}}
+
+{{/* The data of the chart's own Secret; empty when there is none to make. */}}
+{{- define "nextmv-exporter.secretData" -}}
+{{- with .Values.nextmv.apiKey }}
+api-key: {{ . | b64enc }}
+{{- end }}
+{{- with .Values.nextmv.configFile }}
+config.yaml: {{ . | b64enc }}
+{{- end }}
+{{- with .Values.webConfig.content }}
+web-config.yml: {{ toYaml . | b64enc }}
+{{- end }}
+{{- end -}}
+
+{{- define "nextmv-exporter.listenAddress" -}}
+--web.listen-address=:{{ int .Values.containerPort }}
+{{- end -}}
+
+{{- define "nextmv-exporter.args" -}}
+{{- $args := list
+      (include "nextmv-exporter.listenAddress" .)
+      (printf "--web.telemetry-path=%s" .Values.web.telemetryPath)
+      (printf "--log.level=%s" .Values.log.level)
+      (printf "--log.format=%s" .Values.log.format) -}}
+{{- if .Values.demo -}}
+{{- $args = append $args "--demo" -}}
+{{- end -}}
+{{- range include "nextmv-exporter.files" . | fromYamlArray -}}
+{{- $args = append $args (printf "%s=%s/%s" .flag .directory .file) -}}
+{{- end -}}
+{{- range .Values.nextmv.profiles -}}
+{{- $args = append $args (printf "--nextmv.profile=%s" .) -}}
+{{- end -}}
+{{- $maxGroups := kindIs "invalid" .Values.queue.maxGroups | ternary "" (int64 .Values.queue.maxGroups | toString) -}}
+{{- range $flag, $value := dict
+      "--nextmv.account-name" .Values.nextmv.accountName
+      "--nextmv.endpoint" .Values.nextmv.endpoint
+      "--nextmv.max-response-bytes" .Values.nextmv.maxResponseBytes
+      "--nextmv.run-lookback" .Values.nextmv.runLookback
+      "--nextmv.source" .Values.nextmv.source
+      "--nextmv.timeout" .Values.nextmv.timeout
+      "--queue.max-groups" $maxGroups
+      "--queue.wait-buckets" (.Values.queue.waitBuckets | default list | join ",")
+      "--queue.zero-retention" .Values.queue.zeroRetention
+      "--web.external-url" .Values.web.externalUrl
+      "--web.timeout-offset" .Values.web.timeoutOffset -}}
+{{- if $value -}}
+{{- $args = append $args (printf "%s=%s" $flag $value) -}}
+{{- end -}}
+{{- end -}}
+{{- range .Values.extraArgs -}}
+{{- $args = append $args (tpl . $) -}}
+{{- end -}}
+{{- toYaml $args -}}
+{{- end -}}
+
+{{/* The environment: values become text, as Kubernetes demands. */}}
+{{- define "nextmv-exporter.env" -}}
+{{- range .Values.extraEnv -}}
+{{- $variable := . -}}
+{{- if and (hasKey . "value") (not (kindIs "string" .value)) -}}
+{{- $variable = merge (dict "value" (kindIs "invalid" .value | ternary "" (toJson .value))) . -}}
+{{- end }}
+- {{ tpl (toYaml $variable) $ | nindent 2 | trim }}
+{{- end -}}
+{{- end -}}
+
+{{/*
+A probe that fits the web configuration: its scheme, or a command in the container where clients need a certificate,
+which the kubelet does not have. Takes a dict of: root, probe.
+*/}}
+{{- define "nextmv-exporter.probe" -}}
+{{- $probe := deepCopy .probe -}}
+{{- if or $probe.exec $probe.tcpSocket $probe.grpc -}}
+{{- $probe = omit $probe "httpGet" -}}
+{{- else if and $probe.httpGet (include "nextmv-exporter.clientCertificate" .root) -}}
+{{- $command := list "nextmv-exporter" "--web.healthcheck" (include "nextmv-exporter.listenAddress" .root) -}}
+{{- range include "nextmv-exporter.files" .root | fromYamlArray -}}
+{{- if eq .name "web-config" -}}
+{{- $command = append $command (printf "%s=%s/%s" .flag .directory .file) -}}
+{{- end -}}
+{{- end -}}
+{{- $probe = set (omit $probe "httpGet") "exec" (dict "command" $command) -}}
+{{- else if $probe.httpGet -}}
+{{- $_ := merge $probe.httpGet (dict "scheme" (include "nextmv-exporter.scheme" .root | upper)) -}}
+{{- end -}}
+{{- toYaml $probe -}}
+{{- end -}}

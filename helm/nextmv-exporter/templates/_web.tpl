@@ -1,0 +1,24 @@
+{{/* What the web configuration makes of the exporter's port */}}
+
+{{- define "nextmv-exporter.scheme" -}}
+{{- if or .Values.webConfig.tls (.Values.webConfig.content | default dict).tls_server_config }}https{{ else }}http{{ end -}}
+{{- end -}}
+
+{{/* Whether the metrics need a password: "true" or empty. */}}
+{{- define "nextmv-exporter.password" -}}
+{{- if or .Values.webConfig.basicAuth (.Values.webConfig.content | default dict).basic_auth_users }}true{{ end -}}
+{{- end -}}
+
+{{/* Whether every client needs a certificate: "true" or empty. */}}
+{{- define "nextmv-exporter.clientCertificate" -}}
+{{- $type := dig "tls_server_config" "client_auth_type" "" (.Values.webConfig.content | default dict) -}}
+{{- if or .Values.webConfig.clientCertificate (eq $type "RequireAndVerifyClientCert") }}true{{ end -}}
+{{- end -}}
+
+{{/* The URL of the Service. The DNS name of a headless Service leads to the pods, and so to their port. */}}
+{{- define "nextmv-exporter.url" -}}
+{{- $port := eq (toString .Values.service.clusterIP) "None" | ternary .Values.containerPort .Values.service.port -}}
+{{- printf "%s://%s.%s.svc:%d"
+      (include "nextmv-exporter.scheme" .)
+      (include "nextmv-exporter.fullname" .) (include "nextmv-exporter.namespace" .) (int $port) -}}
+{{- end -}}
