@@ -12,10 +12,22 @@ import yaml
 
 from grafana.alerts.settings import SETTINGS
 
-from .chart import CHART, DEMO, FULLNAME, ci_values, notes, pod_template, render, render_kind
+from .chart import (
+    CHART,
+    DEMO,
+    EVERYTHING,
+    FULLNAME,
+    ci_values,
+    notes,
+    pod_template,
+    render,
+    render_kind,
+)
 
 TLS = {"webConfig": {"existingSecret": "web", "tls": True}}
 MONITORS = ("serviceMonitor", "podMonitor", "scrapeConfig")
+SCRAPE_CONFIG = {"scrapeConfig": {"enabled": True}}
+OWN_METRICS = "-own-metrics"
 
 
 def test_the_service_leads_to_the_exporters_pod_and_not_to_the_tests() -> None:
@@ -43,8 +55,8 @@ def test_a_pod_monitor_selects_the_pod() -> None:
 
 
 def test_a_scrape_config_asks_the_service_for_the_accounts() -> None:
-    values = DEMO | {"scrapeConfig": {"enabled": True}, "service": {"port": 80}}
-    spec = render_kind("ScrapeConfig", values)["spec"]
+    values = DEMO | SCRAPE_CONFIG | {"service": {"port": 80}}
+    spec = render_kind("ScrapeConfig", values, FULLNAME)["spec"]
     assert spec["httpSDConfigs"] == [
         {"url": f"http://{FULLNAME}.metrics.svc:80/sd", "refreshInterval": "1m"}
     ]
@@ -52,26 +64,119 @@ def test_a_scrape_config_asks_the_service_for_the_accounts() -> None:
     assert spec["jobName"] == FULLNAME
 
 
-def test_a_scrape_config_shows_the_same_password_to_discovery_and_to_the_accounts() -> None:
-    spec = render_kind("ScrapeConfig", ci_values(CHART / "ci" / "scrape-config-values.yaml"))[
-        "spec"
-    ]
+def test_a_headless_service_is_asked_at_the_port_of_the_pods() -> None:
+    values = DEMO | SCRAPE_CONFIG | {"service": {"port": 80, "clusterIP": "None"}}
+    spec = render_kind("ScrapeConfig", values, FULLNAME)["spec"]
+    assert spec["httpSDConfigs"][0]["url"] == f"http://{FULLNAME}.metrics.svc:10057/sd"
+    assert f"http://{FULLNAME}.metrics.svc:10057" in str(render_kind("Pod", values))
+
+
+def test_a_scrape_config_uses_the_same_password_for_discovery_accounts_and_own_metrics() -> None:
+    values = ci_values(CHART / "ci" / "scrape-config-values.yaml")
+    spec = render_kind("ScrapeConfig", values, FULLNAME)["spec"]
+    assert spec["basicAuth"] == values["scrapeConfig"]["basicAuth"]
     assert spec["basicAuth"] == spec["httpSDConfigs"][0]["basicAuth"]
+    assert (
+        spec["basicAuth"] == render_kind("ScrapeConfig", values, OWN_METRICS)["spec"]["basicAuth"]
+    )
 
 
-def test_prometheus_speaks_tls_where_the_exporter_does() -> None:
+def test_a_second_scrape_config_asks_each_pod_for_the_metrics_that_are_not_an_accounts() -> None:
+    values = ci_values(CHART / "ci" / "scrape-config-values.yaml")
+    accounts = render_kind("ScrapeConfig", values, FULLNAME)
+    own = render_kind("ScrapeConfig", values, OWN_METRICS)
+    pod = pod_template(values)
+    [discovery] = own["spec"]["kubernetesSDConfigs"]
+    assert discovery["namespaces"] == {"names": ["metrics"]}
+    [selector] = discovery["selectors"]
+    wanted = dict(pair.split("=") for pair in selector["label"].split(","))
+    assert wanted.items() <= pod["metadata"]["labels"].items()
+    [exporter] = pod["spec"]["containers"]
+    keep = own["spec"]["relabelings"][0]
+    assert keep["action"] == "keep"
+    assert keep["regex"] == f"Running;{exporter['name']};{exporter['ports'][0]['name']}"
+    # What concerns the accounts' targets alone is not applied to the pods.
+    assert "cluster" not in {each.get("targetLabel") for each in own["spec"]["relabelings"]}
+    for same in ("jobName", "metricsPath", "scheme", "scrapeInterval", "scrapeTimeout"):
+        assert own["spec"][same] == accounts["spec"][same]
+    for same in ("metricRelabelings", "sampleLimit", "targetLimit", "scrapeProtocols"):
+        assert own["spec"][same] == accounts["spec"][same] == values["scrapeConfig"][same]
+    assert own["metadata"]["labels"] == accounts["metadata"]["labels"]
+
+
+@pytest.mark.parametrize("monitor", ["serviceMonitor", "podMonitor"])
+def test_limits_formats_and_metadata_reach_the_monitors(monitor: str) -> None:
+    given = {
+        "sampleLimit": 1000,
+        "targetLimit": 10,
+        "scrapeProtocols": ["OpenMetricsText1.0.0", "PrometheusText0.0.4"],
+        "attachMetadata": {"node": True},
+    }
+    kind = monitor[0].upper() + monitor[1:]
+    spec = render_kind(kind, DEMO | {monitor: {"enabled": True, **given}})["spec"]
+    assert spec.items() >= given.items()
+
+
+def test_prometheus_uses_tls_where_the_exporter_does() -> None:
     values = DEMO | TLS | {each: {"enabled": True} for each in MONITORS}
     assert render_kind("ServiceMonitor", values)["spec"]["endpoints"][0]["scheme"] == "https"
     assert render_kind("PodMonitor", values)["spec"]["podMetricsEndpoints"][0]["scheme"] == "https"
-    spec = render_kind("ScrapeConfig", values)["spec"]
+    spec = render_kind("ScrapeConfig", values, FULLNAME)["spec"]
     assert spec["scheme"] == "HTTPS"
     assert spec["httpSDConfigs"][0]["url"].startswith("https://")
+    assert render_kind("ScrapeConfig", values, OWN_METRICS)["spec"]["scheme"] == "HTTPS"
+
+
+def test_the_port_of_the_service_says_what_it_serves() -> None:
+    assert render_kind("Service", DEMO)["spec"]["ports"][0]["appProtocol"] == "http"
+    assert render_kind("Service", DEMO | TLS)["spec"]["ports"][0]["appProtocol"] == "https"
+
+
+def test_a_service_that_has_no_node_port_is_given_none() -> None:
+    """Kubernetes rejects a node port of a ClusterIP."""
+    given = {"nodePort": 30057}
+    assert "nodePort" not in render_kind("Service", DEMO | {"service": given})["spec"]["ports"][0]
+    node_port = given | {"type": "NodePort"}
+    assert render_kind("Service", DEMO | {"service": node_port})["spec"]["ports"][0].items() >= (
+        given.items()
+    )
 
 
 def test_the_notes_warn_of_scraping_twice() -> None:
     twice = DEMO | {"serviceMonitor": {"enabled": True}, "scrapeConfig": {"enabled": True}}
-    assert "WARNING" in notes(twice)
-    assert "WARNING" not in notes(DEMO | {"serviceMonitor": {"enabled": True}})
+    assert "scraped more than once" in notes(twice)
+    assert "scraped more than once" not in notes(DEMO | {"serviceMonitor": {"enabled": True}})
+
+
+@pytest.mark.parametrize(
+    ("values", "published"),
+    [
+        ({}, False),
+        ({"image": {"tag": "edge"}}, False),
+        ({"image": {"registry": "registry.example.com"}}, True),
+        ({"image": {"repository": "registry.example.com/nextmv-exporter"}}, True),
+        ({"global": {"imageRegistry": "mirror.example.com"}}, True),
+    ],
+)
+def test_the_notes_say_that_the_default_image_is_in_no_registry(
+    values: dict[str, Any], published: bool
+) -> None:
+    text = notes(DEMO | values)
+    assert ("no registry has the image nextmv-exporter:" in text) is not published
+    assert ("--set image.repository=" in text) is not published
+
+
+def test_the_notes_warn_of_a_certificate_that_prometheus_may_not_trust() -> None:
+    values = DEMO | TLS | {"serviceMonitor": {"enabled": True}}
+    trusted = {"serviceMonitor": {"enabled": True, "tlsConfig": {"caFile": "/etc/ca.crt"}}}
+    assert "set serviceMonitor.tlsConfig" in notes(values)
+    assert "set serviceMonitor.tlsConfig" not in notes(values | trusted)
+
+
+def test_the_notes_tell_plain_prometheus_of_the_password() -> None:
+    protected = DEMO | {"webConfig": {"content": {"basic_auth_users": {"prometheus": "hash"}}}}
+    assert "add basic_auth to the job" in notes(protected)
+    assert "add basic_auth to the job" not in notes(DEMO)
 
 
 def test_the_notes_warn_of_metrics_that_everybody_can_read() -> None:
@@ -99,6 +204,12 @@ def test_the_charts_thresholds_are_those_of_the_rules() -> None:
     assert set(defaults["thresholds"]) == {
         each.name for each in SETTINGS if each.section.endswith("thresholds")
     }
+
+
+def test_runbooks_are_linked_where_the_values_say() -> None:
+    given = rules({"enabled": True, "runbookBaseUrl": "https://runbooks.example.com/"})
+    assert "https://runbooks.example.com/docs/runbooks.md#" in str(given)
+    assert "/blob/" not in str(rules({"enabled": True}))
 
 
 def test_a_threshold_reaches_its_rule() -> None:
@@ -157,6 +268,43 @@ def test_the_dashboards_fit_in_a_config_map() -> None:
     assert sum(sizes) < 1_000_000
 
 
+@pytest.mark.parametrize(
+    ("test", "admitted"),
+    [(True, ["nextmv-exporter-test"]), (False, [])],
+)
+def test_an_empty_list_of_peers_admits_nobody_but_who_is_named(
+    test: bool, admitted: list[str]
+) -> None:
+    """A rule without peers admits everyone."""
+    policy = {"enabled": True, "ingress": {"from": []}, "egress": {"dns": []}}
+    spec = render_kind(
+        "NetworkPolicy", DEMO | {"networkPolicy": policy, "test": {"enabled": test}}
+    )["spec"]
+    assert spec["policyTypes"] == ["Ingress", "Egress"]
+    assert all(rule["from"] for rule in spec["ingress"])
+    peers = [
+        peer["podSelector"]["matchLabels"] for rule in spec["ingress"] for peer in rule["from"]
+    ]
+    assert [labels["app.kubernetes.io/name"] for labels in peers] == admitted
+    assert spec["egress"] == []
+
+
+def test_extra_rules_stand_beside_an_empty_list_of_peers() -> None:
+    gateway = {"from": [{"podSelector": {"matchLabels": {"app": "gateway"}}}]}
+    proxy = {"ports": [{"port": 3128, "protocol": "TCP"}]}
+    policy = {
+        "enabled": True,
+        "ingress": {"from": []},
+        "egress": {"dns": []},
+        "extraIngress": [gateway],
+        "extraEgress": [proxy],
+    }
+    spec = render_kind(
+        "NetworkPolicy", DEMO | {"networkPolicy": policy, "test": {"enabled": False}}
+    )["spec"]
+    assert (spec["ingress"], spec["egress"]) == ([gateway], [proxy])
+
+
 def test_only_prometheus_and_the_test_are_let_in_and_only_dns_and_https_out() -> None:
     values = {"nextmv": {"apiKey": "k"}, "networkPolicy": {"enabled": True}}
     policy = render_kind("NetworkPolicy", values)["spec"]
@@ -174,6 +322,11 @@ def test_only_prometheus_and_the_test_are_let_in_and_only_dns_and_https_out() ->
     )
     dns, api = policy["egress"]
     assert {(port["port"], port["protocol"]) for port in dns["ports"]} == {(53, "UDP"), (53, "TCP")}
+    kube_system, node_local = dns["to"]
+    assert kube_system == {
+        "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "kube-system"}}
+    }
+    assert node_local == {"ipBlock": {"cidr": "169.254.20.10/32"}}
     assert api == {"ports": [{"port": 443, "protocol": "TCP"}]}
 
 
@@ -210,14 +363,42 @@ def test_a_disruption_budget_keeps(given: dict[str, Any], kept: dict[str, Any]) 
 
 
 def test_common_labels_and_annotations_reach_every_resource() -> None:
-    values = ci_values(CHART / "ci" / "extras-values.yaml") | {
-        each: {"enabled": True}
-        for each in (*MONITORS, "prometheusRule", "dashboards", "networkPolicy")
+    manifests = render(
+        EVERYTHING
+        | {
+            "commonLabels": {"cost-center": "42"},
+            "commonAnnotations": {"example.com/owner": "{{ .Release.Name }}"},
+            "releaseLabel": True,
+        }
+    )
+    assert {each["kind"] for each in manifests} == {
+        "ConfigMap",
+        "Deployment",
+        "HTTPRoute",
+        "Ingress",
+        "NetworkPolicy",
+        "Pod",
+        "PodDisruptionBudget",
+        "PodMonitor",
+        "PrometheusRule",
+        "ScrapeConfig",
+        "Secret",
+        "Service",
+        "ServiceAccount",
+        "ServiceMonitor",
+        "VerticalPodAutoscaler",
     }
-    for manifest in render(values):
-        if manifest["metadata"]["name"].startswith(FULLNAME) and manifest["kind"] != "Pod":
-            assert manifest["metadata"]["labels"]["cost-center"] == "42"
-            assert manifest["metadata"]["annotations"]["example.com/owner"] == "operations"
+    [template] = [each["spec"]["template"] for each in manifests if each["kind"] == "Deployment"]
+    for metadata in [*(each["metadata"] for each in manifests), template["metadata"]]:
+        assert metadata["labels"]["cost-center"] == "42"
+        assert metadata["labels"]["release"] == "queue"
+        assert metadata["annotations"]["example.com/owner"] == "queue"
+
+
+def test_the_release_is_no_label_unless_asked_for() -> None:
+    manifests = render(EVERYTHING)
+    assert manifests
+    assert all("release" not in each["metadata"]["labels"] for each in manifests)
 
 
 def rules(values: dict[str, Any], **others: Any) -> Any:

@@ -1,4 +1,4 @@
-"""The pods: what a security reviewer asks, what the exporter is told, and when it is replaced."""
+"""The pods: their security, the flags of the exporter, and when they are replaced."""
 
 from pathlib import Path
 from typing import Any
@@ -136,7 +136,10 @@ def test_secrets_are_mounted_as_files(
 
 @each_ci_file
 def test_no_file_is_mounted_by_sub_path_which_would_hide_a_rotated_secret(path: Path) -> None:
-    mounts = container(ci_values(path)).get("volumeMounts", [])
+    exporter = container(ci_values(path))
+    files = {each for each in exporter["args"] if "=/etc/nextmv-exporter/" in each}
+    mounts = exporter.get("volumeMounts", [])
+    assert len(mounts) >= len(files)
     assert all("subPath" not in mount for mount in mounts)
 
 
@@ -190,8 +193,98 @@ def test_probes_speak_what_the_web_configuration_says(
     }
 
 
+@pytest.mark.parametrize(
+    "web_config",
+    [
+        {
+            "content": {
+                "tls_server_config": {
+                    "cert_file": "a",
+                    "key_file": "b",
+                    "client_ca_file": "c",
+                    "client_auth_type": "RequireAndVerifyClientCert",
+                }
+            }
+        },
+        {"existingSecret": "own", "tls": True, "clientCertificate": True},
+    ],
+)
+def test_probes_run_in_the_container_where_clients_need_a_certificate(
+    web_config: dict[str, Any],
+) -> None:
+    """The kubelet has no certificate to show."""
+    exporter = container(DEMO | {"webConfig": web_config, "containerPort": 9000})
+    for probe in (exporter["livenessProbe"], exporter["readinessProbe"]):
+        assert "httpGet" not in probe
+        assert probe["exec"]["command"] == [
+            "nextmv-exporter",
+            "--web.healthcheck",
+            "--web.listen-address=:9000",
+            "--web.config.file=/etc/nextmv-exporter/web/web-config.yml",
+        ]
+        assert set(probe["exec"]["command"][2:]) <= set(exporter["args"])
+        assert probe["timeoutSeconds"] == 5
+
+
+def test_certificates_that_clients_may_leave_out_change_no_probe() -> None:
+    tls = {"cert_file": "a", "key_file": "b", "client_auth_type": "VerifyClientCertIfGiven"}
+    exporter = container(DEMO | {"webConfig": {"content": {"tls_server_config": tls}}})
+    assert exporter["livenessProbe"]["httpGet"]["scheme"] == "HTTPS"
+
+
+@pytest.mark.parametrize(
+    "handler",
+    [{"tcpSocket": {"port": "http"}}, {"exec": {"command": ["true"]}}, {"grpc": {"port": 1}}],
+)
+def test_a_probe_of_another_kind_replaces_the_request(handler: dict[str, Any]) -> None:
+    """Helm merges it into the default; Kubernetes accepts one kind only."""
+    assert container(DEMO | {"livenessProbe": handler})["livenessProbe"] == {
+        **handler,
+        "periodSeconds": 10,
+        "timeoutSeconds": 5,
+        "failureThreshold": 3,
+    }
+
+
 def test_probes_can_be_turned_off() -> None:
     assert "livenessProbe" not in container({**DEMO, "livenessProbe": None})
+
+
+@pytest.mark.parametrize(
+    ("given", "strategy"),
+    [
+        (
+            {},
+            {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}},
+        ),
+        ({"type": "Recreate"}, {"type": "Recreate"}),
+        ({"type": "Recreate", "rollingUpdate": {"maxSurge": 2}}, {"type": "Recreate"}),
+    ],
+)
+def test_pods_are_replaced_by(given: dict[str, Any], strategy: dict[str, Any]) -> None:
+    """Kubernetes rejects `rollingUpdate`, which is among the defaults, with Recreate."""
+    assert render_kind("Deployment", DEMO | {"strategy": given})["spec"]["strategy"] == strategy
+
+
+def test_the_number_of_pods_may_be_left_to_an_autoscaler() -> None:
+    assert "replicas" not in render_kind("Deployment", {**DEMO, "replicas": None})["spec"]
+    assert render_kind("Deployment", DEMO | {"replicas": 0})["spec"]["replicas"] == 0
+
+
+@pytest.mark.parametrize(
+    ("values", "policy"),
+    [
+        ({}, None),
+        ({"hostNetwork": True}, "ClusterFirstWithHostNet"),
+        ({"hostNetwork": True, "dnsPolicy": "Default"}, "Default"),
+    ],
+)
+def test_the_network_of_the_node_comes_with_a_dns_policy_for_it(
+    values: dict[str, Any], policy: str | None
+) -> None:
+    pod = pod_template(DEMO | values)["spec"]
+    assert pod.get("hostNetwork", False) is values.get("hostNetwork", False)
+    assert pod.get("dnsPolicy") == policy
 
 
 @pytest.mark.parametrize(
@@ -232,9 +325,11 @@ def test_pull_secrets_may_be_names_or_references() -> None:
 def pod_specs(values: dict[str, Any]) -> list[dict[str, Any]]:
     """The specifications of all pods: the exporter's and the test's."""
     manifests = render(values)
-    return [m["spec"]["template"]["spec"] for m in manifests if m["kind"] == "Deployment"] + [
+    specs = [m["spec"]["template"]["spec"] for m in manifests if m["kind"] == "Deployment"] + [
         m["spec"] for m in manifests if m["kind"] == "Pod"
     ]
+    assert len(specs) == 1 + values.get("test", {}).get("enabled", True)
+    return specs
 
 
 def checksum(values: dict[str, Any]) -> str:

@@ -2,9 +2,10 @@
 
 import base64
 import json
+import re
 import subprocess
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 import pytest
 import yaml
@@ -68,12 +69,18 @@ def test_the_profiles_of_a_configuration_file_are_accounts_and_targets(
 
 def test_a_scrape_config_is_sent_back_to_the_service_that_it_asked(tmp_path: Path) -> None:
     running = RunningPod(DEMO | {"scrapeConfig": {"enabled": True}}, tmp_path)
-    [config] = [each for each in running.manifests if each["kind"] == "ScrapeConfig"]
+    config, own = (each for each in running.manifests if each["kind"] == "ScrapeConfig")
     asked = urlsplit(config["spec"]["httpSDConfigs"][0]["url"])
     with running.run() as pod:
         [group] = json.loads(get(pod.url + asked.path, Host=asked.netloc)[1])
+        everything = metric_names(get(pod.url + "/metrics")[1])
+        account = metric_names(get(pod.url + "/metrics?account=demo")[1])
+        query = urlencode(own["spec"]["params"], doseq=True)
+        asked_for = metric_names(get(f"{pod.url}{own['spec']['metricsPath']}?{query}")[1])
     assert group["targets"] == [asked.netloc]
     assert group["labels"]["__param_account"] == "demo"
+    assert "nextmv_exporter_build_info" in asked_for
+    assert asked_for == everything - account
 
 
 def test_the_key_may_come_from_the_environment(tmp_path: Path, nextmv_api: NextmvAPI) -> None:
@@ -126,7 +133,13 @@ def test_helm_test_fails_when_the_key_is_refused(tmp_path: Path, nextmv_api: Nex
         tested = pod.run_helm_test()
         assert tested.returncode == 1
         assert 'nextmv_up{account="default"} 0.0' in tested.stdout
-        assert tested.stderr == "an account can't be read: the exporter's log says why\n"
+        assert tested.stderr == "an account cannot be read: see the exporter's log\n"
+
+
+def metric_names(exposition: str) -> set[str]:
+    """The names of all series in a scrape."""
+    lines = [line for line in exposition.splitlines() if not line.startswith("#")]
+    return {re.split(r"[{ ]", line)[0] for line in lines}
 
 
 @pytest.fixture
