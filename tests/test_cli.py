@@ -92,8 +92,8 @@ def test_no_key_anywhere_says_where_one_may_be_put(program: Program) -> None:
 @pytest.mark.parametrize(
     ("arguments", "parts"),
     [
-        ([config("missing.yaml")], ["missing.yaml does not exist", "--nextmv.config-file"]),
-        ([config("list.yaml")], ["list.yaml", "YAML list where a mapping belongs"]),
+        ([config("missing.yaml")], ["missing.yaml can't be read: No such file"]),
+        ([config("list.yaml")], ["list.yaml", "YAML list instead of a mapping"]),
         ([config("invalid.yaml")], ["invalid.yaml is not valid YAML (line 2)"]),
         ([config("not_utf8.yaml")], ["not_utf8.yaml is not valid YAML"]),
         ([config("no_key.yaml")], ["no API key", "no_key.yaml"]),
@@ -117,7 +117,7 @@ def test_no_key_anywhere_says_where_one_may_be_put(program: Program) -> None:
         ([key_file("blank.key")], ["blank.key is empty"]),
         ([key_file("two_lines.key")], ["two_lines.key", "white space"]),
         ([key_file("not_ascii.key")], ["not_ascii.key", "non-ASCII"]),
-        ([key_file("not_text.key")], ["not_text.key is not text"]),
+        ([key_file("not_text.key")], ["not_text.key is UTF-16 text"]),
         ([key_file(".")], ["API key file", "can't be read: Is a directory"]),
         ([config(".")], ["configuration file", "can't be read: Is a directory"]),
         (

@@ -1,18 +1,17 @@
 """From settings to the accounts that are monitored."""
 
 import os
-from collections.abc import Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 import structlog
 
-from nextmv_exporter.errors import ConfigurationError
-from nextmv_exporter.files import stamp
+from nextmv_exporter.errors import ConfigurationError, UnreadableFileError
+from nextmv_exporter.files import Reloaded, Watch, stamp
 from nextmv_exporter.nextmv import credentials
 from nextmv_exporter.nextmv.client import Client
-from nextmv_exporter.nextmv.credentials import Credentials
-from nextmv_exporter.nextmv.errors import UnknownProfileError
-from nextmv_exporter.nextmv.rotation import RotatingCredentials
+from nextmv_exporter.nextmv.credentials import DEFAULT_PROFILE, Credentials
+from nextmv_exporter.nextmv.errors import InvalidNameError, UnknownProfileError
 from nextmv_exporter.scrape.metrics import AccountMetrics
 from nextmv_exporter.scrape.sources import AccountQueue, ApplicationRuns, Auto, Source
 from nextmv_exporter.scrape.target import ScrapeOptions, Target
@@ -23,6 +22,15 @@ ALL_PROFILES = "*"
 log = structlog.get_logger()
 
 
+class _Found(NamedTuple):
+    """What settings and files say of the accounts."""
+
+    credentials: Mapping[str, Credentials]
+    """By account."""
+    faults: Mapping[str, ConfigurationError]
+    """By profile: its account is missing in `credentials`, or keeps what it had."""
+
+
 class Accounts:
     """The accounts that the settings ask for, a target each.
 
@@ -31,79 +39,106 @@ class Accounts:
         given: the credentials of accounts that need none found, by name.
 
     Raises:
-        ConfigurationError: an account has no usable credentials.
+        ConfigurationError: an account has no valid credentials.
     """
 
     def __init__(self, settings: Settings, given: Mapping[str, Credentials] | None = None) -> None:
+        self.targets: Mapping[str, Target] = {}
         self._settings = settings
-        self._given = given or {}
-        self._config_file = settings.nextmv_config_file or credentials.default_config_file()
-        self._stamp = stamp([self._config_file])
-        self.targets: Mapping[str, Target] = {name: self._target(name) for name in self._names()}
+        self._given = given
+        self._drop_missing = False
+        default = credentials.default_config_file()
+        # Once that was there, its absence is a failure: the default endpoint does not replace it.
+        self._config_file = settings.nextmv_config_file or (default if stamp(default) else None)
+        self._found = _Found({}, {})
+        self._latest = Reloaded(self._find, self._update, "Reload failed, keeping current accounts")
+        self._update(self._found, self._latest())
 
     def refresh(self) -> None:
-        """Take up profiles that came or went, where all of the file's are monitored."""
-        if ALL_PROFILES in self._settings.nextmv_profile:
-            latest = stamp([self._config_file])
-            if latest != self._stamp:
-                self.reload()
+        """Follow changed files: new keys, and profiles that were added or removed under `*`."""
+        self._latest()
 
     def reload(self) -> None:
-        """Take up profiles that came or went; keep what there is if the file is unusable.
+        """Load all accounts again; named profiles that are no longer in the file are dropped.
 
-        Scrapes under way of an account that went are finished, by those who hold its target.
+        Scrapes under way of an account that is dropped are finished by those who hold its target.
         """
-        self._stamp = stamp([self._config_file])
-        try:
-            targets = self._targets_now()
-        except ConfigurationError as error:
-            log.warning("Kept the accounts as they were", err=str(error))
-            return
-        gone = self.targets.keys() - targets.keys()
-        if gone or targets.keys() - self.targets.keys():
-            log.info("Took up changed profiles", accounts=",".join(targets))
-        self.targets = targets
+        self._drop_missing = True
+        self._latest.reload()
+        self._drop_missing = False
 
-    def _targets_now(self) -> Mapping[str, Target]:
-        """Go through the profiles one by one, so that a broken one costs the others nothing."""
-        targets: dict[str, Target] = {}
-        left_out: list[ConfigurationError] = []
-        for name in self._names():
-            known = self.targets.get(name)
-            try:
-                self._find(name)
-                targets[name] = known or self._target(name)
-            except ConfigurationError as error:
-                if known and not isinstance(error, UnknownProfileError):
-                    targets[name] = known  # goes on with its last good key
-                else:
-                    left_out.append(error)
-        if not targets:
-            raise left_out[0]
-        for reason in left_out:
-            log.warning("Left an account out", err=str(reason))
-        return targets
-
-    def _names(self) -> Sequence[str]:
+    def _find(self, last: _Found | None, watch: Watch) -> _Found:
+        """Find the credentials of each account, so that an invalid one affects no other."""
         if self._given:
-            return list(self._given)
+            return _Found(self._given, {})
+        settings = self._settings
+        watch(self._config_file or credentials.default_config_file())
+        if settings.nextmv_api_key_file:
+            watch(settings.nextmv_api_key_file)
+        known = last.credentials if last else {}
+        found: dict[str, Credentials] = {}
+        faults: dict[str, ConfigurationError] = {}
+        for profile in self._profiles():
+            account = self._account(profile)
+            try:
+                found[account] = self._resolve(profile, taken=account in found)
+            except UnreadableFileError:
+                raise
+            except ConfigurationError as error:
+                if last is None and not isinstance(error, InvalidNameError):
+                    raise
+                faults[profile] = error
+                dropped = self._drop_missing and isinstance(error, UnknownProfileError)
+                if account in known and not dropped:
+                    found.setdefault(account, known[account])
+        if not found:
+            raise next(iter(faults.values()))
+        return _Found(found, faults)
+
+    def _update(self, old: _Found, new: _Found) -> None:
+        for profile, error in new.faults.items():
+            if str(error) == str(old.faults.get(profile)):
+                continue
+            account = self._account(profile)
+            if account in old.credentials and account in new.credentials:
+                message = "Reload failed, keeping current credentials"
+                log.warning(message, account=account, err=str(error))
+            else:
+                log.warning("Skipping account with invalid configuration", err=str(error))
+        added = [account for account in new.credentials if account not in old.credentials]
+        removed = [account for account in old.credentials if account not in new.credentials]
+        if self.targets and (added or removed):
+            log.info("Accounts reloaded", added=",".join(added), removed=",".join(removed))
+        for account, previous in old.credentials.items():
+            if new.credentials.get(account, previous) != previous:
+                log.info("Credentials reloaded", account=account)
+        self._found = new
+        self.targets = {
+            account: self.targets.get(account) or self._target(account)
+            for account in new.credentials
+        }
+
+    def _profiles(self) -> Sequence[str]:
         asked = [credentials.profile_name(p) for p in self._settings.nextmv_profile if p]
-        names = list(dict.fromkeys(asked)) or [credentials.DEFAULT_PROFILE]
-        if len(names) == 1 and names != [ALL_PROFILES]:
-            return names
-        self._refuse_one_key_for_all()
-        if ALL_PROFILES not in names:
-            return names
-        config = credentials.load_config(self._settings.nextmv_config_file)
+        profiles = list(dict.fromkeys(asked)) or [DEFAULT_PROFILE]
+        if len(profiles) == 1 and profiles != [ALL_PROFILES]:
+            return profiles
+        self._reject_one_key_for_all()
+        config = credentials.load_config(self._config_file)
+        if ALL_PROFILES not in profiles:
+            return profiles
         found = credentials.profiles_with_key(config)
         if not found:
+            path = self._config_file or credentials.default_config_file()
             raise ConfigurationError(
-                f"no profile in {self._config_file} has an API key: add one with "
-                "`nextmv configuration create`"
+                f"no profile in {path} has an API key: add one with `nextmv configuration create`"
             )
         return found
 
-    def _refuse_one_key_for_all(self) -> None:
+    def _account(self, profile: str) -> str:
+        return self._settings.nextmv_account_name if profile == DEFAULT_PROFILE else profile
+
+    def _reject_one_key_for_all(self) -> None:
         if self._settings.nextmv_api_key_file:
             raise ConfigurationError(
                 "--nextmv.api-key-file holds one key, but several profiles are asked for: "
@@ -146,18 +181,27 @@ class Accounts:
         }
         return choices[self._settings.nextmv_source]
 
-    def _credentials(self, name: str) -> RotatingCredentials:
-        key_file = self._settings.nextmv_api_key_file
-        files = [self._config_file] if key_file is None else [self._config_file, key_file]
-        return RotatingCredentials(name, partial(self._find, name), files)
+    def _credentials(self, account: str) -> Callable[[], Credentials]:
+        """Return a function that returns the latest credentials of an account."""
+        last = self._found.credentials[account]
 
-    def _find(self, name: str) -> Credentials:
-        if name in self._given:
-            return self._given[name]
+        def latest() -> Credentials:
+            nonlocal last  # which a fetch under way goes on with when its account is removed
+            last = self._latest().credentials.get(account, last)
+            return last
+
+        return latest
+
+    def _resolve(self, profile: str, *, taken: bool) -> Credentials:
+        if taken:
+            raise ConfigurationError(
+                f"profile {profile!r} has the name that --nextmv.account-name gives to the "
+                "default profile: choose another"
+            )
         key_file = self._settings.nextmv_api_key_file
         return credentials.resolve(
-            name,
+            profile,
             api_key=credentials.read_api_key_file(key_file) if key_file else None,
             url=self._settings.nextmv_endpoint,
-            config_file=self._settings.nextmv_config_file,
+            config_file=self._config_file,
         )

@@ -24,6 +24,14 @@ from nextmv_exporter.settings import Settings, command
 EXIT_DOWN = 1
 EXIT_CONFIGURATION = 2
 
+_FLAGS = {
+    "api_key": " (or give --nextmv.api-key-file; --demo needs no key)",
+    "config_file": " (see --nextmv.config-file)",
+    "profile": " (see --nextmv.profile)",
+    "url": " (see --nextmv.endpoint)",
+}
+"""Which flag to change, by the setting that a ConfigurationError is about."""
+
 log = structlog.get_logger()
 
 
@@ -39,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except click.ClickException as error:
         status = _refuse(_with_variable(error))
     except ConfigurationError as error:
-        status = _refuse(str(error))
+        status = _refuse(f"{error}{_FLAGS.get(error.setting, '')}")
     except (KeyboardInterrupt, click.Abort):
         status = 128 + 2
     sys.exit(status)

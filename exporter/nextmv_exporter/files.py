@@ -1,26 +1,157 @@
-"""Whether files have changed."""
+"""Files that hold configuration or secrets: read, and loaded again when they change."""
 
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
-Stamp = tuple[tuple[int, ...] | None, ...]
+import structlog
+
+from nextmv_exporter.errors import ConfigurationError, UnreadableFileError
+
+if TYPE_CHECKING:
+    import yaml
+
+T = TypeVar("T")
+Stamp = tuple[int, ...] | None
+
+log = structlog.get_logger()
 
 
-def stamp(files: Sequence[Path]) -> Stamp:
-    """Tell the state of files, to find out whether one has changed.
+def stamp(path: Path) -> Stamp:
+    """Return the state of a file; a link stands for the file that it leads to.
 
     Args:
-        files: the files; a link stands for what it leads to.
+        path: the file.
 
     Returns:
-        Something that differs when a file was written, replaced, made or removed.
+        A value that differs after the file was written, replaced, created or removed; None
+        without a file.
     """
-    return tuple(_stamp(path) for path in files)
-
-
-def _stamp(path: Path) -> tuple[int, ...] | None:
     try:
         status = path.stat()
-    except OSError:
+    except (OSError, ValueError):  # ValueError: no file can have that name
         return None
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
+def read(path: Path, description: str) -> bytes:
+    """Read a file.
+
+    Args:
+        path: the file.
+        description: what the file is, for the message of an error.
+
+    Returns:
+        The content.
+
+    Raises:
+        UnreadableFileError: the file can't be read.
+    """
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        fault = error.strerror
+    except ValueError:
+        fault = "its name has a character that no file name can have"
+    raise UnreadableFileError(f"{description} {path} can't be read: {fault}")
+
+
+def read_yaml(path: Path, description: str, loader: "type[yaml.SafeLoader] | None" = None) -> Any:
+    """Read a YAML file that may hold secrets.
+
+    Args:
+        path: the file.
+        description: what the file is, for the message of an error.
+        loader: the class to parse it with, whose ConfigurationErrors are passed on; without one,
+            PyYAML's `SafeLoader`.
+
+    Returns:
+        The document.
+
+    Raises:
+        UnreadableFileError: the file can't be read.
+        ConfigurationError: it is not valid YAML. The message quotes nothing of the file.
+    """
+    import yaml
+
+    content = read(path, description)
+    try:
+        return yaml.load(content, loader or yaml.SafeLoader)  # noqa: S506 - a SafeLoader
+    except ConfigurationError as error:
+        fault = f": {error}"
+    # PyYAML's constructors let any exception out where a value does not fit its tag: KeyError,
+    # IndexError, AttributeError, TypeError, ... Some of them quote the value.
+    except Exception as error:  # noqa: BLE001
+        mark = getattr(error, "problem_mark", None)
+        fault = " is not valid YAML" + (f" (line {mark.line + 1})" if mark else "")
+    raise ConfigurationError(f"{description} {path}{fault}")
+
+
+class Watch(Protocol):
+    """Takes the files that a value is loaded from, before they are read."""
+
+    def __call__(self, *files: Path) -> None:
+        """Load the value again when one of these files changes."""
+
+
+class Reloaded(Generic[T]):
+    """A value that is loaded from files, and loaded again when one of them changes.
+
+    After a failure the last good value stays. A failure is logged once, and again when its
+    message changes. A file that could not be read is tried again at each call, an invalid one
+    only when it has changed. Safe to use from several threads.
+
+    Args:
+        load: loads the value, from the last good one (None at first) and files that it first
+            passes to the `Watch`; raises ConfigurationError.
+        on_reload: called with the old and the new value after each reload.
+        failure: the log line of a failure, which says what stays.
+
+    Raises:
+        ConfigurationError: the first load failed.
+    """
+
+    def __init__(
+        self,
+        load: Callable[[T | None, Watch], T],
+        on_reload: Callable[[T, T], None],
+        failure: str,
+    ) -> None:
+        self._load = load
+        self._on_reload = on_reload
+        self._failure = failure
+        self._lock = threading.Lock()
+        self._stamps: dict[Path, Stamp] = {}
+        self._try_again = False
+        self._error = ""
+        self._value = load(None, self._watch)
+
+    def __call__(self) -> T:
+        """Return the value that the files hold now, or else the last good one."""
+        with self._lock:
+            if self._try_again or any(stamp(file) != was for file, was in self._stamps.items()):
+                self._reload()
+            return self._value
+
+    def reload(self) -> None:
+        """Load the value again, whether or not a file has changed."""
+        with self._lock:
+            self._reload()
+
+    def _watch(self, *files: Path) -> None:
+        self._stamps.update({file: stamp(file) for file in files})
+
+    def _reload(self) -> None:
+        self._stamps, self._try_again = {}, True
+        try:
+            value = self._load(self._value, self._watch)
+        except (ConfigurationError, OSError) as error:
+            self._try_again = isinstance(error, (UnreadableFileError, OSError))
+            if str(error) != self._error:
+                log.warning(self._failure, err=str(error))
+            self._error = str(error)
+            return
+        self._try_again, self._error = False, ""
+        old, self._value = self._value, value
+        self._on_reload(old, value)

@@ -29,6 +29,7 @@ class Settings:
     nextmv_config_file: Path | None
     nextmv_api_key_file: Path | None
     nextmv_endpoint: str | None
+    nextmv_account_name: str
     nextmv_timeout: float
     nextmv_max_response_bytes: int
     nextmv_source: str
@@ -104,6 +105,13 @@ OPTIONS: tuple[click.Option, ...] = (
         "NEXTMV_ENDPOINT",
         metavar="URL",
         help="Base URL of the API. [default: https://api.cloud.nextmv.io]",
+    ),
+    _option(
+        "nextmv.account-name",
+        "NEXTMV_ACCOUNT_NAME",
+        type=units.AccountName(),
+        default="default",
+        help="Value of the account label for a bare API key or the default profile.",
     ),
     _option(
         "nextmv.timeout",

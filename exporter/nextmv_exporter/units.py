@@ -1,5 +1,6 @@
 """Parameter types of the command line: durations, sizes, addresses."""
 
+import os
 import re
 from typing import NamedTuple
 from urllib.parse import urlsplit
@@ -197,5 +198,24 @@ class ProfileName(click.ParamType[str]):
     envvar_list_splitter = ","
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Convert as click asks."""
-        return value.strip()
+        """Convert as click asks; fails with a `click.BadParameter`."""
+        name = _decoded(value.strip())
+        if not name.isprintable():
+            self.fail(f"{value!r} has characters that can't be printed", param, ctx)
+        return name
+
+
+class AccountName(ProfileName):
+    """Name of an account."""
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Convert as click asks; fails with a `click.BadParameter`."""
+        return super().convert(value, param, ctx) or self.fail("it is empty", param, ctx)
+
+
+def _decoded(value: str) -> str:
+    """Return an argument as UTF-8, where the locale is one that could not decode it."""
+    try:
+        return os.fsencode(value).decode()
+    except UnicodeError:
+        return value

@@ -57,12 +57,16 @@ def test_a_file_that_is_not_needed_need_not_be_there() -> None:
 @pytest.mark.parametrize(
     ("profile", "config", "parts"),
     [
-        ("default", "missing", ["missing.yaml does not exist", "--nextmv.config-file"]),
-        ("default", "list", ["list.yaml holds a YAML list where a mapping belongs"]),
+        ("default", "missing", ["missing.yaml can't be read: No such file"]),
+        ("default", "list", ["list.yaml holds a YAML list instead of a mapping"]),
         ("default", "text", ["text.yaml holds a YAML str"]),
-        ("default", "invalid", ["invalid.yaml is not valid YAML (line 2)", "mend it"]),
+        (
+            "default",
+            "invalid",
+            ["invalid.yaml is not valid YAML (line 2)", "fix it, or recreate it with"],
+        ),
         ("default", "not_utf8", ["not_utf8.yaml is not valid YAML"]),
-        ("default", "empty", ["no API key", "NEXTMV_API_KEY", "--nextmv.api-key-file", "--demo"]),
+        ("default", "empty", ["no API key", "NEXTMV_API_KEY", "nextmv configuration create"]),
         ("default", "no_key", ["no API key", "no_key.yaml"]),
         ("default", "not_text", ["apikey of profile 'default'", "not text", "quotes"]),
         ("numbers", "not_text", ["endpoint of profile 'numbers'", "not text"]),
@@ -130,7 +134,7 @@ def test_a_key_file_holds_a_key_and_white_space_around_it() -> None:
         ("blank.key", "is empty: write the key into it"),
         ("two_lines.key", "white space, control or non-ASCII"),
         ("not_ascii.key", "white space, control or non-ASCII"),
-        ("not_text.key", "is not text"),
+        ("not_text.key", "is UTF-16 text: save it as UTF-8"),
     ],
 )
 def test_a_bad_key_file_is_named_and_not_quoted(file: str, fault: str) -> None:

@@ -30,6 +30,6 @@ def test_a_rotated_key_is_taken_up_at_the_next_scrape(tmp_path: Path) -> None:
         file.write_text("")
         assert up() == 1, "a file that is being written anew costs no scrape"
         log = exporter.log
-    assert "Took up changed credentials" in log
-    assert "Kept the last good API key" in log
+    assert "Credentials reloaded" in log
+    assert "Reload failed, keeping current credentials" in log
     assert "-key-1" not in log

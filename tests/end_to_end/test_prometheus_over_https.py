@@ -121,4 +121,4 @@ def test_rotated_certificates_and_passwords_are_taken_up_without_a_gap(stack: St
         what="it is scraped further",
     )
     assert stack.query('min_over_time(up{job="nextmv"}[1m]) == 1')
-    assert "Took up a changed web configuration" in stack.exporter.log
+    assert "Web configuration reloaded" in stack.exporter.log

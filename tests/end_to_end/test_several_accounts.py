@@ -130,10 +130,10 @@ def test_profiles_that_come_and_go_are_taken_up(
         assert get(f"{exporter.url}/metrics?account=b")[0] == 404
         assert '"b"' not in get(f"{exporter.url}/sd")[1]
         if asked != ["*"]:
-            until(lambda: exporter.logged("Left an account out") == 1)
+            until(lambda: exporter.logged("removed=b") == 1)
         have("abc")
         until(lambda: shows("abc"), seconds=5)
-        until(lambda: exporter.logged("Took up changed profiles") == 2)
+        until(lambda: exporter.logged("Accounts reloaded") == 2)
         errors = samples(exporter.scrape("?account=b"), "nextmv_scrape_errors_total")
         assert set(errors.values()) == {0}
 
@@ -169,7 +169,7 @@ def test_a_scrape_under_way_is_finished_though_its_account_is_removed(
         del profiles["b"]
         write_yaml(file, profiles)
         exporter.hang_up()
-        until(lambda: exporter.logged("Took up changed profiles"))
+        until(lambda: exporter.logged("Accounts reloaded"))
         assert scrape.is_alive()
         scrape.join()
         assert lengths(answers[0]) == {"a": 10, "b": 20}
@@ -187,7 +187,7 @@ def test_a_file_that_holds_none_of_the_named_profiles_changes_nothing(
     with exporter_process(*asked) as exporter:
         file.write_text(text, encoding="utf-8")
         exporter.hang_up()
-        until(lambda: exporter.scrape() and exporter.logged("Kept"))
+        until(lambda: exporter.scrape() and exporter.logged("Reload failed"))
         assert lengths(exporter.scrape()) == {"a": 10}
         assert "Traceback" not in "".join(exporter.log)
 

@@ -4,10 +4,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from support.exporter import Process, exporter_process
+from support.exporter import Process, exporter_process, settings_of
 
 from faults.fault_server import FaultServer, answers, queue
 from faults.running_exporter import scrape
+from nextmv_exporter.accounts import Accounts
 
 
 class Scene:
@@ -27,7 +28,7 @@ class Scene:
 
     def warnings(self) -> list[str]:
         lines = self.exporter.log.splitlines()
-        return [line for line in lines if "Kept the last good" in line]
+        return [line for line in lines if "Reload failed" in line]
 
 
 @pytest.fixture
@@ -138,16 +139,9 @@ def test_a_kubernetes_secret_is_taken_up_when_its_link_is_swapped(scene: Scene, 
     ids=range(8),
 )
 def test_no_broken_configuration_file_fails_a_scrape(broken: str, scene: Scene) -> None:
-    from functools import partial
-
-    from nextmv_exporter.nextmv.credentials import resolve
-    from nextmv_exporter.nextmv.rotation import RotatingCredentials
-
     file = scene.directory / "config.yaml"
     file.write_text(config("first"))
-    environ: dict[str, str] = {}
-    find = partial(resolve, "default", config_file=file, environ=environ)
-    credentials = RotatingCredentials("default", find, [file])
+    accounts = Accounts(settings_of(f"--nextmv.config-file={file}"))
     file.write_text(broken)
 
-    assert credentials().api_key == "first"
+    assert accounts._credentials("default")().api_key == "first"

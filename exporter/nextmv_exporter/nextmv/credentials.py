@@ -16,9 +16,9 @@ from typing import Any
 from urllib3.exceptions import LocationParseError
 from urllib3.util import parse_url
 
-from nextmv_exporter.errors import ConfigurationError
-from nextmv_exporter.files import Stamp, stamp
-from nextmv_exporter.nextmv.errors import UnknownProfileError
+from nextmv_exporter import files
+from nextmv_exporter.errors import ConfigurationError, UnreadableFileError
+from nextmv_exporter.nextmv.errors import InvalidNameError, UnknownProfileError
 
 DEFAULT_ENDPOINT = "https://api.cloud.nextmv.io"
 DEFAULT_PROFILE = "default"
@@ -37,12 +37,17 @@ _SETTINGS = frozenset(
     }
 )
 _KEY = re.compile(r"[\x21-\x7e]+")
+_BYTE_ORDER_MARK = "\ufeff"
 _parsing = Lock()
 
 
 def default_config_file() -> Path:
-    """Where the Nextmv CLI keeps its configuration: `~/.nextmv/config.yaml`."""
-    return Path.home() / ".nextmv" / "config.yaml"
+    """Return where the Nextmv CLI keeps its configuration: `~/.nextmv/config.yaml`.
+
+    Returns:
+        The path; where there is no home directory it starts with `~`, and no such file exists.
+    """
+    return Path(os.path.expanduser("~/.nextmv/config.yaml"))  # noqa: PTH111 - Path's raises
 
 
 @dataclass(frozen=True)
@@ -80,25 +85,33 @@ def resolve(
 
     Raises:
         UnknownProfileError: the profile is not in the file.
-        ConfigurationError: no key, a profile that a server can't use, or an unusable file, key
+        InvalidNameError: the profile's name can't be printed.
+        ConfigurationError: no key, a profile that a server can't use, or an invalid file, key
             or URL.
     """
     name = profile_name(profile)
-    origin = "the API key"
+    if not name.isprintable():
+        raise InvalidNameError(
+            f"profile {name!r} has characters in its name that can't be printed: rename it"
+        )
+    key_origin, url_origin = "the API key", "the endpoint"
     if not api_key:
-        api_key, origin = environ.get("NEXTMV_API_KEY") or None, "NEXTMV_API_KEY"
-    url = url or environ.get("NEXTMV_ENDPOINT") or None
+        api_key, key_origin = environ.get("NEXTMV_API_KEY") or None, "NEXTMV_API_KEY"
+    if not url:
+        url, url_origin = environ.get("NEXTMV_ENDPOINT") or None, "NEXTMV_ENDPOINT"
     if api_key is None or url is None:
         path = config_file or default_config_file()
         entry = _profile(load_config(config_file), name, path)
+        of_profile = f"of profile {name!r} in {path}"
         if api_key is None:
-            api_key, origin = _api_key(entry, name, path), f"apikey of profile {name!r} in {path}"
-        url = url or _endpoint(entry, name, path)
-    return Credentials(api_key=check_api_key(api_key, origin), url=check_url(url))
+            api_key, key_origin = _api_key(entry, name, path), f"apikey {of_profile}"
+        if url is None:
+            url, url_origin = _endpoint(entry, name, path), f"endpoint {of_profile}"
+    return Credentials(check_api_key(api_key, key_origin), check_url(url, url_origin))
 
 
 def profile_name(profile: str) -> str:
-    """Bring a profile's name into the form that labels and look-ups use.
+    """Return a profile's name in the form that labels and look-ups use.
 
     Args:
         profile: as given; the SDK strips it and knows `default` in any case.
@@ -111,58 +124,44 @@ def profile_name(profile: str) -> str:
 
 
 def load_config(config_file: Path | None = None) -> Mapping[str, Any]:
-    """Read a Nextmv configuration file; it is parsed once, however many profiles look into it.
+    """Read a Nextmv configuration file; a version of it is parsed once, however often asked for.
 
     Args:
         config_file: the file; without it the CLI's own, which may be absent.
 
     Returns:
-        The file's top-level mapping,
-        the CLI's own file does not exist.
+        The file's top-level mapping; empty if the CLI's own file does not exist.
 
     Raises:
         ConfigurationError: the file can't be read or is not a YAML mapping.
     """
     path = config_file or default_config_file()
-    try:
-        with _parsing:
-            return _parse(path, stamp([path]))
-    except FileNotFoundError:
-        if config_file is None:
-            return {}
-        raise ConfigurationError(
-            f"configuration file {path} does not exist: check --nextmv.config-file"
-        ) from None
+    if config_file is None and not os.path.exists(path):  # noqa: PTH110 - Path's raises
+        return {}
+    with _parsing:
+        config = _parse(path, files.stamp(path))
+    if isinstance(config, str):
+        raise ConfigurationError(config)
+    return config
 
 
 @lru_cache(maxsize=1)
-def _parse(path: Path, _: Stamp) -> Mapping[str, Any]:
-    import yaml
-
+def _parse(path: Path, _: files.Stamp) -> Mapping[str, Any] | str:
+    """Return the file's mapping, or what is wrong with it; only a failed read is not cached."""
     try:
-        config = yaml.safe_load(path.read_bytes())
-    except FileNotFoundError:
+        config = files.read_yaml(path, "configuration file")
+    except UnreadableFileError:
         raise
-    except OSError as error:
-        raise ConfigurationError(
-            f"configuration file {path} can't be read: {error.strerror}"
-        ) from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # a date may be impossible
-        # The error's own text quotes the file, and so the keys in it: only its place is told.
-        mark = getattr(error, "problem_mark", None)
-        place = f" (line {mark.line + 1})" if mark else ""
-        raise ConfigurationError(
-            f"configuration file {path} is not valid YAML{place}: mend it, "
-            "or write it anew with `nextmv configuration create`"
-        ) from None
+    except ConfigurationError as error:
+        return f"{error}: fix it, or recreate it with `nextmv configuration create`"
     if config is None:
         return {}
-    if not isinstance(config, dict):
-        raise ConfigurationError(
-            f"configuration file {path} holds a YAML {type(config).__name__} where a mapping "
-            "belongs: write it anew with `nextmv configuration create`"
-        )
-    return config
+    if isinstance(config, dict):
+        return config
+    return (
+        f"configuration file {path} holds a YAML {type(config).__name__} instead of a mapping: "
+        "recreate it with `nextmv configuration create`"
+    )
 
 
 def profiles_with_key(config: Mapping[str, Any]) -> list[str]:
@@ -194,32 +193,43 @@ def read_api_key_file(path: Path) -> str:
         The key.
 
     Raises:
-        ConfigurationError: the file can't be read, is empty, or holds no usable key.
+        ConfigurationError: the file can't be read, is empty, or holds no valid key.
     """
+    content = files.read(path, "API key file")
     try:
-        key = path.read_text(encoding="utf-8").strip()
-    except OSError as error:
-        raise ConfigurationError(f"API key file {path} can't be read: {error.strerror}") from None
+        key = content.decode().strip()
     except UnicodeDecodeError:
-        raise ConfigurationError(f"API key file {path} is not text") from None
+        utf_16 = content.startswith((b"\xff\xfe", b"\xfe\xff"))
+        fault = "is UTF-16 text: save it as UTF-8" if utf_16 else "is not text"
+        raise ConfigurationError(f"API key file {path} {fault}") from None
     if not key:
         raise ConfigurationError(f"API key file {path} is empty: write the key into it")
     return check_api_key(key, f"the key in API key file {path}")
 
 
 def check_api_key(key: str, origin: str = "the API key") -> str:
-    """Refuse a key that would break a header.
+    """Reject a key that would break a header, or that holds more than the key.
 
     Args:
         key: the key.
-        origin: where it comes from, to be named where it is refused.
+        origin: where it comes from, for the message of an error.
 
     Returns:
         The key, unchanged.
 
     Raises:
-        ConfigurationError: it has white space, control or non-ASCII characters.
+        ConfigurationError: it starts with a byte order mark, is in quotes, or has white space,
+            control or non-ASCII characters.
     """
+    if key.startswith(_BYTE_ORDER_MARK):
+        raise ConfigurationError(
+            f"{origin} starts with a byte order mark: save the file as UTF-8 without one"
+        )
+    if len(key) > 1 and key[0] == key[-1] and key[0] in "\"'":
+        raise ConfigurationError(
+            f"{origin} is in quotes: remove them; env files and key files take them for a part "
+            "of the value"
+        )
     if not _KEY.fullmatch(key):
         raise ConfigurationError(
             f"{origin} has white space, control or non-ASCII characters: "
@@ -228,11 +238,12 @@ def check_api_key(key: str, origin: str = "the API key") -> str:
     return key
 
 
-def check_url(url: str) -> str:
-    """Bring an endpoint into the form of a base URL.
+def check_url(url: str, origin: str = "the endpoint") -> str:
+    """Return an endpoint in the form of a base URL.
 
     Args:
         url: the endpoint; without a scheme, `https://` is meant.
+        origin: where it comes from, for the message of an error.
 
     Returns:
         The URL, without a slash at the end.
@@ -243,7 +254,7 @@ def check_url(url: str) -> str:
     full = url if "://" in url else f"https://{url}"
     try:
         parts = parse_url(full)
-    except LocationParseError:
+    except (LocationParseError, UnicodeError):
         parts = None
     if (
         parts is None
@@ -251,21 +262,21 @@ def check_url(url: str) -> str:
         or not parts.host
         or re.search(r"[\s\x00-\x1f]", full)
     ):
-        shown = re.sub(r"(?s)^.*@|[?#].*", "<redacted>", url)  # a password may be among it
+        shown = re.sub(r"(?s)^.*@|[?#].*", "<redacted>", url)  # it may hold a password
         raise ConfigurationError(
-            f"endpoint {shown!r} is not a URL: write it like {DEFAULT_ENDPOINT} "
-            "(--nextmv.endpoint, NEXTMV_ENDPOINT or `endpoint` in the configuration file)"
+            f"{origin} {shown!r} is not a URL: write it like {DEFAULT_ENDPOINT}", "url"
         )
     if parts.auth or parts.query or parts.fragment:
         raise ConfigurationError(
-            f"the endpoint for host {parts.host} must not hold a user, a query or a fragment: "
-            f"write it like {DEFAULT_ENDPOINT}"
+            f"{origin} for host {parts.host} must not hold a user, a query or a fragment: "
+            f"write it like {DEFAULT_ENDPOINT}",
+            "url",
         )
     return full.rstrip("/")
 
 
 def _is_profile(name: object, entry: object) -> bool:
-    """Tell a profile that can be asked for by its name from a setting and from a mistake."""
+    """Return whether an entry is a profile, rather than a setting or a mistake."""
     return (
         isinstance(name, str)
         and name == profile_name(name) != DEFAULT_PROFILE
@@ -280,14 +291,16 @@ def _profile(config: Mapping[str, Any], name: str, path: Path) -> Mapping[str, A
     if not config:
         raise ConfigurationError(
             f"profile {name!r} is asked for, but there is no configuration in {path}: "
-            "create it with `nextmv configuration create`, or set --nextmv.config-file"
+            "create it with `nextmv configuration create`",
+            "config_file",
         )
     entry = config.get(name)
     if name in _SETTINGS or not isinstance(entry, dict):
-        known = ", ".join(profiles_with_key(config)) or "none"
+        known = ", ".join(filter(str.isprintable, profiles_with_key(config))) or "none"
         raise UnknownProfileError(
             f"profile {name!r} is not in {path}: choose one that is there "
-            f"(with an API key: {known}), or add it with `nextmv configuration create`"
+            f"(with an API key: {known}), or add it with `nextmv configuration create`",
+            "profile",
         )
     return entry
 
@@ -311,8 +324,9 @@ def _api_key(entry: Mapping[str, Any], name: str, path: Path) -> str:
             f"profile {name!r} in {path} has no apikey: add it with `nextmv configuration create`"
         )
     raise ConfigurationError(
-        f"no API key: set NEXTMV_API_KEY or --nextmv.api-key-file, or add an apikey to {path} "
-        "with `nextmv configuration create` (or look around with --demo, which needs none)"
+        f"no API key: set NEXTMV_API_KEY, or add an apikey to {path} "
+        "with `nextmv configuration create`",
+        "api_key",
     )
 
 

@@ -26,6 +26,10 @@ class UnknownProfileError(ConfigurationError):
     """The configuration file is sound, but a profile that is asked for is not in it."""
 
 
+class InvalidNameError(ConfigurationError):
+    """The name of an account or a profile would break a label, a page or a log line."""
+
+
 class NextmvError(requests.RequestException):
     """A request to the Nextmv API that gave no usable answer. Messages never hold the key."""
 

@@ -13,6 +13,7 @@ import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from nextmv_exporter.errors import ConfigurationError
+from nextmv_exporter.files import read_yaml
 
 # 22 characters of salt, of which the last has two bits that count, and 31 of the hash.
 _BCRYPT = re.compile(r"\$2[aby]\$(0[4-9]|[12]\d|3[01])\$[./A-Za-z0-9]{21}[.Oeu][./A-Za-z0-9]{31}")
@@ -143,7 +144,7 @@ def load_web_config(path: Path) -> WebConfig:
         ConfigurationError: it can't be read or is invalid. The message names the key, and
             quotes no value.
     """
-    document = _read_yaml(path)
+    document = read_yaml(path, "--web.config.file", _Loader)
     try:
         config = WebConfig.model_validate({} if document is None else document)
     except ValidationError as error:
@@ -155,10 +156,6 @@ def load_web_config(path: Path) -> WebConfig:
     return config
 
 
-class _GivenTwiceError(ValueError):
-    """A key stands twice in a mapping."""
-
-
 class _Loader(yaml.SafeLoader):
     """Refuses what YAML forbids and PyYAML allows: a key twice, of which one would be ignored."""
 
@@ -167,25 +164,9 @@ class _Loader(yaml.SafeLoader):
         for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
             if key.value in seen:
                 line = key.start_mark.line + 1
-                raise _GivenTwiceError(f"{_shown(key.value)} is given twice (line {line})")
+                raise ConfigurationError(f"{_shown(key.value)} is given twice (line {line})")
             seen.add(key.value)
         return super().construct_mapping(node, deep)
-
-
-def _read_yaml(path: Path) -> object:
-    try:
-        return yaml.load(path.read_bytes(), _Loader)  # noqa: S506  it is a SafeLoader
-    except OSError as error:
-        fault = f" can't be read: {error.strerror}"
-    except _GivenTwiceError as error:
-        fault = f": {error}"
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        fault = " is not valid YAML" + (f" (line {mark.line + 1})" if mark else "")
-    # PyYAML lets its converters' own errors out, such as that of a date in a 13th month.
-    except (ValueError, LookupError, AttributeError, RecursionError):
-        fault = " is not valid YAML"
-    raise ConfigurationError(f"--web.config.file {path}{fault}")
 
 
 def _first_fault(error: ValidationError) -> str:

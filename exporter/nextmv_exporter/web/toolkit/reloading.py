@@ -1,84 +1,80 @@
-"""The web configuration as it is now: its files are read again when they change."""
+"""The web configuration, loaded again when its files change."""
 
 import ssl
 from pathlib import Path
+from typing import NamedTuple
 
 import structlog
 
 from nextmv_exporter.errors import ConfigurationError
-from nextmv_exporter.files import stamp
+from nextmv_exporter.files import Reloaded, Watch
 from nextmv_exporter.web.toolkit.config import WebConfig, load_web_config
 from nextmv_exporter.web.toolkit.tls import server_context
 
 log = structlog.get_logger()
 
 
-class ReloadingWebConfig:
-    """Follows a web configuration file and the certificates that it names.
+class _Loaded(NamedTuple):
+    config: WebConfig
+    context: ssl.SSLContext | None
 
-    A change for the worse keeps what was, and is logged once.
+
+class ReloadingWebConfig:
+    """The configuration in a web configuration file and the certificates that it names.
+
+    An invalid configuration is rejected and the previous one stays active.
 
     Args:
         path: the file.
 
     Raises:
-        ConfigurationError: the file, or a certificate in it, is unusable to begin with.
+        ConfigurationError: the file, or a certificate that it names, is invalid.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._files = [path]
-        self._config, self._context = self._load()
-
-    @property
-    def tls(self) -> bool:
+        self._loaded = Reloaded(
+            self._load, self._log_reload, "Reload failed, keeping current web configuration"
+        )
+        self.tls = self._loaded().context is not None
         """Whether the server speaks TLS; that does not change while it runs."""
-        return self._context is not None
 
     def config(self) -> WebConfig:
-        """Give the latest good configuration."""
-        self._refresh()
-        return self._config
+        """Return the latest valid configuration."""
+        return self._loaded().config
 
     def context(self) -> ssl.SSLContext:
-        """Give the latest good TLS context; only where `tls`."""
-        self._refresh()
-        if self._context is None:
+        """Return the latest valid TLS context; only where `tls`."""
+        context = self._loaded().context
+        if context is None:
             raise RuntimeError("the server does not speak TLS")
-        return self._context
+        return context
 
-    def _refresh(self) -> None:
-        if stamp(self._files) == self._stamp:
-            return
-        try:
-            config, context = self._load()
-            self._refuse_another_protection(config)
-        except ConfigurationError as error:
-            log.warning("Kept the web configuration as it was", err=str(error))
-            return
-        self._config, self._context = config, context
-        log.info("Took up a changed web configuration", file=str(self._path))
-
-    def _load(self) -> tuple[WebConfig, ssl.SSLContext | None]:
-        # Stamped before they are read, so that what is written meanwhile is seen the next time.
-        self._stamp = stamp(self._files)
+    def _load(self, last: _Loaded | None, watch: Watch) -> _Loaded:
+        watch(self._path)
         config = load_web_config(self._path)
-        tls = config.tls_server_config
-        # What the file names is watched even if it's unusable: it may be mended in place.
-        named = (tls.cert_file, tls.key_file, tls.client_ca_file) if tls else ()
-        self._files = [self._path, *(Path(file) for file in named if file)]
-        self._stamp = self._stamp[:1] + stamp(self._files[1:])
         try:
-            return config, server_context(tls) if tls else None
+            tls = config.tls_server_config
+            if tls:
+                named = (tls.cert_file, tls.key_file, tls.client_ca_file)
+                watch(*(Path(file) for file in named if file))
+            loaded = _Loaded(config, server_context(tls) if tls else None)
+            if last:
+                _reject_less_protection(last, loaded)
         except ConfigurationError as error:
-            raise ConfigurationError(f"--web.config.file {self._path}: {error}") from None
+            raise type(error)(f"--web.config.file {self._path}: {error}") from None
+        return loaded
 
-    def _refuse_another_protection(self, config: WebConfig) -> None:
-        """A file cut short, as one is while it's written, must not open the door."""
-        if bool(config.tls_server_config) != self.tls:
-            what = "tls_server_config can't come or go"
-        elif self._config.basic_auth_users and not config.basic_auth_users:
-            what = "the last of basic_auth_users can't go"
-        else:
-            return
-        raise ConfigurationError(f"--web.config.file {self._path}: {what} without a restart")
+    def _log_reload(self, _old: _Loaded, _new: _Loaded) -> None:
+        log.info("Web configuration reloaded", file=str(self._path))
+
+
+def _reject_less_protection(old: _Loaded, new: _Loaded) -> None:
+    """A file cut short, as one is while it is written, must not disable TLS or authentication."""
+    if bool(old.context) != bool(new.context):
+        what = "tls_server_config can't come or go"
+    elif old.config.basic_auth_users and not new.config.basic_auth_users:
+        what = "the last of basic_auth_users can't go"
+    else:
+        return
+    raise ConfigurationError(f"{what} without a restart")

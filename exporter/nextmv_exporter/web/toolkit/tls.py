@@ -1,6 +1,7 @@
 """TLS contexts for the server, from the web configuration."""
 
 import contextlib
+import errno
 import os
 import ssl
 from collections.abc import Callable, Iterator
@@ -11,6 +12,7 @@ from typing import Self
 import structlog
 
 from nextmv_exporter.errors import ConfigurationError
+from nextmv_exporter.files import read
 from nextmv_exporter.web.toolkit.config import TLSServerConfig
 
 # Go's names, which the format uses, and OpenSSL's. Those of TLS 1.3 can't be chosen in Go
@@ -128,10 +130,7 @@ class _Pem:
     def text(self) -> str:
         if not self.file:
             return self.inline
-        try:
-            content = Path(self.file).read_bytes()
-        except OSError as error:
-            raise self.fault(f"can't be read: {error.strerror}") from None
+        content = read(Path(self.file), f"tls_server_config.{self.key}_file")
         return content.decode("ascii", "ignore")  # between certificates, anything may stand
 
     def fault(self, what: str) -> ConfigurationError:
@@ -178,6 +177,8 @@ def _load_identity(context: ssl.SSLContext, cert: _Pem, key: _Pem) -> None:
     except _EncryptedKeyError:
         raise key.fault("is encrypted: give the key without a passphrase") from None
     except OSError as error:
+        if error.errno in (errno.EMFILE, errno.ENFILE):
+            raise  # it may be read later
         # OpenSSL gives no reason for a key that it can't read; from a pipe, it even complains
         # that it can't seek.
         reason = getattr(error, "reason", None)

@@ -1,0 +1,63 @@
+"""The web configuration follows its files, whatever keeps them from being read meanwhile."""
+
+from pathlib import Path
+
+import pytest
+from structlog.testing import capture_logs
+from support.certificates import Authority
+from support.descriptors import no_descriptor_left
+from support.harness import write_yaml
+
+from nextmv_exporter.web.toolkit.reloading import ReloadingWebConfig
+
+HASH = "$2y$04$" + "." * 53
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "web.yml"
+
+
+def test_a_user_removed_while_no_file_could_be_opened_is_removed_once_one_can(file: Path) -> None:
+    write_yaml(file, {"basic_auth_users": {"anna": HASH, "bert": HASH}})
+    web_config = ReloadingWebConfig(file)
+    write_yaml(file, {"basic_auth_users": {"carl": HASH}})
+    with no_descriptor_left(), capture_logs() as logs:
+        assert [set(web_config.config().basic_auth_users) for _ in range(3)] == [
+            {"anna", "bert"}
+        ] * 3
+    assert set(web_config.config().basic_auth_users) == {"carl"}
+    assert [entry["event"] for entry in logs] == [
+        "Reload failed, keeping current web configuration"
+    ]
+
+
+@pytest.mark.parametrize("inline", [False, True])
+def test_a_certificate_replaced_while_no_file_could_be_opened_is_loaded_once_one_can(
+    file: Path, authority: Authority, inline: bool
+) -> None:
+    names = {"cert_file": "server.pem", "key_file": "server.key"}
+    inlined = {
+        name.removesuffix("_file"): (file.parent / path).read_text() for name, path in names.items()
+    }
+    write_yaml(file, {"tls_server_config": names})
+    web_config = ReloadingWebConfig(file)
+    before = web_config.context()
+    authority.issue("server")
+    write_yaml(file, {"tls_server_config": inlined if inline else names})
+    with no_descriptor_left():
+        assert web_config.context() is before
+    assert web_config.context() is not before
+
+
+@pytest.mark.parametrize(
+    "text", ["basic_auth_users: !!map [a]", "!!timestamp x", "a: !!bool SECR", "a: !!int ''"]
+)
+def test_a_value_that_does_not_fit_its_tag_is_one_line_at_reload_too(file: Path, text: str) -> None:
+    write_yaml(file, {"basic_auth_users": {"anna": HASH}})
+    web_config = ReloadingWebConfig(file)
+    file.write_text(text)
+    with capture_logs() as logs:
+        assert [set(web_config.config().basic_auth_users) for _ in range(3)] == [{"anna"}] * 3
+    [line] = logs
+    assert line["err"] == f"--web.config.file {file} is not valid YAML"
