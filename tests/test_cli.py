@@ -33,7 +33,7 @@ Program = Callable[..., Ended]
 
 @pytest.fixture
 def program(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Program]:
     """The program inside this process: fast, and with the logs kept apart."""
 
@@ -41,7 +41,7 @@ def program(
         with pytest.raises(SystemExit) as caught:
             cli.main(arguments)
         assert isinstance(caught.value.code, int)
-        return Ended(caught.value.code, *capsys.readouterr())
+        return Ended(caught.value.code, *capfd.readouterr())
 
     monkeypatch.setattr("nextmv_exporter.logs.configure", lambda *_: None)
     with structlog.testing.capture_logs():
@@ -309,6 +309,27 @@ def test_once_keeps_logs_out_of_stdout_and_the_key_out_of_both(api: FakeAPI) -> 
     assert 'level=warn msg="Reading the account\'s queue failed" account=default' in line
     assert "reason=auth" in line
     assert KEY not in ended.out + ended.err
+
+
+@pytest.mark.parametrize(
+    ("redirection", "fault"),
+    [
+        (">&-", "it is closed"),
+        (">/dev/full", "No space left on device"),
+        ("| true", "Broken pipe"),
+    ],
+)
+def test_once_says_in_one_line_that_it_could_not_print(redirection: str, fault: str) -> None:
+    command = [sys.executable, "-m", "nextmv_exporter", "--demo", "--once"]
+    ended = subprocess.run(
+        ["bash", "-c", f'set -o pipefail; "$@" {redirection}', "-", *command],
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+        timeout=30,
+    )
+    assert ended.returncode == 2  # not 1, which means that an account is down
+    assert ended.stderr == f"nextmv-exporter: can't write to stdout: {fault}\n"
 
 
 def test_logs_are_json_if_asked_for(api: FakeAPI) -> None:

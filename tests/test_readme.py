@@ -37,6 +37,8 @@ def flag_of(option: click.Option) -> str:
 def default_of(option: click.Option) -> str:
     if option.is_flag:
         return "off"
+    if isinstance(option.default, list):
+        return ", ".join(option.default)
     if isinstance(option.default, str):
         return option.default
     told = re.search(r"\[default: (.+)\]", option.help or "")

@@ -5,6 +5,7 @@ import os
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 
 import click
 import structlog
@@ -88,33 +89,43 @@ def _once(settings: Settings, accounts: Accounts) -> int:
     scrapes = asyncio.run(_scrape_all(accounts, Deadline(settings.nextmv_timeout)))
     collectors = [AccountsCollector(scrapes), ProcessMetricsCollector()]
     body, _ = expose(collectors)
-    sys.stdout.buffer.write(body)  # UTF-8, whatever the terminal speaks
-    sys.stdout.flush()
+    _print(body)
     return 0 if all(scrape.outcome.summary for scrape in scrapes) else EXIT_DOWN
+
+
+def _print(body: bytes) -> None:
+    try:
+        # Not through sys.stdout, which Python writes again when it exits.
+        with os.fdopen(os.dup(sys.stdout.fileno()), "wb") as stdout:
+            stdout.write(body)
+    except AttributeError:
+        raise ConfigurationError("can't write to stdout: it is closed") from None
+    except OSError as error:
+        raise ConfigurationError(f"can't write to stdout: {error.strerror}") from None
 
 
 def _serve(settings: Settings, accounts: Accounts) -> int:
     # Imported here, since printing a single scrape needs no server.
     from nextmv_exporter.web.app import Exporter
-    from nextmv_exporter.web.server import Server, listen
+    from nextmv_exporter.web.listener import listen
+    from nextmv_exporter.web.server import Server
 
     web_config = None
     if settings.web_config_file:
         from nextmv_exporter.web.toolkit.reloading import ReloadingWebConfig
 
         web_config = ReloadingWebConfig(settings.web_config_file)
-    with listen(settings.web_listen_address) as listener:
-        host, port = listener.getsockname()[:2]
+    with ExitStack() as stack:
+        listeners = [stack.enter_context(listen(each)) for each in settings.web_listen_address]
 
         def announce() -> None:
-            log.info(
-                "Listening",
-                version=__version__,
-                address=f"[{host}]:{port}" if ":" in host else f"{host}:{port}",
-                accounts=",".join(accounts.targets),
-            )
+            names = ",".join(accounts.targets)
+            for host, port, *_ in (listener.getsockname() for listener in listeners):
+                address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+                log.info("Listening", version=__version__, address=address, accounts=names)
             if settings.demo:
                 scheme = "https" if web_config and web_config.tls else "http"
+                port = listeners[0].getsockname()[1]
                 _welcome(scheme, port, settings.web_telemetry_path)
 
         server = Server(
@@ -123,7 +134,7 @@ def _serve(settings: Settings, accounts: Accounts) -> int:
             on_started=announce,
             web_config=web_config,
         )
-        server.run(sockets=[listener])
+        server.run(sockets=listeners)
     log.info("Ended")
     return 0
 

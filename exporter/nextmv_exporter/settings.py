@@ -37,7 +37,7 @@ class Settings:
     queue_zero_retention: float
     queue_max_groups: int
     queue_wait_buckets: Sequence[float]
-    web_listen_address: Address
+    web_listen_address: Sequence[Address]
     web_telemetry_path: str
     web_timeout_offset: float
     web_external_url: str | None
@@ -158,8 +158,9 @@ OPTIONS: tuple[click.Option, ...] = (
     _option(
         "web.listen-address",
         type=units.ListenAddress(),
-        default=":10057",
-        help="host:port to listen on; IPv6 as [::]:10057.",
+        multiple=True,
+        default=[":10057"],
+        help="host:port to listen on; IPv6 as [::]:10057; repeatable.",
     ),
     _option(
         "web.telemetry-path",

@@ -126,9 +126,10 @@ class Bytes(click.ParamType[int]):
 
 
 class ListenAddress(click.ParamType[Address]):
-    """A `host:port`, converted to an `Address`."""
+    """A `host:port`, converted to an `Address`; in the environment, several with commas."""
 
     name = "host:port"
+    envvar_list_splitter = ","
 
     def convert(
         self, value: str | Address, param: click.Parameter | None, ctx: click.Context | None
@@ -136,7 +137,7 @@ class ListenAddress(click.ParamType[Address]):
         """Convert as click asks; fails with a `click.BadParameter`."""
         if isinstance(value, Address):
             return value
-        host, colon, port = value.rpartition(":")
+        host, colon, port = value.strip().rpartition(":")
         bracketed = host.startswith("[") and host.endswith("]")
         valid_host = bracketed or (":" not in host and "[" not in host and "]" not in host)
         if not (

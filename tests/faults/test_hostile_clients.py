@@ -1,15 +1,20 @@
-"""Whatever bytes a client sends, the server stands and its log stays quiet."""
+"""Whatever bytes a client sends, the server goes on and its log stays short."""
 
 import random
+import re
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import requests
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.certificates import Authority
 from support.exporter import Process, exporter_process
 from support.fake_api import RUN
+from support.harness import write_yaml
+from support.waiting import until
 
 from faults.fault_server import FaultServer, answers, queue
 from faults.running_exporter import scrape
@@ -123,3 +128,42 @@ def test_a_version_that_is_none_gets_a_format_that_every_client_reads(
 
     assert got.status_code == 200
     assert_unharmed(exporter)
+
+
+def test_nothing_that_a_client_sends_is_logged_more_than_once_a_minute() -> None:
+    hostile = [
+        b"nothing of HTTP\r\n\r\n",
+        b"GET / HTTP/1.1\r\n\r\n",
+        b"GET /metrics HTTP/1.1\r\nHost: x\r\nX-Prometheus-Scrape-Timeout-Seconds: %d\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"x" * 20_000 + b"\r\n\r\n",
+        b"GET /metrics?account=nobody%d HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nnone\r\n",
+    ]
+    with FaultServer(answers(queue(RUN))) as server:
+        with exporter_process(endpoint=server.url) as process:
+            for number in range(20):
+                for sent in hostile:
+                    answer_to(process, sent % -number if b"%d" in sent else sent)
+            log = process.log
+        lines = log.splitlines()[1:]  # without "Listening"
+        messages = [re.search(r'msg=("[^"]*"|\S+)', line) for line in lines]
+        assert len({message[1] for message in messages if message}) == len(lines) > 0
+
+
+def test_handshakes_that_fail_are_logged_once_a_minute(tmp_path: Path) -> None:
+    Authority(tmp_path).issue("server")
+    tls = {"cert_file": "server.pem", "key_file": "server.key"}
+    web_config = write_yaml(tmp_path / "web.yml", {"tls_server_config": tls})
+    hostile = [
+        b"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"\0" * 100,
+        b"\x16\x03\x01\x00\x05\x01\x00\x00\x01\x00",
+    ]
+    with exporter_process("--demo", "--web.config.file", str(web_config)) as process:
+        for sent in hostile * 10:
+            answer_to(process, sent)
+        until(lambda: process.logged("TLS handshake failed") == 1, what="the one line")
+    assert process.logged("TLS handshake failed") == 1
+    assert "Traceback" not in process.log

@@ -1,6 +1,5 @@
 """Scrapes answer under connections that are slow, idle or oversized, and nothing leaks."""
 
-import select
 import socket
 import threading
 import time
@@ -129,65 +128,3 @@ def test_an_oversized_or_odd_request_gets_a_4xx(head: bytes) -> None:
         assert scrape(address, 10).up
 
     assert status.startswith(b"HTTP/1.1 4")
-
-
-def closed_within(connection: socket.socket, seconds: float) -> bool:
-    end = time.monotonic() + seconds
-    while (left := end - time.monotonic()) > 0:
-        readable, _, _ = select.select([connection], [], [], left)
-        try:
-            if readable and not connection.recv(65536):
-                return True
-        except OSError:
-            return True
-    return False
-
-
-def test_connections_that_send_no_whole_request_are_closed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("nextmv_exporter.web.server.REQUEST_TIMEOUT", 1.0)
-    with FaultServer(answers(queue())) as server, exporter_here(server.url) as address:
-        with connect(address) as silent:
-            assert closed_within(silent, 8), "one that says nothing"
-        with connect(address) as slow:
-            slow.sendall(b"GET /metrics HTTP/1.1\r\n")
-            assert closed_within(slow, 8), "one that stops in the middle of the head"
-        with connect(address) as slow:
-            slow.sendall(b"GET /-/healthy HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n")
-            dripper = threading.Thread(target=drip_body, args=(slow,))
-            dripper.start()
-            closed = closed_within(slow, 8)
-            dripper.join()
-            assert closed, "one that drips a body that nobody asked for"
-        assert scrape(address, 10).up
-
-
-def drip_body(connection: socket.socket) -> None:
-    for _ in range(40):
-        try:
-            connection.send(b"x")
-        except OSError:
-            return
-        time.sleep(0.2)
-
-
-def test_a_client_that_does_not_read_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("nextmv_exporter.web.server.WRITE_TIMEOUT", 1.0)
-    runs = [{**RUN, "application_id": f"{n}" + "x" * 200} for n in range(2000)]
-    request = b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n"
-    with FaultServer(answers(queue(*runs))) as server, exporter_here(server.url) as address:
-        host, port = address.split(":")
-        with socket.socket() as deaf:
-            deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-            deaf.connect((host, int(port)))
-            deaf.settimeout(20)
-            deaf.sendall(request * 20)
-            time.sleep(4)
-            received = 0
-            try:
-                while data := deaf.recv(1 << 20):
-                    received += len(data)
-            except ConnectionResetError:
-                pass
-            whole = len(scrape(address, 10).text)
-
-    assert received < 20 * whole

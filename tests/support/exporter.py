@@ -22,7 +22,8 @@ from nextmv_exporter.accounts import Accounts
 from nextmv_exporter.nextmv.credentials import Credentials
 from nextmv_exporter.settings import Settings, command
 from nextmv_exporter.web.app import TIMEOUT_HEADER, Exporter
-from nextmv_exporter.web.server import Server, listen
+from nextmv_exporter.web.listener import listen
+from nextmv_exporter.web.server import Server
 from nextmv_exporter.web.toolkit.reloading import ReloadingWebConfig
 from support.fake_api import KEY
 from support.metrics import by, samples
@@ -245,7 +246,7 @@ def exporter_here(
     monitored = Accounts(settings, accounts) if accounts else Accounts(settings)
     protection = ReloadingWebConfig(web_config) if web_config else None
     server = Server(Exporter(settings, monitored), monitored.reload, web_config=protection)
-    with listen(settings.web_listen_address) as listener:
+    with listen(settings.web_listen_address[0]) as listener:
         host, port = listener.getsockname()[:2]
         thread = threading.Thread(target=server.run, args=([listener],), name="exporter")
         thread.start()

@@ -1,14 +1,18 @@
-"""The exporter's own HTTP manners, on a real port."""
+"""The exporter's endpoints and signals, on a real port."""
 
 import contextlib
 import gzip
 import http.client
+import json
+import re
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 import requests
@@ -39,7 +43,7 @@ def running() -> Iterator[Running]:
 @pytest.mark.parametrize(
     "accept", ["", "text/plain;version=0.0.4", "application/openmetrics-text;version=1.0.0"]
 )
-def test_promtool_has_nothing_to_say_against_the_text_format(running: Running, accept: str) -> None:
+def test_promtool_accepts_the_text_format(running: Running, accept: str) -> None:
     answer = requests.get(f"{running.url}/metrics", headers={"Accept": accept}, timeout=10)
 
     if "openmetrics" in accept:
@@ -141,11 +145,105 @@ def test_the_landing_page_shows_the_last_scrape_and_fetches_nothing(running: Run
 
 
 def test_it_asks_with_the_key_on_a_connection_that_is_kept(running: Running) -> None:
+    requests.get(f"{running.url}/metrics", timeout=10)
     headers = running.api.requests[-1].headers
 
     assert headers["Authorization"] == f"Bearer {KEY}"
     assert headers["User-Agent"].startswith("nextmv-exporter/")
     assert headers["Connection"] == "keep-alive"
+
+
+@pytest.mark.parametrize("scheme", ["http", "HTTPS"])
+@pytest.mark.parametrize(
+    ("path", "status", "start"),
+    [
+        ("/metrics?account=default", 200, "# HELP"),
+        ("/-/%68ealthy", 200, "Healthy"),
+        ("", 200, "<!doctype html>"),
+        ("/nothing", 404, "Not Found"),
+    ],
+)
+def test_targets_in_absolute_form_are_those_of_their_paths(
+    running: Running, scheme: str, path: str, status: int, start: str
+) -> None:
+    host = running.url.removeprefix("http://")
+    with contextlib.closing(http.client.HTTPConnection(host, timeout=10)) as connection:
+        connection.request("GET", f"{scheme}://{host}{path}")
+        answer = connection.getresponse()
+        assert answer.status == status
+        assert answer.read().decode().lower().startswith(start.lower())
+
+
+def test_the_host_of_a_target_in_absolute_form_replaces_that_of_the_header(
+    running: Running,
+) -> None:
+    host = running.url.removeprefix("http://")
+    with contextlib.closing(http.client.HTTPConnection(host, timeout=10)) as connection:
+        connection.request("GET", "http://target.example:1/sd", headers={"Host": "header.example"})
+        [group] = json.load(connection.getresponse())
+    assert group["targets"] == ["target.example:1"]
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "user@evil:1", "user:word@evil", "evil:port", "evil:99999", "evil:", "[::1", "evil/../x",
+        "evil?x", "evil#x", "e vil", "\xe9vil", "[evil]:1", "",
+    ],
+)  # fmt: skip
+def test_an_invalid_host_header_does_not_reach_the_targets(running: Running, host: str) -> None:
+    answer = requests.get(f"{running.url}/sd", headers={"Host": host.encode("latin-1")}, timeout=10)
+    assert answer.status_code == 200
+    [group] = answer.json()
+    assert group["targets"] == [running.url.removeprefix("http://")]
+
+
+def test_it_listens_on_each_address() -> None:
+    addresses = (f"--web.listen-address={host}:0" for host in ("127.0.0.1", "127.0.0.2"))
+    with exporter_process("--demo", *addresses) as exporter:
+        urls = re.findall(r"address=(127\.0\.0\.[12]:\d+)", exporter.log)
+        assert len(urls) == 2
+        for url in urls:
+            assert requests.get(f"http://{url}/-/ready", timeout=10).status_code == 200
+
+
+def test_an_address_in_use_ends_the_program_and_frees_the_others() -> None:
+    with exporter_process("--demo") as exporter:
+        addresses = [f"--web.listen-address={each}" for each in ("127.0.0.1:0", exporter.address)]
+        ended = subprocess.run(
+            [sys.executable, "-m", "nextmv_exporter", "--demo", *addresses],
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+    assert ended.returncode == 2
+    assert f"can't listen on {exporter.address}: Address already in use" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def blocks_hangup(pid: int) -> bool:
+    status = Path(f"/proc/{pid}/status").read_text()
+    blocked = re.search(r"SigBlk:\s*([0-9a-f]+)", status)
+    assert blocked
+    return bool(int(blocked[1], 16) & 1 << (signal.SIGHUP - 1))
+
+
+def test_sighup_during_the_start_waits_until_the_server_handles_it() -> None:
+    with subprocess.Popen(
+        [sys.executable, "-m", "nextmv_exporter", "--demo", "--web.listen-address=127.0.0.1:0"],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+    ) as process:
+        assert process.stderr
+        until(lambda: blocks_hangup(process.pid), seconds=20, what="the first line of the program")
+        process.send_signal(signal.SIGHUP)
+        assert "msg=Listening" in process.stderr.readline()
+        until(lambda: not blocks_hangup(process.pid), seconds=20, what="the server handles it")
+        process.send_signal(signal.SIGHUP)
+        process.terminate()
+        assert process.wait(20) == 0
 
 
 def test_sigterm_lets_the_scrape_in_flight_finish_and_ends_with_zero() -> None:
@@ -170,6 +268,31 @@ def test_sigterm_lets_the_scrape_in_flight_finish_and_ends_with_zero() -> None:
         assert value(scraped[0], "nextmv_up") == 1
 
 
+def test_a_second_sigterm_ends_at_once_and_quietly() -> None:
+    never = threading.Event()
+    with FakeAPI() as api, exporter_process(endpoint=api.url) as exporter:
+        api.answer = Answer(held_until=never)
+
+        def scrape() -> None:
+            with contextlib.suppress(OSError, http.client.HTTPException):
+                exporter.get("/metrics")
+
+        threads = [threading.Thread(target=scrape) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        until(lambda: api.requests, seconds=20, what="a request in flight")
+        exporter.process.send_signal(signal.SIGTERM)
+        until(lambda: exporter.get("/-/ready").status == 503, seconds=4, what="not ready any more")
+        exporter.process.send_signal(signal.SIGTERM)
+        assert exporter.process.wait(timeout=10) == 0
+        never.set()
+        for thread in threads:
+            thread.join(10)
+    assert "Traceback" not in exporter.log
+    assert "level=error" not in exporter.log
+    assert exporter.log.splitlines()[-1].endswith("msg=Ended")
+
+
 def test_sigterm_ends_within_five_seconds_whatever_hangs() -> None:
     never = threading.Event()
     with FakeAPI() as api, exporter_process(endpoint=api.url) as exporter:
@@ -190,3 +313,5 @@ def test_sigterm_ends_within_five_seconds_whatever_hangs() -> None:
         assert exporter.process.wait(timeout=10) == 0
         assert time.monotonic() - asked < 8  # promised are 5; the rest is for slow machines
         never.set()
+    assert "Traceback" not in exporter.log
+    assert "level=error" not in exporter.log

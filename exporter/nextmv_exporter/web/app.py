@@ -15,6 +15,7 @@ from starlette.routing import Route
 
 from nextmv_exporter.accounts import Accounts
 from nextmv_exporter.deadline import Deadline
+from nextmv_exporter.logs import CLIENTS
 from nextmv_exporter.scrape.collector import AccountsCollector, ProcessMetricsCollector
 from nextmv_exporter.scrape.exposition import concerns_accounts, expose
 from nextmv_exporter.scrape.target import Target
@@ -23,7 +24,7 @@ from nextmv_exporter.web.discovery import base_url, target_groups
 
 TIMEOUT_HEADER = "X-Prometheus-Scrape-Timeout-Seconds"
 
-log = structlog.get_logger()
+log = structlog.get_logger(CLIENTS)
 
 
 @dataclass

@@ -169,7 +169,9 @@ def test_a_header_that_brings_no_password_is_turned_away_at_no_cost(
     assert not checks.hashes
 
 
-@pytest.mark.parametrize("path", ["/-/healthy", "/-/ready", "/-/healthy?x=1", "/%2d/ready"])
+@pytest.mark.parametrize(
+    "path", ["/-/healthy", "/-/ready", "/-/healthy?x=1", "/%2d/ready", "http://localhost/-/ready"]
+)
 def test_health_and_readiness_need_no_password(shared: Served, path: str) -> None:
     for method in ("GET", "HEAD"):
         assert shared.get(path, method=method).status == 200
@@ -207,8 +209,10 @@ def test_health_and_readiness_need_no_password(shared: Served, path: str) -> Non
         "/-/ready.",
         "/-/",
         "*",
-        "http://localhost/-/healthy",
         "http://localhost/metrics",
+        "http://localhost/-/healthy/../../metrics",
+        "http://localhost//-/healthy",
+        "ftp://localhost/-/healthy",
     ],
 )
 def test_nothing_else_is_open(shared: Served, path: str) -> None:

@@ -322,7 +322,7 @@ def test_a_change_for_the_worse_is_logged_once_and_a_good_one_too(
         assert served.logged("Web configuration reloaded") == 1
         rsa = limited(authority.client(), TLS12, TLS12, "ECDHE-RSA-AES128-GCM-SHA256")
         assert refuses(served, rsa)
-        until(lambda: served.logged("A TLS handshake failed"), seconds=30, what="logged")
+        until(lambda: served.logged("TLS handshake failed"), seconds=30, what="logged")
         assert served.logged("err=NO_SHARED_CIPHER") == 1
     text = served.log
     assert "https://localhost:" in text

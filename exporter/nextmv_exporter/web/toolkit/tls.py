@@ -4,12 +4,9 @@ import contextlib
 import errno
 import os
 import ssl
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
-
-import structlog
 
 from nextmv_exporter.errors import ConfigurationError
 from nextmv_exporter.files import read
@@ -32,8 +29,6 @@ _VERSIONS = {"TLS12": ssl.TLSVersion.TLSv1_2, "TLS13": ssl.TLSVersion.TLSv1_3}
 _OTHER_KEY = frozenset({"KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH", "NO_CERTIFICATE_ASSIGNED"})
 _PIPE_BYTES = 60_000
 
-log = structlog.get_logger()
-
 
 def server_context(config: TLSServerConfig) -> ssl.SSLContext:
     """Make the context that a configuration describes.
@@ -49,7 +44,6 @@ def server_context(config: TLSServerConfig) -> ssl.SSLContext:
             the key of the configuration.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.sslobject_class = _LoggedHandshake
     context.minimum_version = _VERSIONS[config.min_version]
     context.maximum_version = _VERSIONS[config.max_version]
     if not config.prefer_server_cipher_suites:
@@ -65,40 +59,6 @@ def server_context(config: TLSServerConfig) -> ssl.SSLContext:
         required = config.client_auth_type == "RequireAndVerifyClientCert"
         context.verify_mode = ssl.CERT_REQUIRED if required else ssl.CERT_OPTIONAL
     return context
-
-
-class _LoggedHandshake(ssl.SSLObject):
-    """Tells the log why a client was refused: asyncio tells neither the log nor the client."""
-
-    def do_handshake(self) -> None:
-        try:
-            super().do_handshake()
-        except (ssl.SSLWantReadError, ssl.SSLWantWriteError, ssl.SSLEOFError):
-            raise  # more is to come, or the client left
-        except ssl.SSLError as error:
-            log.warning("A TLS handshake failed", err=error.reason or str(error))
-            raise
-
-
-class ReloadingContext(ssl.SSLContext):
-    """A context that gives each new connection the latest one.
-
-    Connections that are open keep theirs.
-
-    Args:
-        latest: gives the context to use.
-    """
-
-    def __new__(cls, latest: Callable[[], ssl.SSLContext]) -> Self:
-        """Make the underlying context, which itself serves nobody."""
-        return super().__new__(cls, ssl.PROTOCOL_TLS_SERVER)
-
-    def __init__(self, latest: Callable[[], ssl.SSLContext]) -> None:
-        self._latest = latest
-
-    def wrap_bio(self, *args: object, **kwargs: object) -> ssl.SSLObject:
-        """Begin a connection, as asyncio asks for it."""
-        return self._latest().wrap_bio(*args, **kwargs)  # type: ignore[arg-type]
 
 
 def _choose_ciphers(context: ssl.SSLContext, names: list[str]) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from nextmv_exporter.errors import ConfigurationError
 from nextmv_exporter.units import Address
-from nextmv_exporter.web.server import listen
+from nextmv_exporter.web.listener import listen
 
 needs_ipv6 = pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="no IPv6 on this machine")
 

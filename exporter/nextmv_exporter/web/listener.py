@@ -1,0 +1,151 @@
+"""Listening sockets, and the limit on the connections that they accept."""
+
+import asyncio
+import resource
+import socket
+import ssl
+from collections.abc import Callable, Sized
+
+import structlog
+
+from nextmv_exporter.errors import ConfigurationError
+from nextmv_exporter.logs import CLIENTS
+from nextmv_exporter.units import Address
+from nextmv_exporter.web.protocol import REQUEST_TIMEOUT, Idle
+
+MAX_CONNECTIONS = 1000
+"""Connections of clients at once, if the process may have that many file descriptors."""
+
+RETRY_SECONDS = 1.0
+"""How long nothing is accepted after the system has refused."""
+
+_RESERVED_DESCRIPTORS = 32
+
+log = structlog.get_logger(CLIENTS)
+
+
+def listen(address: Address) -> socket.socket:
+    """Open a listening socket.
+
+    Args:
+        address: where to listen; an empty host means all interfaces, IPv6 and IPv4.
+
+    Returns:
+        The socket.
+
+    Raises:
+        ConfigurationError: the address is in use, not this machine's, or not allowed.
+    """
+    try:
+        listener = _create_listener(address)
+    except OSError as error:
+        where = f"[{address.host}]" if ":" in address.host else address.host
+        raise ConfigurationError(
+            f"can't listen on {where}:{address.port}: {error.strerror or error}: "
+            "choose another --web.listen-address"
+        ) from None
+    # Connections inherit it. asyncio would set it only on sockets that name TCP as their protocol,
+    # and without it the body waits 40 ms for the client to acknowledge the head.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listener
+
+
+def _create_listener(address: Address) -> socket.socket:
+    if not address.host and socket.has_dualstack_ipv6():
+        return socket.create_server(
+            ("", address.port), family=socket.AF_INET6, dualstack_ipv6=True, backlog=1024
+        )
+    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+    return socket.create_server(address, family=family, backlog=1024)
+
+
+def max_connections() -> int:
+    """Return how many connections of clients to allow.
+
+    A quarter of the file descriptors that the process may have, and some more, are left for
+    requests to the API and for files.
+    """
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if limit == resource.RLIM_INFINITY:
+        return MAX_CONNECTIONS
+    return max(4, min(MAX_CONNECTIONS, (limit - _RESERVED_DESCRIPTORS) * 3 // 4))
+
+
+class Acceptor:
+    """Accepts connections up to a limit; at the limit, it closes the longest idle one first.
+
+    asyncio's own server logs thousands of tracebacks a second once the process runs out of file
+    descriptors, and knows no limit.
+
+    Args:
+        create_protocol: makes the protocol of a connection.
+        context: returns the TLS context for the next connection; None without TLS.
+        connections: the connections that are open.
+        idle: those without a request in progress.
+    """
+
+    def __init__(
+        self,
+        create_protocol: Callable[[], asyncio.Protocol],
+        context: Callable[[], ssl.SSLContext] | None,
+        connections: Sized,
+        idle: Idle,
+    ) -> None:
+        self._create_protocol = create_protocol
+        self._context = context
+        self._connections = connections
+        self._idle = idle
+        self._handshakes: set[asyncio.Task[None]] = set()
+        self._limit = max_connections()
+        self._loop = asyncio.get_running_loop()
+
+    def start(self, listener: socket.socket) -> None:
+        """Accept the connections of a listening socket until it is closed by `stop`."""
+        if listener.fileno() >= 0:
+            listener.setblocking(False)  # noqa: FBT003
+            self._loop.add_reader(listener, self._accept, listener)
+
+    def stop(self, listener: socket.socket) -> None:
+        """Close a listening socket."""
+        self._loop.remove_reader(listener)
+        listener.close()
+
+    def _accept(self, listener: socket.socket) -> None:
+        try:
+            connection, _ = listener.accept()
+        except (BlockingIOError, ConnectionAbortedError):
+            return
+        except OSError as error:
+            log.warning("Can't accept connections", err=error.strerror)
+            self._loop.remove_reader(listener)
+            self._loop.call_later(RETRY_SECONDS, self.start, listener)
+            return
+        if len(self._connections) + len(self._handshakes) >= self._limit:
+            log.warning("Too many connections, closing the longest idle", limit=self._limit)
+            if not self._idle:
+                connection.close()
+                return
+            self._idle.pop(next(iter(self._idle)))()
+        connection.setblocking(False)  # noqa: FBT003
+        handshake = self._loop.create_task(self._connect(connection))
+        self._handshakes.add(handshake)
+        self._idle[handshake] = handshake.cancel
+        handshake.add_done_callback(self._finish_handshake)
+
+    async def _connect(self, connection: socket.socket) -> None:
+        context = self._context() if self._context else None
+        try:
+            await self._loop.connect_accepted_socket(
+                self._create_protocol,
+                connection,
+                ssl=context,
+                ssl_handshake_timeout=REQUEST_TIMEOUT if context else None,
+            )
+        except ssl.SSLError as error:
+            log.warning("TLS handshake failed", err=error.reason or str(error))
+        except OSError:
+            pass  # the client has left, or was too slow
+
+    def _finish_handshake(self, handshake: asyncio.Task[None]) -> None:
+        self._handshakes.discard(handshake)
+        self._idle.pop(handshake, None)

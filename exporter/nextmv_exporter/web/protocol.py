@@ -1,0 +1,139 @@
+"""uvicorn's HTTP/1.1 protocol, hardened against slow and hostile clients."""
+
+import asyncio
+import ssl
+from collections.abc import Callable
+
+import h11
+import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.server import ServerState
+
+REQUEST_TIMEOUT = 10.0
+"""Seconds in which a client must have sent a whole request, a TLS handshake before it included."""
+
+WRITE_TIMEOUT = 30.0
+"""Seconds in which a client must have read what is buffered for it."""
+
+MAX_HEAD_BYTES = 16 * 1024
+
+_BAD_REQUEST = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\nInvalid HTTP request.\n"
+
+Idle = dict[object, Callable[[], object]]
+"""Connections without a request in progress, each with what closes it; the longest idle first."""
+
+
+class Protocol(H11Protocol):
+    """Disconnects clients that send a request too slowly or stop reading the response.
+
+    Args:
+        config: uvicorn's configuration.
+        state: what uvicorn's connections share.
+        idle: where the connection is listed while it has no request in progress.
+        context: returns the TLS context for the next connection; None without TLS.
+    """
+
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        state: ServerState,
+        idle: Idle,
+        context: Callable[[], ssl.SSLContext] | None,
+    ) -> None:
+        super().__init__(config, state, app_state={})
+        self._idle = idle
+        self._context = context
+        self._accepted = self.loop.time()
+        self._request_timeout: asyncio.TimerHandle | None = None
+        self._write_timeout: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Wait for a request."""
+        super().connection_made(transport)
+        # With any limit above it, that much could be left unread without a call of `pause_writing`.
+        transport.set_write_buffer_limits(high=1)
+        self._start_request_timeout(self._accepted + REQUEST_TIMEOUT)
+        self._update_idle()
+
+    def data_received(self, data: bytes) -> None:
+        """Handle a part of a request."""
+        if self._context and not self._is_admitted(self._context()):
+            self.transport.abort()
+            return
+        if self._request_timeout is None:
+            self._start_request_timeout(self.loop.time() + REQUEST_TIMEOUT)
+        # h11 rejects a head that is too large only while it is incomplete: not one that comes
+        # in a single piece.
+        for start in range(0, len(data), MAX_HEAD_BYTES):
+            if not self.transport.is_closing():
+                super().data_received(data[start : start + MAX_HEAD_BYTES])
+        if self.conn.their_state not in (h11.IDLE, h11.SEND_BODY):
+            self._stop_request_timeout()
+        self._update_idle()
+
+    def on_response_complete(self) -> None:
+        """Wait for the next request."""
+        super().on_response_complete()
+        # A part of the next request may have come with the last one.
+        if self.conn.their_state is h11.IDLE and self.conn.trailing_data[0]:
+            self._start_request_timeout(self.loop.time() + REQUEST_TIMEOUT)
+        self._update_idle()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End all timers."""
+        self._stop_request_timeout()
+        self._stop_write_timeout()
+        self._idle.pop(self, None)
+        super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """Wait for the client to read."""
+        self._stop_write_timeout()
+        self._write_timeout = self.loop.call_later(WRITE_TIMEOUT, self.transport.abort)
+        super().pause_writing()
+
+    def resume_writing(self) -> None:
+        """Go on: the client has read everything."""
+        self._stop_write_timeout()
+        super().resume_writing()
+
+    def send_400_response(self, msg: str) -> None:
+        """Respond to what is not HTTP; uvicorn's own fails if a response has been started."""
+        if self.cycle is None or self.cycle.response_complete:
+            self.transport.write(_BAD_REQUEST)
+        else:
+            self.cycle.disconnected = True  # drop what the application still sends
+        self.transport.close()
+
+    def _should_upgrade(self) -> bool:
+        """Ignore requests for another protocol, which uvicorn would log."""
+        return False
+
+    def _is_admitted(self, latest: ssl.SSLContext) -> bool:
+        """Return whether what is demanded of clients is still as it was at the handshake."""
+        own = self.transport.get_extra_info("ssl_object").context
+        return own is latest or _client_verification(own) == _client_verification(latest)
+
+    def _update_idle(self) -> None:
+        if self.cycle and not self.cycle.response_complete:
+            self._idle.pop(self, None)
+        else:
+            self._idle.setdefault(self, self.transport.abort)
+
+    def _start_request_timeout(self, when: float) -> None:
+        self._stop_request_timeout()
+        self._request_timeout = self.loop.call_at(when, self.transport.abort)
+
+    def _stop_request_timeout(self) -> None:
+        if self._request_timeout:
+            self._request_timeout.cancel()
+            self._request_timeout = None
+
+    def _stop_write_timeout(self) -> None:
+        if self._write_timeout:
+            self._write_timeout.cancel()
+            self._write_timeout = None
+
+
+def _client_verification(context: ssl.SSLContext) -> tuple[ssl.VerifyMode, list[bytes]]:
+    return context.verify_mode, context.get_ca_certs(binary_form=True)

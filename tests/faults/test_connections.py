@@ -1,0 +1,244 @@
+"""Connections that are slow, idle, unread or too many harm neither scrapes nor the log."""
+
+import os
+import re
+import resource
+import select
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+
+import pytest
+import support.exporter
+from support.certificates import Authority
+from support.exporter import Served, ask, exporter_process
+from support.fake_api import KEY, RUN, Answer, FakeAPI
+from support.harness import write_yaml
+from support.waiting import until
+
+from faults.fault_server import FaultServer, answers, queue
+from faults.running_exporter import exporter_here, scrape
+from nextmv_exporter.nextmv.credentials import Credentials
+
+
+def connect(address: str) -> socket.socket:
+    host, port = address.split(":")
+    return socket.create_connection((host, int(port)), timeout=20)
+
+
+def closed_within(connection: socket.socket, seconds: float) -> bool:
+    end = time.monotonic() + seconds
+    while (left := end - time.monotonic()) > 0:
+        readable, _, _ = select.select([connection], [], [], left)
+        try:
+            if readable and not connection.recv(65536):
+                return True
+        except OSError:
+            return True
+    return False
+
+
+def test_connections_that_send_no_whole_request_are_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nextmv_exporter.web.protocol.REQUEST_TIMEOUT", 1.0)
+    with FaultServer(answers(queue())) as server, exporter_here(server.url) as address:
+        with connect(address) as silent:
+            assert closed_within(silent, 8), "one that says nothing"
+        with connect(address) as slow:
+            slow.sendall(b"GET /metrics HTTP/1.1\r\n")
+            assert closed_within(slow, 8), "one that stops in the middle of the head"
+        with connect(address) as slow:
+            slow.sendall(b"GET /-/healthy HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n")
+            dripper = threading.Thread(target=drip_body, args=(slow,))
+            dripper.start()
+            closed = closed_within(slow, 8)
+            dripper.join()
+            assert closed, "one that drips a body that nobody asked for"
+        assert scrape(address, 10).up
+
+
+def test_a_part_of_the_next_request_has_no_more_time_than_the_first(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("nextmv_exporter.web.protocol.REQUEST_TIMEOUT", 1.0)
+    request = b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n"
+    with FaultServer(answers(queue())) as server, exporter_here(server.url) as address:
+        with connect(address) as half:
+            half.sendall(request + request[:-2])
+            assert closed_within(half, 8), "a request and a half in one piece"
+        with connect(address) as half:
+            half.sendall(request)
+            assert half.recv(1 << 20).startswith(b"HTTP/1.1 200")
+            half.sendall(request[:-2])
+            assert closed_within(half, 8), "half a request after a whole one"
+        with connect(address) as kept:
+            for _ in range(3):
+                kept.sendall(request)
+                assert kept.recv(1 << 20).startswith(b"HTTP/1.1 200")
+                assert not closed_within(kept, 1.5), "none after a whole one"
+
+
+def test_a_tls_handshake_has_no_more_time_than_a_request(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("nextmv_exporter.web.protocol.REQUEST_TIMEOUT", 1.0)
+    monkeypatch.setattr("nextmv_exporter.web.listener.REQUEST_TIMEOUT", 1.0)
+    authority = Authority(tmp_path)
+    with exporter_with_tls(authority) as served:
+        with connect(served.address) as silent:
+            assert closed_within(silent, 8), "one that says nothing"
+        with connect(served.address) as slow:
+            slow.sendall(b"\x16\x03\x01\x02\x00\x01")
+            assert closed_within(slow, 8), "one that stops in its first message"
+        with (
+            connect(served.address) as plain,
+            authority.client().wrap_socket(plain, server_hostname="127.0.0.1") as encrypted,
+        ):
+            encrypted.sendall(b"GET /metrics HTTP/1.1\r\n")
+            assert closed_within(encrypted, 8), "one that stops in the middle of the head"
+        assert served.get(tls=authority.client()).status == 200
+
+
+@contextmanager
+def exporter_with_tls(authority: Authority) -> Iterator[Served]:
+    authority.issue("server")
+    tls = {"cert_file": "server.pem", "key_file": "server.key"}
+    web_config = write_yaml(authority.folder / "web.yml", {"tls_server_config": tls})
+    accounts = {"default": Credentials("key", "http://127.0.0.1:1")}
+    with support.exporter.exporter_here(accounts=accounts, web_config=web_config) as served:
+        yield served
+
+
+def limited(descriptors: int) -> list[str]:
+    """Run Python with few file descriptors."""
+    return ["bash", "-c", f'ulimit -n {descriptors}; exec "$@"', "-", sys.executable]
+
+
+def test_idle_connections_keep_no_one_out_at_the_limit_of_descriptors() -> None:
+    with (
+        FaultServer(answers(queue(RUN))) as server,
+        exporter_process(endpoint=server.url, python=limited(100)) as exporter,
+        ExitStack() as stack,
+    ):
+        open_before = stack.enter_context(closing(exporter.connection()))
+        assert ask(open_before, "/metrics").status == 200
+        for _ in range(5):
+            for _ in range(60):
+                stack.enter_context(connect(exporter.address))
+            assert scrape(exporter.address, 20).up
+        assert exporter.descriptors < 90
+    assert exporter.logged("Too many connections, closing the longest idle") == 1
+    assert "Traceback" not in exporter.log
+    assert "level=error" not in exporter.log
+
+
+def test_silent_tls_handshakes_keep_no_one_out_at_the_limit_of_descriptors(
+    tmp_path: Path,
+) -> None:
+    authority = Authority(tmp_path)
+    authority.issue("server")
+    tls = {"cert_file": "server.pem", "key_file": "server.key"}
+    web_config = write_yaml(tmp_path / "web.yml", {"tls_server_config": tls})
+    with (
+        exporter_process(
+            "--demo", "--web.config.file", str(web_config), python=limited(100)
+        ) as exporter,
+        ExitStack() as stack,
+    ):
+        for _ in range(300):
+            stack.enter_context(connect(exporter.address))
+        assert 'nextmv_up{account="demo"} 1.0' in (
+            exporter.get("/metrics", tls=authority.client()).body
+        )
+    assert exporter.logged("Too many connections, closing the longest idle") == 1
+    assert "Traceback" not in exporter.log
+
+
+def test_requests_in_progress_are_not_closed_for_new_connections() -> None:
+    released = threading.Event()
+    with (
+        FakeAPI() as api,
+        exporter_process(endpoint=api.url, python=limited(60)) as exporter,  # 21 connections
+        ExitStack() as stack,
+        ThreadPoolExecutor(21) as pool,
+    ):
+        api.answer = Answer(held_until=released)
+        scrapes = [pool.submit(exporter.get, "/metrics") for _ in range(21)]
+        until(lambda: exporter.descriptors >= 21, what="the scrapes' connections")
+        for _ in range(30):
+            stack.enter_context(connect(exporter.address))
+        released.set()
+        assert {each.result().status for each in scrapes} == {200}
+        until(lambda: exporter.get().status == 200, what="a response again")
+    assert "Traceback" not in exporter.log
+
+
+def test_without_descriptors_connections_wait_and_the_log_says_so_once() -> None:
+    with exporter_process("--demo") as exporter:
+        limit, hard = resource.prlimit(exporter.pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(exporter.pid, resource.RLIMIT_NOFILE, (exporter.descriptors, hard))
+        with connect(exporter.address) as waiting:
+            waiting.sendall(b"GET /-/healthy HTTP/1.1\r\nHost: x\r\n\r\n")
+            until(lambda: exporter.logged("Can't accept connections"), what="the log says so")
+            assert not closed_within(waiting, 2.5)
+            resource.prlimit(exporter.pid, resource.RLIMIT_NOFILE, (limit, hard))
+            assert waiting.recv(4096).startswith(b"HTTP/1.1 200")
+    assert exporter.logged("Can't accept connections") == 1
+    assert "Traceback" not in exporter.log
+
+
+def test_a_log_that_no_one_reads_does_not_stop_scrapes() -> None:
+    with FaultServer(answers(queue(RUN))) as server:
+        command = [sys.executable, "-m", "nextmv_exporter", "--log.level=debug"]
+        with subprocess.Popen(
+            [*command, "--web.listen-address=127.0.0.1:0"],
+            stderr=subprocess.PIPE,
+            env=os.environ | {"NEXTMV_ENDPOINT": server.url, "NEXTMV_API_KEY": KEY},
+        ) as process:
+            assert process.stderr
+            listening = re.compile(rb"msg=Listening.* address=(\S+)")
+            while not (found := listening.search(process.stderr.readline())):
+                pass
+            for _ in range(1500):  # each logs more than 100 bytes; the pipe holds 64 KiB
+                assert scrape(found[1].decode(), 20).up
+            process.terminate()
+            assert process.wait(20) == 0
+            written = process.stderr.read()
+    assert len(written) < 1500 * 100, "it was never blocked"
+
+
+def drip_body(connection: socket.socket) -> None:
+    for _ in range(40):
+        try:
+            connection.send(b"x")
+        except OSError:
+            return
+        time.sleep(0.2)
+
+
+def test_a_client_that_stops_reading_is_disconnected(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nextmv_exporter.web.protocol.WRITE_TIMEOUT", 1.0)
+    runs = [{**RUN, "application_id": f"{n}" + "x" * 200} for n in range(2000)]
+    request = b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n"
+    with FaultServer(answers(queue(*runs))) as server, exporter_here(server.url) as address:
+        host, port = address.split(":")
+        with socket.socket() as unread:
+            unread.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            unread.connect((host, int(port)))
+            unread.settimeout(20)
+            unread.sendall(request * 20)
+            time.sleep(4)
+            received = 0
+            try:
+                while data := unread.recv(1 << 20):
+                    received += len(data)
+            except ConnectionResetError:
+                pass
+            whole = len(scrape(address, 10).text)
+
+    assert received < 20 * whole
