@@ -1,4 +1,4 @@
-# Every habit of this project is a target here; `make help` lists them.
+# The commands of this project; `make help` lists them.
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
@@ -6,18 +6,26 @@ BIN    := $(VENV)/bin
 PARALLEL ?= $(shell expr 2 \* $$(nproc 2>/dev/null || echo 1))
 
 # What tests and benchmarks run besides Python, as Debian names the packages and the commands.
-DEBIAN_PACKAGES := prometheus prometheus-alertmanager chromium chromium-driver valgrind
-DEBIAN_COMMANDS := prometheus promtool prometheus-alertmanager amtool chromium chromedriver valgrind
+DEBIAN_PACKAGES := prometheus prometheus-alertmanager chromium chromium-driver valgrind systemd
+DEBIAN_COMMANDS := prometheus promtool prometheus-alertmanager amtool chromium chromedriver valgrind systemd-analyze
 
 .DEFAULT_GOAL := help
 .PHONY: help
 help: ## List the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-13s %s\n", $$1, $$2}'
+
+# The stamps are written last, so that whatever was interrupted is done again.
+$(VENV)/created:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV) || { \
+	  rm -rf $(VENV); \
+	  echo "$(PYTHON) can't create $(VENV). On Debian: sudo apt-get install python3-venv" >&2; \
+	  exit 1; \
+	}
+	@touch $@
 
 # The exporter alone: all that the demo needs.
-$(VENV)/installed: pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+$(VENV)/installed: pyproject.toml $(VENV)/created
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --editable .
 	@touch $@
@@ -32,8 +40,35 @@ demo: $(VENV)/installed ## Run the exporter against a simulated Nextmv account
 	@exec $(BIN)/nextmv-exporter --demo
 
 .PHONY: test
-test: $(VENV)/developed tools ## Run all tests
+test: tools $(VENV)/developed ## Run all tests
 	$(BIN)/pytest -n $(PARALLEL)
+
+# The oldest and the newest Python that the project's own machines have.
+PYTHONS ?= python3.11 python3.13
+
+.PHONY: test-pythons
+test-pythons: $(VENV)/developed ## Run all tests on each of PYTHONS that is installed
+	@version() { "$$1" -c 'import sys; print(sys.version_info[:2])' 2>/dev/null; }; \
+	$(MAKE) --no-print-directory test || exit; \
+	for python in $(PYTHONS); do \
+	  found=$$(version $$python) || { echo "Skipping $$python: not installed"; continue; }; \
+	  test "$$found" != "$$(version $(BIN)/python)" || continue; \
+	  $(MAKE) --no-print-directory test PYTHON=$$python VENV=$(VENV)/$$python || exit; \
+	done
+
+# Other packages of development may need newer versions, so the bounds are written down first.
+LOWEST := $(VENV)/lowest
+$(LOWEST)/developed: $(VENV)/developed pyproject.toml
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(LOWEST)
+	$(BIN)/uv pip compile --quiet --resolution lowest-direct --no-emit-index-url \
+	  --python $(LOWEST) --output-file $(LOWEST)/requirements.txt pyproject.toml
+	$(BIN)/uv pip install --quiet --python $(LOWEST) --overrides $(LOWEST)/requirements.txt \
+	  --editable . --group dev
+	@touch $@
+
+.PHONY: test-lowest
+test-lowest: tools $(LOWEST)/developed ## Run all tests with the lowest versions that pyproject.toml allows
+	$(LOWEST)/bin/pytest -n $(PARALLEL)
 
 SOAK_SECONDS ?= 180
 
@@ -48,7 +83,7 @@ lint: $(VENV)/developed ## Check format, lint and types
 	$(BIN)/mypy
 
 .PHONY: format
-format: $(VENV)/developed ## Format the code and mend what the linter can
+format: $(VENV)/developed ## Format the code and fix what the linter can
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 

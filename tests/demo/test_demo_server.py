@@ -59,17 +59,15 @@ def test_a_taken_port_is_an_error_on_entering() -> None:
             server(port).__enter__()
 
 
-def test_it_leaves_the_programs_logging_alone() -> None:
+def test_it_leaves_the_programs_logging_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     access = logging.getLogger("uvicorn.access")
-    handler = logging.NullHandler()
-    access.addHandler(handler)
-    try:
-        with server() as running:
-            queue_length(running.url)
-        assert access.handlers == [handler]
-        assert access.propagate
-    finally:
-        access.removeHandler(handler)
+    handlers = [logging.NullHandler()]
+    monkeypatch.setattr(access, "handlers", handlers.copy())
+    monkeypatch.setattr(access, "propagate", True)
+    with server() as running:
+        queue_length(running.url)
+    assert access.handlers == handlers
+    assert access.propagate
 
 
 def test_alone_it_prints_its_url_and_key_on_one_line_and_serves() -> None:

@@ -1,6 +1,9 @@
-"""The pinned requirements of the image, against what pyproject.toml asks for."""
+"""The dependencies: those declared against those imported, and the image's pins against them."""
 
+import ast
+import importlib.metadata
 import re
+import sys
 import tomllib
 from pathlib import Path
 
@@ -41,6 +44,31 @@ def test_no_address_and_no_path_stands_in_the_file(name: str) -> None:
     text = (ROOT / name).read_text()
     assert "://" not in text
     assert not re.search(r"(?m)^-|(?<!\w)/\w", text)
+
+
+def test_what_the_package_imports_is_declared_and_the_other_way_round() -> None:
+    names = importlib.metadata.packages_distributions()
+    imported = {
+        names[module][0].lower().replace("_", "-")
+        for file in (ROOT / "exporter").rglob("*.py")
+        for module in imports(file)
+        if module not in sys.stdlib_module_names and module != "nextmv_exporter"
+    }
+    assert imported == {Requirement(wanted).name for wanted in PROJECT["project"]["dependencies"]}
+
+
+@pytest.mark.parametrize("name", ["h11", "prometheus-client", "urllib3", "uvicorn"])
+def test_libraries_whose_internals_are_used_are_capped(name: str) -> None:
+    wanted = {each.name: each for each in map(Requirement, PROJECT["project"]["dependencies"])}
+    assert any(each.operator == "<" for each in wanted[name].specifier)
+
+
+def imports(file: Path) -> set[str]:
+    """Return the top-level modules that a file imports."""
+    nodes = list(ast.walk(ast.parse(file.read_text())))
+    plain = {each.name for node in nodes if isinstance(node, ast.Import) for each in node.names}
+    of = {node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module}
+    return {module.partition(".")[0] for module in plain | of}
 
 
 def pins(name: str) -> list[Requirement]:
