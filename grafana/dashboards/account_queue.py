@@ -1,4 +1,4 @@
-"""The dashboard of the queue: it answers the questions of an incident from top to bottom."""
+"""The dashboard of the queue: from the numbers of an incident to its cause."""
 
 import json
 from typing import Any
@@ -16,7 +16,7 @@ from grafana_foundation_sdk.models.dashboard import (
 from grafana.dashboards import queries as promql
 from grafana.dashboards.exporter_row import exporter_row
 from grafana.dashboards.numbers import numbers
-from grafana.dashboards.over_time import growth, queue_over_time, waits
+from grafana.dashboards.over_time import flow, queue_over_time
 from grafana.dashboards.panels import DATASOURCE, states
 from grafana.dashboards.values import CONSOLE, RED
 from grafana.dashboards.worst_groups import worst_groups
@@ -82,7 +82,12 @@ def _dashboard() -> dashboard.Dashboard:
         .with_variable(
             dashboard.DatasourceVariable("datasource").label("Data source").type("prometheus")
         )
-        .with_variable(_variable("account", "Account", "nextmv_up"))
+        .with_variable(_variable("cluster", "Cluster", "nextmv_up"))
+        .with_variable(_variable("namespace", "Namespace", 'nextmv_up{cluster=~"$cluster"}'))
+        .with_variable(
+            _variable("job", "Job", 'nextmv_up{cluster=~"$cluster", namespace=~"$namespace"}')
+        )
+        .with_variable(_variable("account", "Account", f"nextmv_up{{{promql.JOB}}}"))
         .with_variable(
             _variable(
                 "execution_class",
@@ -98,22 +103,35 @@ def _dashboard() -> dashboard.Dashboard:
                 name="application",
             )
         )
+        .with_variable(
+            dashboard.IntervalVariable("window")
+            .label("Window of the flow")
+            .description(
+                "Over which time arrivals, starts and waits at start are taken. Longer than the "
+                "time between two starts of the slowest class."
+            )
+            .values("5m,15m,1h,6h,1d")
+            .current(VariableOption(selected=True, text="15m", value="15m"))
+        )
     )
     for number_panel in numbers():
         board = board.with_panel(number_panel)
     board = board.with_panel(
         states(
-            "Account readable",
-            "Where this is red, nothing below is known: its lines have gaps there. See the errors "
+            7,
+            "Account readable over time",
+            "Where this is red, nothing below is known: the graphs have gaps there. See the errors "
             "by reason in the exporter's row.",
             promql.UP,
         )
-    )
+    ).with_row(dashboard.Row("Queue").id(10))
     for line_panel in queue_over_time():
         board = board.with_panel(line_panel)
+    board = board.with_row(dashboard.Row("Flow over $window").id(20))
+    for line_panel in flow():
+        board = board.with_panel(line_panel)
     return (
-        board.with_panel(waits())
-        .with_panel(growth())
+        board.with_row(dashboard.Row("Groups").id(30))
         .with_panel(worst_groups())
         .with_row(exporter_row())
     )
@@ -126,8 +144,11 @@ def _alerts() -> dashboard.AnnotationQuery:
         .datasource(DATASOURCE)
         .enable(True)
         .icon_color(RED)
-        # Alerts on the exporter itself have no account.
-        .expr('ALERTS{alertname=~"Nextmv.*", alertstate="firing", account=~"$account|"}')
+        # Alerts on the exporter itself have no account, and may have no job.
+        .expr(
+            'ALERTS{alertname=~"Nextmv.*", alertstate="firing", cluster=~"$cluster|", '
+            'namespace=~"$namespace|", job=~"$job|", account=~"$account|"}'
+        )
     )
 
 

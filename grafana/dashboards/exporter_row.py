@@ -1,9 +1,12 @@
-"""The collapsed row on the exporter itself: why an account is unreadable, or readings late."""
+"""The collapsed row on the exporter itself: why an account is unreadable, or scrapes are slow."""
 
 from grafana_foundation_sdk.builders import dashboard
 
-from grafana.dashboards.panels import latest, lines, query, rows, stacked
-from grafana.dashboards.queries import ACCOUNT
+from grafana.dashboards import queries as promql
+from grafana.dashboards.panels import ACCOUNT, dashed, lines, names, query, stacked
+
+# The Prometheus operator gives targets a label `endpoint`, and renames the metrics' own.
+_OWN_ENDPOINT = '"endpoint", "$1", "exported_endpoint", "(.+)"'
 
 
 def exporter_row() -> dashboard.Row:
@@ -12,120 +15,140 @@ def exporter_row() -> dashboard.Row:
     Returns:
         The row with its panels, collapsed.
     """
-    latency = f"nextmv_api_request_duration_seconds_bucket{{{ACCOUNT}}}[$__rate_interval]"
     return (
         dashboard.Row("Exporter")
+        .id(40)
         .collapsed(True)
         .with_panel(
             stacked(
                 lines(
+                    41,
                     "Errors by reason",
                     "Failed scrapes of accounts. auth: replace the key. rate_limited: scrape less "
-                    "often. timeout, connection, tls, server_error: look at the network, then at "
+                    "often. timeout, connection, tls, server_error: check the network, then "
                     "Nextmv's status page.",
                     "short",
                     query(
-                        "sum by (account, reason) "
-                        f"(increase(nextmv_scrape_errors_total{{{ACCOUNT}}}[$__rate_interval]))",
-                        "{{account}} {{reason}}",
+                        _while_scraped(
+                            f"sum by ({promql.by('reason')}) (increase("
+                            f"nextmv_scrape_errors_total{{{promql.ACCOUNT}}}[$__rate_interval]))"
+                        ),
+                        f"{{{{reason}}}} {ACCOUNT}",
                     ),
                 )
             )
         )
         .with_panel(
             lines(
+                42,
                 "Scrape duration",
                 "Time to fetch, parse and summarise a queue. Near Prometheus's scrape_timeout or "
                 "--nextmv.timeout, raise these, or scrape each account as a target of its own.",
                 "s",
                 query(
-                    f"max by (account) (nextmv_scrape_duration_seconds{{{ACCOUNT}}})",
-                    "{{account}}",
+                    f"max by ({promql.by()}) (nextmv_scrape_duration_seconds{{{promql.ACCOUNT}}})",
+                    ACCOUNT,
                 ),
             )
         )
         .with_panel(
-            lines(
-                "API latency",
-                "How long the Nextmv API takes to answer: median and 95th percentile. If it is "
-                "slow while the network is well, tell Nextmv.",
-                "s",
-                query(
-                    f"histogram_quantile(0.95, sum by (endpoint, le) (rate({latency})))",
-                    "{{endpoint}} p95",
+            dashed(
+                lines(
+                    43,
+                    "API latency",
+                    "Time that the Nextmv API takes to respond: median (dashed) and 95th "
+                    "percentile. If it is slow while the network is well, tell Nextmv.",
+                    "s",
+                    query(_latency(0.95), f"p95 {{{{endpoint}}}} {ACCOUNT}"),
+                    query(_latency(0.5), f"median {{{{endpoint}}}} {ACCOUNT}", "B"),
                 ),
-                query(
-                    f"histogram_quantile(0.5, sum by (endpoint, le) (rate({latency})))",
-                    "{{endpoint}} median",
-                    "B",
-                ),
+                "B",
             )
         )
         .with_panel(
             stacked(
                 lines(
-                    "API answers by code",
+                    44,
+                    "API responses by code",
                     "Requests per second by HTTP status. 401 and 403: the key. 429: too many "
-                    "requests. 5xx: Nextmv. error: no answer came at all.",
+                    "requests. 5xx: Nextmv. error: no response came.",
                     "reqps",
                     query(
-                        "sum by (endpoint, code) "
-                        f"(rate(nextmv_api_requests_total{{{ACCOUNT}}}[$__rate_interval]))",
-                        "{{endpoint}} {{code}}",
+                        _while_scraped(
+                            f"sum by ({promql.by('endpoint', 'code')}) (label_replace(rate("
+                            f"nextmv_api_requests_total{{{promql.ACCOUNT}}}[$__rate_interval]), "
+                            f"{_OWN_ENDPOINT}))"
+                        ),
+                        f"{{{{code}}}} {{{{endpoint}}}} {ACCOUNT}",
                     ),
                 )
             )
         )
         .with_panel(
             lines(
+                45,
                 "Malformed runs and folded groups",
-                "Malformed runs lack a field, or it is unusable: report them to Nextmv. Folded "
+                "Malformed runs lack a field, or it is invalid: report them to Nextmv. Folded "
                 "groups are counted under __other__: raise --queue.max-groups to see them.",
                 "short",
-                query(
-                    f"max by (account) (nextmv_account_queue_malformed_runs{{{ACCOUNT}}})",
-                    "{{account}} malformed runs",
-                ),
-                query(
-                    f"max by (account) (nextmv_account_queue_folded_groups{{{ACCOUNT}}})",
-                    "{{account}} folded groups",
-                    "B",
+                *(
+                    query(
+                        f"max by ({promql.by()}) "
+                        f"(nextmv_account_queue_{metric}{{{promql.ACCOUNT}}})",
+                        f"{metric.replace('_', ' ')} {ACCOUNT}",
+                        ref_id,
+                    )
+                    for metric, ref_id in (("malformed_runs", "A"), ("folded_groups", "B"))
                 ),
             )
         )
         .with_panel(
             lines(
+                46,
                 "Memory",
                 "Resident memory of each exporter. It follows the length of the queue; if it "
-                "climbs while the queue does not, restart it and report a bug.",
+                "climbs while the queue does not, restart the exporter and report a bug. Empty "
+                "where Prometheus scrapes only the targets of /sd: see the second job of the "
+                "README.",
                 "bytes",
                 query(
-                    "process_resident_memory_bytes "
-                    "and on (job, instance) nextmv_exporter_build_info",
-                    "{{instance}}",
+                    f"process_resident_memory_bytes{{{promql.JOB}}}\n"
+                    "and on (cluster, namespace, job, instance) nextmv_exporter_build_info",
+                    "{{instance}} {{pod}} {{job}} {{namespace}} {{cluster}}",
                 ),
             )
         )
         .with_panel(
-            rows(
+            names(
+                47,
                 "Source of the queue",
-                "application-runs in place of account-queue: Nextmv no longer answers for the "
-                "account's queue, and it is put together from each application's runs.",
-                latest(f"max by (account, source) (nextmv_source_info{{{ACCOUNT}}})"),
+                "application-runs in place of account-queue: Nextmv no longer serves the account's "
+                "queue, and it is put together from the runs of each application.",
+                f"max by ({promql.by('source')}) (nextmv_source_info{{{promql.ACCOUNT}}})",
+                f"{{{{source}}}} {ACCOUNT}",
             )
-            .height(6)
-            .span(12)
         )
         .with_panel(
-            rows(
+            names(
+                48,
                 "Version",
-                "Several versions: a rollout is under way, or stuck.",
-                latest(
-                    "max by (instance, version, revision, pythonversion) "
-                    "(nextmv_exporter_build_info)"
-                ),
+                "Several versions: a rollout is in progress or stuck. No exporter: it is gone, or "
+                "Prometheus scrapes only the targets of /sd.",
+                "count by (cluster, namespace, job, version, revision, pythonversion) "
+                f"(nextmv_exporter_build_info{{{promql.JOB}}})",
+                "{{version}} {{revision}} Python {{pythonversion}} {{job}} {{namespace}} "
+                "{{cluster}}",
             )
-            .height(6)
-            .span(12)
         )
+    )
+
+
+def _while_scraped(query: str) -> str:
+    return promql.known(query, promql.UP)
+
+
+def _latency(share: float) -> str:
+    metric = "nextmv_api_request_duration_seconds"
+    return _while_scraped(
+        promql.quantile(share, metric, promql.ACCOUNT, "endpoint", over="$__rate_interval")
     )

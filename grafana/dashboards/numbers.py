@@ -1,4 +1,4 @@
-"""The top row: how bad is it."""
+"""The numbers at the top: how bad is it."""
 
 from grafana_foundation_sdk.builders import stat
 
@@ -7,80 +7,79 @@ from grafana.dashboards import queries as promql
 from grafana.dashboards.panels import number
 from grafana.dashboards.values import (
     BLUE,
+    DRAIN,
     GREEN,
     ORANGE,
     READABLE,
     RED,
-    TIME_TO_EMPTY,
-    UNREADABLE,
     WAIT_LEVELS,
     levels,
 )
 
 
 def numbers() -> list[stat.Panel]:
-    """Make the row of numbers at the top.
+    """Make the numbers at the top.
 
     Returns:
         The panels from left to right.
     """
+    queued = promql.or_empty(f"sum by ({promql.by()}) ({promql.QUEUED})")
+    running = promql.or_empty(f"sum by ({promql.by()}) ({promql.RUNNING})")
+    nothing = promql.none_queued(promql.QUEUED)
+    oldest = f"{promql.oldest(promql.QUEUED_AGE, promql.QUEUED)}\nor {nothing}"
+    waiting = f"{promql.waiting(0.9)}\nor {promql.none_queued(promql.QUEUED_IN_CLASS)}"
     return [
         number(
+            1,
             "Runs queued",
-            "Runs that wait. If it grows, look below at which class and application it is, and "
-            "whether runs still start.",
-            promql.per_account(f"sum by (account) ({promql.QUEUED})"),
+            "Runs that wait to start. If the number grows, find the execution class and the "
+            "application below, and whether runs still start.",
+            promql.or_unreadable(queued),
             "short",
-        )
-        .thresholds(levels((20, ORANGE), (100, RED)))
-        .span(4),
+        ).thresholds(levels(base=BLUE)),
         number(
+            2,
             "Runs running",
-            "Runs that execute. 0 while runs are queued means that Nextmv starts none: read the "
-            "runbook of NextmvQueueNotDraining.",
-            promql.per_account(f"sum by (account) ({promql.RUNNING})"),
+            "Runs that execute now. 0 while runs are queued means that Nextmv starts none.",
+            promql.or_unreadable(running),
             "short",
-        )
-        .thresholds(levels(base=BLUE))
-        .span(4),
+        ).thresholds(levels(base=BLUE)),
         number(
+            3,
             "Oldest queued run",
             "How long the oldest queued run has waited. Find its application in the table of the "
-            "worst groups, and cancel or reprioritise it in the console.",
-            promql.per_account(f"max by (account) ({promql.AGE})"),
+            "worst groups, and the run itself with nextmv-queue.",
+            promql.or_unreadable(oldest),
             "s",
-        )
-        .thresholds(WAIT_LEVELS)
-        .span(4),
+        ).thresholds(WAIT_LEVELS),
         number(
-            "Wait, 90th percentile",
-            "Nine in ten queued runs have waited less than this so far, whatever the application. "
+            4,
+            "Wait so far, 90th percentile",
+            "Nine in ten of the runs queued now have waited less than this, in any application. "
             "High while the oldest is not much older: the whole class is slow, not one run.",
-            promql.quantile(0.9),
+            promql.or_unreadable(waiting),
+            "s",
+        ).thresholds(WAIT_LEVELS),
+        number(
+            5,
+            "Time to drain",
+            "Time until the runs queued now have started, at the rate of starts over the chosen "
+            "window; of the slowest execution class. None started: runs are queued, and none was "
+            "seen to start in the window. No data: the exporter has not run long enough.",
+            promql.DRAIN,
             "s",
         )
-        .thresholds(WAIT_LEVELS)
-        .span(4),
+        .mappings(DRAIN)
+        .thresholds(levels((OLDEST_QUEUED_SECONDS, ORANGE))),
         number(
-            "Time to empty",
-            "When the queue is empty if it goes on shrinking as in the last 15 minutes. Not "
-            "draining: as many runs arrive as start, or more; move runs to another class, or ask "
-            "Nextmv for more concurrency.",
-            promql.time_to_empty(),
-            "s",
-        )
-        .mappings(TIME_TO_EMPTY)
-        .no_value("no exporter")
-        .thresholds(levels((OLDEST_QUEUED_SECONDS, ORANGE)))
-        .span(4),
-        number(
-            "Exporter up",
+            6,
+            "Account readable",
             "Whether the last scrape read the account's queue. Unreadable: see the errors by "
-            "reason below. No exporter: Prometheus can't scrape it.",
+            "reason in the exporter's row. No exporter: Prometheus cannot scrape it.",
             promql.UP,
             "short",
         )
-        .mappings([*READABLE, UNREADABLE])
-        .thresholds(levels((1, GREEN), base=RED))
-        .span(4),
+        .mappings(READABLE)
+        .no_value("no exporter")
+        .thresholds(levels((1, GREEN), base=RED)),
     ]

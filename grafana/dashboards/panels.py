@@ -1,9 +1,11 @@
-"""The house style: every kind of panel that the dashboard has, with what all of its kind share."""
+"""Each kind of panel, with the options that all panels of the kind share.
+
+Ids are given by hand and never change or return: links and screenshots refer to them.
+"""
 
 from grafana_foundation_sdk.builders import (
     common,
     dashboard,
-    heatmap,
     prometheus,
     stat,
     statetimeline,
@@ -13,6 +15,7 @@ from grafana_foundation_sdk.builders import (
 from grafana_foundation_sdk.models.common import (
     BigValueColorMode,
     BigValueGraphMode,
+    BigValueTextMode,
     GraphThresholdsStyleMode,
     LegendDisplayMode,
     LegendPlacement,
@@ -20,16 +23,22 @@ from grafana_foundation_sdk.models.common import (
     StackingMode,
     TooltipDisplayMode,
 )
-from grafana_foundation_sdk.models.dashboard import DataSourceRef, FieldColorModeId
+from grafana_foundation_sdk.models.dashboard import (
+    DataSourceRef,
+    DynamicConfigValue,
+    FieldColorModeId,
+)
 from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 
 from grafana.dashboards.values import READABLE, UNREADABLE
 
 DATASOURCE = DataSourceRef(type_val="prometheus", uid="${datasource}")
+ACCOUNT = "{{account}} {{job}} {{namespace}} {{cluster}}"
+"""Legend of series by account; labels that a setup lacks show as nothing."""
 
 
 def query(expr: str, legend: str = "", ref_id: str = "A") -> prometheus.Dataquery:
-    """Ask Prometheus over the time range.
+    """Query Prometheus over the time range.
 
     Args:
         expr: PromQL.
@@ -50,7 +59,7 @@ def query(expr: str, legend: str = "", ref_id: str = "A") -> prometheus.Dataquer
 
 
 def latest(expr: str, ref_id: str = "A") -> prometheus.Dataquery:
-    """Ask Prometheus for a table of how things stand at the end of the time range.
+    """Query Prometheus for a table of the values at the end of the time range.
 
     Args:
         expr: PromQL.
@@ -62,53 +71,88 @@ def latest(expr: str, ref_id: str = "A") -> prometheus.Dataquery:
     return query(expr, ref_id=ref_id).instant().format(PromQueryFormat.TABLE)
 
 
-def number(title: str, description: str, expr: str, unit: str) -> stat.Panel:
-    """Show a number per account, large.
+def number(panel_id: int, title: str, description: str, expr: str, unit: str) -> stat.Panel:
+    """Show a number per account.
 
     Args:
+        panel_id: unique in the dashboard.
         title: of the panel.
-        description: what to do about it.
+        description: what it means and what to do about it.
         expr: PromQL that gives one series per account.
         unit: as Grafana knows it.
 
     Returns:
-        The panel.
+        The panel, a sixth of the dashboard's width.
     """
     return (
+        _stat(panel_id, title, description, expr, ACCOUNT)
+        .unit(unit)
+        .decimals(0)
+        .mappings([UNREADABLE])
+        .no_value("no data")
+        .color_mode(BigValueColorMode.BACKGROUND)
+        .height(5)
+        .span(4)
+    )
+
+
+def names(panel_id: int, title: str, description: str, expr: str, legend: str) -> stat.Panel:
+    """Show the labels of series, and not their values.
+
+    Args:
+        panel_id: unique in the dashboard.
+        title: of the panel.
+        description: what it means and what to do about it.
+        expr: PromQL.
+        legend: text to show for each series, with labels in double braces.
+
+    Returns:
+        The panel, half of the dashboard's width.
+    """
+    return (
+        _stat(panel_id, title, description, expr, legend)
+        .unit("short")
+        .no_value("no exporter")
+        .text_mode(BigValueTextMode.NAME)
+        .color_mode(BigValueColorMode.NONE)
+        .height(5)
+        .span(12)
+    )
+
+
+def _stat(panel_id: int, title: str, description: str, expr: str, legend: str) -> stat.Panel:
+    return (
         stat.Panel()
+        .id(panel_id)
         .title(title)
         .description(description)
         .datasource(DATASOURCE)
         # Neither a range nor lastNotNull: they reach back past a gap or a NaN, to the last good
-        # value of an account that can't be read any more.
-        .with_target(query(expr, "{{account}}").instant())
+        # value of an account that cannot be read any more.
+        .with_target(query(expr, legend).instant())
         .reduce_options(common.ReduceDataOptions().calcs(["last"]))
-        .unit(unit)
-        .decimals(0)
-        .mappings([UNREADABLE])
-        .no_value("no exporter")
-        .color_mode(BigValueColorMode.BACKGROUND)
         .graph_mode(BigValueGraphMode.NONE)
-        .height(5)
     )
 
 
 def lines(
-    title: str, description: str, unit: str, *queries: prometheus.Dataquery
+    panel_id: int, title: str, description: str, unit: str, *queries: prometheus.Dataquery
 ) -> timeseries.Panel:
     """Draw series over time, with gaps where nothing is known.
 
     Args:
+        panel_id: unique in the dashboard.
         title: of the panel.
-        description: what to do about it.
+        description: what it means and what to do about it.
         unit: as Grafana knows it.
         queries: one or several.
 
     Returns:
-        The panel, half as wide as the dashboard.
+        The panel, half of the dashboard's width.
     """
     panel = (
         timeseries.Panel()
+        .id(panel_id)
         .title(title)
         .description(description)
         .datasource(DATASOURCE)
@@ -117,7 +161,7 @@ def lines(
         .span_nulls(False)
         .fill_opacity(10)
         .line_width(2)
-        .no_value("unreadable, or no exporter")
+        .no_value("no data")
         .tooltip(
             common.VizTooltipOptions().mode(TooltipDisplayMode.MULTI).sort(SortOrder.DESCENDING)
         )
@@ -163,12 +207,33 @@ def with_levels_drawn(
     return panel.thresholds(thresholds).thresholds_style(style)
 
 
-def states(title: str, description: str, expr: str) -> statetimeline.Panel:
+def dashed(panel: timeseries.Panel, ref_id: str) -> timeseries.Panel:
+    """Dash the lines of a query, to tell them from those of another.
+
+    Args:
+        panel: with several queries.
+        ref_id: of the query.
+
+    Returns:
+        The panel.
+    """
+    style = {"fill": "dash", "dash": [8, 8]}
+    return panel.override_by_query(
+        ref_id,
+        [
+            DynamicConfigValue("custom.lineStyle", style),
+            DynamicConfigValue("custom.fillOpacity", 0),
+        ],
+    )
+
+
+def states(panel_id: int, title: str, description: str, expr: str) -> statetimeline.Panel:
     """Show over time when accounts were readable.
 
     Args:
+        panel_id: unique in the dashboard.
         title: of the panel.
-        description: what to do about it.
+        description: what it means and what to do about it.
         expr: PromQL that gives 1 or 0 per account.
 
     Returns:
@@ -176,10 +241,11 @@ def states(title: str, description: str, expr: str) -> statetimeline.Panel:
     """
     return (
         statetimeline.Panel()
+        .id(panel_id)
         .title(title)
         .description(description)
         .datasource(DATASOURCE)
-        .with_target(query(expr, "{{account}}"))
+        .with_target(query(expr, ACCOUNT))
         .unit("short")
         .mappings(READABLE)
         .no_value("no exporter")
@@ -190,38 +256,15 @@ def states(title: str, description: str, expr: str) -> statetimeline.Panel:
     )
 
 
-def buckets(title: str, description: str, expr: str) -> heatmap.Panel:
-    """Draw buckets over time as a heatmap.
-
-    Args:
-        title: of the panel.
-        description: what to do about it.
-        expr: PromQL that gives one series per `le`, in seconds.
-
-    Returns:
-        The panel, half as wide as the dashboard.
-    """
-    return (
-        heatmap.Panel()
-        .title(title)
-        .description(description)
-        .datasource(DATASOURCE)
-        .with_target(query(expr, "{{le}}").format(PromQueryFormat.HEATMAP))
-        .unit("short")
-        .y_axis(heatmap.YAxisConfig().unit("s"))
-        .filter_values(heatmap.FilterValueRange().le(0))
-        .no_value("unreadable, or no exporter")
-        .height(8)
-        .span(12)
-    )
-
-
-def rows(title: str, description: str, *queries: prometheus.Dataquery) -> table.Panel:
+def rows(
+    panel_id: int, title: str, description: str, *queries: prometheus.Dataquery
+) -> table.Panel:
     """Show a table, as wide as the dashboard.
 
     Args:
+        panel_id: unique in the dashboard.
         title: of the panel.
-        description: what to do about it.
+        description: what it means and what to do about it.
         queries: whose results share the labels that make a row.
 
     Returns:
@@ -229,6 +272,7 @@ def rows(title: str, description: str, *queries: prometheus.Dataquery) -> table.
     """
     panel = (
         table.Panel()
+        .id(panel_id)
         .title(title)
         .description(description)
         .datasource(DATASOURCE)

@@ -1,4 +1,4 @@
-"""How values look: colours, levels, and words where a number would mislead."""
+"""How values are shown: colours, levels, and text in place of numbers that would mislead."""
 
 from grafana_foundation_sdk.builders import dashboard
 from grafana_foundation_sdk.models.dashboard import (
@@ -19,7 +19,7 @@ from grafana.dashboards.queries import NEVER
 
 CONSOLE = "https://cloud.nextmv.io"
 
-GREEN, ORANGE, RED, BLUE, GREY = "green", "orange", "red", "blue", "#8e8e8e"
+GREEN, ORANGE, RED, BLUE = "green", "orange", "red", "blue"
 
 READABLE: list[ValueMapping] = [
     ValueMap(
@@ -31,32 +31,19 @@ READABLE: list[ValueMapping] = [
 ]
 
 
-def unknown_as(text: str, color: str = RED) -> SpecialValueMap:
-    """Show a word where a query answers NaN.
-
-    Args:
-        text: the word.
-        color: of the word.
-
-    Returns:
-        The value mapping.
-    """
-    return SpecialValueMap(
-        options=DashboardSpecialValueMapOptions(
-            match=SpecialValueMatch.NA_N,
-            result=ValueMappingResult(text=text, color=color, index=0),
-        )
+UNREADABLE = SpecialValueMap(
+    options=DashboardSpecialValueMapOptions(
+        match=SpecialValueMatch.NA_N,
+        result=ValueMappingResult(text="unreadable", color=RED, index=0),
     )
-
-
-UNREADABLE = unknown_as("unreadable")
-TIME_TO_EMPTY: list[ValueMapping] = [
-    unknown_as("can't tell", GREY),
+)
+DRAIN: list[ValueMapping] = [
+    UNREADABLE,
     RangeMap(
         options=DashboardRangeMapOptions(
             from_val=NEVER,
             to=None,
-            result=ValueMappingResult(text="not draining", color=RED, index=1),
+            result=ValueMappingResult(text="none started", color=RED, index=1),
         )
     ),
 ]

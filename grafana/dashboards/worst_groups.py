@@ -1,4 +1,4 @@
-"""The table at the end of the search: which application to open in the console."""
+"""The table of the groups to look at first."""
 
 from grafana_foundation_sdk.builders import table
 from grafana_foundation_sdk.models.dashboard import DataTransformerConfig, DynamicConfigValue
@@ -21,14 +21,18 @@ def worst_groups() -> table.Panel:
         "Value #age": "Oldest queued run",
         "Value #queued": "Queued",
         "Value #running": "Running",
+        "job": "Job",
+        "namespace": "Namespace",
+        "cluster": "Cluster",
     }
     return (
         rows(
+            31,
             "Worst groups",
-            "The 25 groups whose oldest run has waited longest. A click on an application opens it "
-            "in the Nextmv console, where its runs can be cancelled. __other__ holds what "
+            "The 25 groups whose oldest queued run has waited longest. The link of an application "
+            "opens it in the Nextmv console, where its runs can be cancelled. __other__ holds what "
             "--queue.max-groups folded. A row without application is an account with nothing "
-            "queued, or one that is unreadable.",
+            "queued, or an account that is unreadable.",
             latest(promql.WORST_AGE, "age"),
             latest(promql.WORST_QUEUED, "queued"),
             latest(promql.WORST_RUNNING, "running"),
