@@ -5,8 +5,9 @@ from grafana_foundation_sdk.builders import dashboard
 from grafana.dashboards import queries as promql
 from grafana.dashboards.panels import ACCOUNT, dashed, lines, names, query, stacked
 
-# The Prometheus operator gives targets a label `endpoint`, and renames the metrics' own.
-_OWN_ENDPOINT = '"endpoint", "$1", "exported_endpoint", "(.+)"'
+# The Prometheus operator gives targets a label `endpoint`, and so renames the metrics' own.
+_ENDPOINT = ("endpoint", "exported_endpoint")
+_OF_ENDPOINT = f"{{{{endpoint}}}} {{{{exported_endpoint}}}} {ACCOUNT}"
 
 
 def exporter_row() -> dashboard.Row:
@@ -59,8 +60,8 @@ def exporter_row() -> dashboard.Row:
                     "Time that the Nextmv API takes to respond: median (dashed) and 95th "
                     "percentile. If it is slow while the network is well, tell Nextmv.",
                     "s",
-                    query(_latency(0.95), f"p95 {{{{endpoint}}}} {ACCOUNT}"),
-                    query(_latency(0.5), f"median {{{{endpoint}}}} {ACCOUNT}", "B"),
+                    query(_latency(0.95), f"p95 {_OF_ENDPOINT}"),
+                    query(_latency(0.5), f"median {_OF_ENDPOINT}", "B"),
                 ),
                 "B",
             )
@@ -75,11 +76,10 @@ def exporter_row() -> dashboard.Row:
                     "reqps",
                     query(
                         _while_scraped(
-                            f"sum by ({promql.by('endpoint', 'code')}) (label_replace(rate("
-                            f"nextmv_api_requests_total{{{promql.ACCOUNT}}}[$__rate_interval]), "
-                            f"{_OWN_ENDPOINT}))"
+                            f"sum by ({promql.by('code', *_ENDPOINT)}) (rate("
+                            f"nextmv_api_requests_total{{{promql.ACCOUNT}}}[$__rate_interval]))"
                         ),
-                        f"{{{{code}}}} {{{{endpoint}}}} {ACCOUNT}",
+                        f"{{{{code}}}} {_OF_ENDPOINT}",
                     ),
                 )
             )
@@ -150,5 +150,5 @@ def _while_scraped(query: str) -> str:
 def _latency(share: float) -> str:
     metric = "nextmv_api_request_duration_seconds"
     return _while_scraped(
-        promql.quantile(share, metric, promql.ACCOUNT, "endpoint", over="$__rate_interval")
+        promql.quantile(share, metric, promql.ACCOUNT, *_ENDPOINT, over="$__rate_interval")
     )

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -19,6 +20,9 @@ import yaml
 from support.waiting import until
 
 ROOT = Path(__file__).parents[2]
+# Another version than the one on the PATH can be tested with.
+PROMETHEUS = os.environ.get("PROMETHEUS", "prometheus")
+PROMTOOL = os.environ.get("PROMTOOL", "promtool")
 
 
 def run(*command: str | Path) -> None:
@@ -80,7 +84,7 @@ def prometheus(directory: Path, config: dict[str, Any]) -> Iterator[str]:
     file.write_text(yaml.safe_dump(config))
     with running(
         [
-            "prometheus",
+            PROMETHEUS,
             f"--config.file={file}",
             f"--storage.tsdb.path={directory / 'prometheus'}",
             f"--web.listen-address={address}",
@@ -109,6 +113,15 @@ def alertmanager(directory: Path, config: dict[str, Any]) -> Iterator[str]:
         f"http://{address}/-/ready",
     ):
         yield address
+
+
+def prometheus_major() -> int:
+    """Return the major version of the Prometheus that is tested with."""
+    told = subprocess.run([PROMETHEUS, "--version"], capture_output=True, text=True, check=True)
+    version = re.search(r"version (\d*)", told.stdout + told.stderr)
+    assert version
+    # A plain `go build` leaves the version empty.
+    return int(version[1] or 3)
 
 
 def prometheus_config(*exporters: str, **changes: Any) -> dict[str, Any]:
