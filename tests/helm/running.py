@@ -58,7 +58,8 @@ class RunningPod:
     @property
     def url(self) -> str:
         """Where it answers."""
-        scheme = self.container["livenessProbe"]["httpGet"]["scheme"].lower()
+        [service] = [arg for arg in self._test_command() if arg.startswith("http")]
+        scheme = service.partition(":")[0]
         return f"{scheme}://127.0.0.1:{self.port}"
 
     @contextmanager
@@ -87,9 +88,7 @@ class RunningPod:
 
     def run_helm_test(self) -> subprocess.CompletedProcess[str]:
         """Runs the command of the chart's test pod against it."""
-        [pod] = [each for each in self.manifests if each["kind"] == "Pod"]
-        container = pod["spec"]["containers"][0]
-        python, *command = container["command"] + container["args"]
+        python, *command = self._test_command()
         assert python == "python"
         return subprocess.run(
             [sys.executable, *(self._local(argument) for argument in command)],
@@ -99,6 +98,24 @@ class RunningPod:
             timeout=60,
             check=False,
         )
+
+    def run_probe(self, name: str) -> subprocess.CompletedProcess[str]:
+        """Runs the command of a probe as the kubelet would, in the container."""
+        program, *arguments = self.container[name]["exec"]["command"]
+        assert program == "nextmv-exporter"
+        return subprocess.run(
+            [sys.executable, "-m", "nextmv_exporter", *map(self._mapped, arguments)],
+            env=self._environment(),
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    def _test_command(self) -> list[str]:
+        [pod] = [each for each in self.manifests if each["kind"] == "Pod"]
+        container = pod["spec"]["containers"][0]
+        return [*container["command"], *container["args"]]
 
     def _local(self, argument: str) -> str:
         """The Service's address as the one of the process."""

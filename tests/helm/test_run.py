@@ -5,15 +5,19 @@ import json
 import re
 import subprocess
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlencode, urlsplit
 
 import pytest
 import yaml
 
+from nextmv_exporter.settings import OPTIONS
+
 from .chart import CHART, DEMO, ci_values
 from .conftest import NextmvAPI
 from .running import RunningPod, get
 
+FLAGS = {flag for option in OPTIONS for flag in option.opts}
 UP = 'nextmv_up{account="default"} 1.0'
 
 
@@ -118,6 +122,43 @@ def test_tls_and_passwords_protect_the_metrics_and_let_probes_in(
         tested = pod.run_helm_test()
         assert tested.returncode == 0, tested.stderr
         assert "asks for a password" in tested.stdout
+
+
+def mutual_tls(authority: str) -> dict[str, Any]:
+    """Values of an exporter that asks every client for a certificate."""
+    values = ci_values(CHART / "ci" / "web-config-values.yaml")
+    values["webConfig"]["content"]["tls_server_config"] |= {
+        "client_auth_type": "RequireAndVerifyClientCert",
+        "client_ca": authority,
+    }
+    values["serviceMonitor"]["tlsConfig"] |= {
+        "cert": {"secret": {"name": "client", "key": "tls.crt"}},
+        "keySecret": {"name": "client", "key": "tls.key"},
+    }
+    return values
+
+
+def test_helm_test_accepts_that_clients_need_a_certificate(
+    tmp_path: Path, certificate: dict[str, str]
+) -> None:
+    values = mutual_tls(certificate["tls.crt"])
+    with RunningPod(values, tmp_path, {"nextmv-exporter-tls": certificate}).run() as pod:
+        tested = pod.run_helm_test()
+        assert tested.returncode == 0, tested.stderr
+        assert "asks for a client certificate" in tested.stdout
+
+
+@pytest.mark.skipif("--web.healthcheck" not in FLAGS, reason="the flag is not there yet")
+def test_probes_are_answered_where_clients_need_a_certificate(
+    tmp_path: Path, certificate: dict[str, str]
+) -> None:
+    values = mutual_tls(certificate["tls.crt"])
+    running = RunningPod(values, tmp_path, {"nextmv-exporter-tls": certificate})
+    with running.run() as pod:
+        for probe in ("livenessProbe", "readinessProbe"):
+            probed = pod.run_probe(probe)
+            assert probed.returncode == 0, probed.stderr
+    assert running.run_probe("livenessProbe").returncode == 1
 
 
 def test_helm_test_is_content_with_an_account_that_is_up(tmp_path: Path) -> None:

@@ -135,6 +135,7 @@ CANDIDATES: tuple[Any, ...] = (
         ({"containerPort": 70000}, "containerPort"),
         ({"extraArgs": ["web.timeout-offset=1s"]}, "extraArgs"),
         ({"extraEnv": {"HTTPS_PROXY": "x"}}, "extraEnv"),
+        ({"extraEnv": [{"name": True, "value": "x"}]}, "extraEnv"),
         ({"resources": {"limit": {}}}, "limit"),
         ({"service": {"type": "ExternalName"}}, "type"),
         ({"serviceMonitor": {"scrapeTimout": "10s"}}, "scrapeTimout"),

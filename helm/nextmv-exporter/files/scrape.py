@@ -19,6 +19,12 @@ unverified.check_hostname = False
 unverified.verify_mode = ssl.CERT_NONE
 
 
+def refused_certificate(error: object) -> bool:
+    """Return whether a connection was closed for want of a certificate."""
+    alert = isinstance(error, ssl.SSLError) and "alert" in str(error) and "cert" in str(error)
+    return alert or isinstance(error, ConnectionResetError)
+
+
 def get(path: str) -> tuple[int, str]:
     """Return the status and text at a path; retry a failed connection for half a minute."""
     give_up = time.monotonic() + 30
@@ -29,8 +35,8 @@ def get(path: str) -> tuple[int, str]:
         except urllib.error.HTTPError as error:
             return error.code, error.reason
         except OSError as error:
-            if access == "certificate" and "certificate required" in str(error).lower():
-                print(f"{base} responds, and asks for a client certificate")
+            if access == "certificate" and refused_certificate(getattr(error, "reason", error)):
+                print(f"{base} accepts connections, and asks for a client certificate")
                 sys.exit()
             if time.monotonic() > give_up:
                 sys.exit(f"{base}{path}: {error}")
