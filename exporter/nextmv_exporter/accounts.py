@@ -12,8 +12,7 @@ from nextmv_exporter.nextmv import credentials
 from nextmv_exporter.nextmv.client import Client
 from nextmv_exporter.nextmv.credentials import DEFAULT_PROFILE, Credentials
 from nextmv_exporter.nextmv.errors import InvalidNameError, UnknownProfileError
-from nextmv_exporter.scrape.metrics import AccountMetrics
-from nextmv_exporter.scrape.sources import AccountQueue, ApplicationRuns, Auto, Source
+from nextmv_exporter.scrape.sources import choose_source
 from nextmv_exporter.scrape.target import ScrapeOptions, Target
 from nextmv_exporter.settings import Settings
 
@@ -152,16 +151,10 @@ class Accounts:
 
     def _target(self, name: str) -> Target:
         settings = self._settings
-        metrics = AccountMetrics(
-            name,
-            wait_buckets=settings.queue_wait_buckets,
-            max_groups=settings.queue_max_groups,
-        )
         client = Client(
             credentials=self._credentials(name),
             timeout=settings.nextmv_timeout,
             max_response_bytes=settings.nextmv_max_response_bytes,
-            on_request=metrics.observe_request,
         )
         options = ScrapeOptions(
             timeout=settings.nextmv_timeout,
@@ -169,17 +162,8 @@ class Accounts:
             max_groups=settings.queue_max_groups,
             zero_retention=settings.queue_zero_retention,
         )
-        return Target(name, self._source(name, client), options, metrics)
-
-    def _source(self, name: str, client: Client) -> Source:
-        queue = AccountQueue(client)
-        runs = ApplicationRuns(client, self._settings.nextmv_run_lookback)
-        choices: dict[str, Source] = {
-            queue.name: queue,
-            runs.name: runs,
-            "auto": Auto(name, queue, runs),
-        }
-        return choices[self._settings.nextmv_source]
+        source = choose_source(settings.nextmv_source, settings.nextmv_run_lookback)
+        return Target(name, client, source, options)
 
     def _credentials(self, account: str) -> Callable[[], Credentials]:
         """Return a function that returns the latest credentials of an account."""

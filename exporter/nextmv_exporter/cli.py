@@ -1,6 +1,5 @@
 """The program: settings in, exit status out."""
 
-import asyncio
 import os
 import sys
 import time
@@ -14,12 +13,10 @@ from prometheus_client import disable_created_metrics
 
 from nextmv_exporter import __version__, logs
 from nextmv_exporter.accounts import Accounts
-from nextmv_exporter.deadline import Deadline
+from nextmv_exporter.collector import ProcessMetricsCollector, QueueCollector
 from nextmv_exporter.errors import ConfigurationError
 from nextmv_exporter.nextmv.credentials import Credentials
-from nextmv_exporter.scrape.collector import AccountsCollector, ProcessMetricsCollector
 from nextmv_exporter.scrape.exposition import expose
-from nextmv_exporter.scrape.outcome import Scrape
 from nextmv_exporter.settings import Settings, command
 
 EXIT_DOWN = 1
@@ -42,6 +39,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Args:
         arguments: those of the command line; without them, the process's own.
     """
+    # `_created` series double the number of counters and add nothing that rates need.
+    disable_created_metrics()  # type: ignore[no-untyped-call]
     parser = command(run, __version__)
     try:
         status = parser.main(arguments, prog_name=parser.name, standalone_mode=False)
@@ -67,8 +66,6 @@ def run(settings: Settings) -> int:
         ConfigurationError: the settings can't be followed.
     """
     logs.configure(settings.log_level, settings.log_format)
-    # `_created` series double the number of counters and add nothing that rates need.
-    disable_created_metrics()  # type: ignore[no-untyped-call]
     if settings.demo:
         # Imported here, since only the demo should pay for its code.
         from nextmv_exporter.demo import DEMO_KEY, DemoAPI, DemoServer, Simulator
@@ -86,11 +83,11 @@ def _run(settings: Settings, accounts: Accounts) -> int:
 
 
 def _once(settings: Settings, accounts: Accounts) -> int:
-    scrapes = asyncio.run(_scrape_all(accounts, Deadline(settings.nextmv_timeout)))
-    collectors = [AccountsCollector(scrapes), ProcessMetricsCollector()]
-    body, _ = expose(collectors)
+    queues = QueueCollector(accounts.targets, timeout=settings.nextmv_timeout)
+    body, _ = expose([queues, ProcessMetricsCollector()])
     _print(body)
-    return 0 if all(scrape.outcome.summary for scrape in scrapes) else EXIT_DOWN
+    scrapes = [target.last for target in accounts.targets.values()]
+    return 0 if all(scrape and scrape.outcome.summary for scrape in scrapes) else EXIT_DOWN
 
 
 def _print(body: bytes) -> None:
@@ -139,12 +136,6 @@ def _serve(settings: Settings, accounts: Accounts) -> int:
     return 0
 
 
-async def _scrape_all(accounts: Accounts, deadline: Deadline) -> Sequence[Scrape]:
-    targets = accounts.targets.values()
-    outcomes = await asyncio.gather(*(target.scrape(deadline) for target in targets))
-    return [target.report(outcome) for target, outcome in zip(targets, outcomes, strict=True)]
-
-
 def _welcome(scheme: str, port: int, path: str) -> None:
     click.echo(
         f"""
@@ -171,6 +162,7 @@ def _with_variable(error: click.ClickException) -> str:
 
 
 def _refuse(message: str) -> int:
+    logs.flush()  # the lines before come first
     logs.flush()  # the lines before come first
     click.echo(f"nextmv-exporter: {' '.join(message.split())}", err=True)
     return EXIT_CONFIGURATION

@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from nextmv_exporter import units
+from nextmv_exporter.errors import ConfigurationError
 from nextmv_exporter.units import Address
 
 ENVIRONMENT_PREFIX = "NEXTMV_EXPORTER_"
@@ -230,3 +231,22 @@ def command(run: Callable[[Settings], int], version: str) -> click.Command:
         "from the Nextmv configuration file; it is never a flag, since process lists show flags.",
     )
     return click.version_option(version, "--version", message="%(prog)s %(version)s")(made)
+
+
+def from_environment() -> Settings:
+    """Return the settings that the environment variables make, without any flags.
+
+    Raises:
+        ConfigurationError: a variable has an invalid value.
+    """
+    found: list[Settings] = []
+
+    def keep(settings: Settings) -> int:
+        found.append(settings)
+        return 0
+
+    try:
+        command(keep, "").main([], prog_name="nextmv-exporter", standalone_mode=False)
+    except click.ClickException as error:
+        raise ConfigurationError(error.format_message()) from None
+    return found[0]

@@ -1,25 +1,33 @@
-"""HTTP client of the Nextmv API: one kept-alive session, one deadline a request."""
+"""HTTP client of the Nextmv API: one deadline for the whole of each request."""
 
 import os
 import random
+import ssl
+import threading
 import time
 from collections.abc import Callable, Mapping
-from http.cookiejar import DefaultCookiePolicy
+from dataclasses import dataclass
+from functools import cache
+from urllib.parse import urlencode
 
 import requests
 import urllib3
+from requests.utils import get_environ_proxies
 
 from nextmv_exporter import __version__
 from nextmv_exporter.deadline import Deadline
 from nextmv_exporter.nextmv import errors
-from nextmv_exporter.nextmv.connections import Exchange, WatchedAdapter
+from nextmv_exporter.nextmv.connections import DeadlineAdapter, Exchange, exchanging
 from nextmv_exporter.nextmv.credentials import DEFAULT_PROFILE, Credentials, resolve
-from nextmv_exporter.nextmv.failures import failure_of, peer_closed, status_error, too_late
+from nextmv_exporter.nextmv.failures import failure_of, peer_closed, status_error, timed_out
 
 TIMEOUT = 10.0
 """Seconds that a request may take in all, unless its caller says otherwise."""
 
 MAX_RESPONSE_BYTES = 64 * 1024 * 1024
+
+MAX_REQUESTS = 8
+"""Requests of one account that are in flight at once, at most."""
 
 _FIRST_PIECE = 16 * 1024
 _PIECE = 64 * 1024
@@ -33,24 +41,49 @@ RequestObserver = Callable[[str, str, float], None]
 """Called after each request with its endpoint, its status or `error`, and its seconds."""
 
 
+class Budget:
+    """The bytes that the responses of one fetch may hold together, decompressed.
+
+    Args:
+        limit: that many.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.received = 0
+        self._lock = threading.Lock()
+
+    def take(self, size: int) -> str | None:
+        """Count bytes received.
+
+        Args:
+            size: that many.
+
+        Returns:
+            What is wrong, if more than `limit` were received.
+        """
+        with self._lock:
+            self.received += size
+            return f"is larger than {self.limit} bytes" if self.received > self.limit else None
+
+
 class Client:
-    """Client of the Nextmv Cloud API.
+    """Client of the Nextmv Cloud API, safe to use from several threads.
 
     Key and endpoint are found as Nextmv's own SDK finds them: given here, in the
     environment, or in `~/.nextmv/config.yaml`. The key is sent to that endpoint only:
-    redirects are not followed.
+    redirects are not followed, cookies are not kept, and `~/.netrc` is not read.
 
     Args:
         api_key: the API key.
         url: base URL of the API.
-        profile: profile of the configuration file; `NEXTMV_PROFILE` goes before it.
-        credentials: gives key and endpoint anew for each request; goes before all of these.
+        profile: profile of the configuration file; `NEXTMV_PROFILE` takes precedence.
+        credentials: returns key and endpoint for each request; takes precedence over all of these.
         timeout: seconds that a request may take in all, from connecting to the last byte.
         max_response_bytes: largest decompressed response accepted.
-        on_request: told of each request sent.
 
     Raises:
-        ConfigurationError: no usable key or endpoint.
+        ConfigurationError: no valid key or endpoint.
 
     Example:
         >>> from nextmv_exporter.nextmv import Account, Client
@@ -66,7 +99,6 @@ class Client:
         credentials: Callable[[], Credentials] | None = None,
         timeout: float = TIMEOUT,
         max_response_bytes: int = MAX_RESPONSE_BYTES,
-        on_request: RequestObserver | None = None,
     ) -> None:
         if credentials is None:
             profile = os.environ.get("NEXTMV_PROFILE", "").strip() or profile or DEFAULT_PROFILE
@@ -76,16 +108,19 @@ class Client:
             self._credentials = credentials
         self.timeout = timeout
         self.max_response_bytes = max_response_bytes
-        self._on_request = on_request or (lambda _endpoint, _code, _seconds: None)
-        self._session = _new_session()
+        context = _tls_context(os.environ.get("REQUESTS_CA_BUNDLE") or None)
+        self._adapter = DeadlineAdapter(context, MAX_REQUESTS)
+        self._prepared: tuple[Credentials, requests.PreparedRequest, dict[str, str]] | None = None
 
-    def get(
+    def get(  # noqa: PLR0913 - what one request of a fetch shares with the others
         self,
         path: str,
         *,
         params: Mapping[str, str] | None = None,
         endpoint: str | None = None,
         deadline: Deadline | None = None,
+        budget: Budget | None = None,
+        on_request: RequestObserver | None = None,
     ) -> bytearray:
         """Fetch a path of the API.
 
@@ -93,22 +128,31 @@ class Client:
         502, 503 and 504 are tried once more after a short pause.
 
         Args:
-            path: the path, without a slash in front, such as `v1/account/queue`.
+            path: the path, quoted, without a slash in front, such as `v1/account/queue`.
             params: the query.
-            endpoint: the path as `on_request` is told of it; without it the path itself.
-            deadline: by when the whole answer must be there; without it, `timeout` from now.
+            endpoint: the path as errors and `on_request` name it; without it the path itself.
+            deadline: by when the full response must be received; by default `timeout` from now.
+            budget: counts the bytes received; by default at most `max_response_bytes`.
+            on_request: called after each request sent.
 
         Returns:
             The body, decompressed.
 
         Raises:
             StatusError: the status is not 2xx; a `requests.HTTPError`.
-            NextmvError: no whole answer came.
+            NextmvError: no full response was received.
         """
-        deadline = deadline or Deadline(self.timeout)
+        request = _Request(
+            path=path,
+            query=f"?{urlencode(params)}" if params else "",
+            endpoint=endpoint or path,
+            deadline=deadline or Deadline(self.timeout),
+            budget=budget or Budget(self.max_response_bytes),
+            observe=on_request or (lambda _endpoint, _code, _seconds: None),
+        )
         gone = False
         try:
-            return self._send(path, params, endpoint or path, deadline)
+            return self._send(request)
         except _ConnectionGoneError:
             gone = True
         except errors.StatusError as error:
@@ -116,116 +160,113 @@ class Client:
             asked_to_wait = error.retry_after is not None
             if error.status not in _RETRIED_STATUSES or asked_to_wait:
                 raise
-            if deadline.remaining() <= 2 * pause:
+            if request.deadline.remaining() <= 2 * pause:
                 raise
-            deadline.sleep(pause)
-        return self._send(path, params, endpoint or path, deadline, fresh=gone)
+            request.deadline.sleep(pause)
+        return self._send(request, fresh=gone)
 
     def close(self) -> None:
         """Close the connections that are kept alive."""
-        self._session.close()
+        self._adapter.close()
 
-    def _send(
-        self,
-        path: str,
-        params: Mapping[str, str] | None,
-        endpoint: str,
-        deadline: Deadline,
-        *,
-        fresh: bool = False,
-    ) -> bytearray:
+    def _prepare(self, credentials: Credentials) -> tuple[requests.PreparedRequest, dict[str, str]]:
+        """Return a request without its path, and the proxies; both change with the credentials."""
+        if self._prepared is None or self._prepared[0] != credentials:
+            request = _prepare(credentials)
+            self._prepared = credentials, request, get_environ_proxies(credentials.url)
+        _, request, proxies = self._prepared
+        return request.copy(), proxies
+
+    def _send(self, request: "_Request", *, fresh: bool = False) -> bytearray:
+        endpoint, deadline = request.endpoint, request.deadline
         if deadline.over:
-            raise errors.DeadlineExceededError(f"{endpoint}: no time was left to ask the API")
+            raise timed_out(endpoint)
         code = "error"
         credentials = self._credentials()
+        prepared, proxies = self._prepare(credentials)
+        prepared.url = f"{credentials.url}/{request.path}{request.query}"
         start = time.monotonic()
-        with Exchange(deadline, fresh=fresh) as exchange, deadline.closing(exchange.abort):
+        exchange = Exchange(deadline, fresh=fresh)
+        with exchanging(exchange):
             try:
-                with self._session.get(
-                    f"{credentials.url}/{path}",
-                    params=params,
-                    auth=_BearerAuth(credentials.api_key),
-                    timeout=deadline.remaining() or 0.001,
-                    allow_redirects=False,
+                with self._adapter.send(
+                    prepared,
                     stream=True,
+                    timeout=deadline.remaining() or None,
+                    proxies=proxies,
                 ) as response:
                     code = str(response.status_code)
                     if not 200 <= response.status_code < 300:
                         raise status_error(response, endpoint, credentials.api_key)
-                    body = self._read(response, endpoint)
+                    body = _read(response, request)
             except errors.NextmvError:
                 raise
             except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
                 if deadline.over:
-                    raise too_late(endpoint) from None
+                    raise timed_out(endpoint) from None
                 if code == "error" and not exchange.connected and peer_closed(error):
                     raise _ConnectionGoneError(
                         f"{endpoint}: the API closed the connection"
                     ) from None
                 raise failure_of(error, endpoint, credentials.api_key) from None
             finally:
-                self._on_request(endpoint, code, time.monotonic() - start)
+                request.observe(endpoint, code, time.monotonic() - start)
         if deadline.over:  # a body that ends with the connection looks whole when it is cut
-            raise too_late(endpoint)
+            raise timed_out(endpoint)
         return body
 
-    def _read(self, response: requests.Response, endpoint: str) -> bytearray:
-        body = bytearray()
-        # Not `stream`, which does not count what comes over the wire in chunks.
-        # Small pieces at first, since the whole of a piece counts as what a bomb grew from.
-        while chunk := response.raw.read(
-            _PIECE if len(body) > _BOMB_BYTES else _FIRST_PIECE, decode_content=True
-        ):
-            body += chunk
-            if fault := self._too_large(len(body), response.raw.tell()):
-                body.clear()  # the exception keeps this frame for as long as it is kept
-                raise errors.ResponseTooLargeError(f"{endpoint}: the response {fault}")
-        return body
 
-    def _too_large(self, size: int, sent: int) -> str | None:
-        if size > self.max_response_bytes:
-            return f"is larger than {self.max_response_bytes} bytes (--nextmv.max-response-bytes)"
-        if size > max(_BOMB_BYTES, _BOMB_RATIO * sent):
-            return f"is a bomb: it grew to {_BOMB_RATIO} times its size when it was decompressed"
-        return None
+@dataclass(frozen=True)
+class _Request:
+    path: str
+    query: str
+    endpoint: str
+    deadline: Deadline
+    budget: Budget
+    observe: RequestObserver
+
+
+def _read(response: requests.Response, request: _Request) -> bytearray:
+    if "html" in response.headers.get("Content-Type", "").lower():
+        raise errors.InvalidResponseError(
+            f"{request.endpoint}: the response is an HTML page, not JSON: is there a proxy with a "
+            "login page between here and the API?"
+        )
+    body = bytearray()
+    # Not `stream`, which does not count what comes over the wire in chunks.
+    # Small pieces at first, since the whole of a piece counts as what a bomb grew from.
+    while chunk := response.raw.read(
+        _PIECE if len(body) > _BOMB_BYTES else _FIRST_PIECE, decode_content=True
+    ):
+        body += chunk
+        fault = request.budget.take(len(chunk))
+        if len(body) > max(_BOMB_BYTES, _BOMB_RATIO * response.raw.tell()):
+            fault = f"grew to more than {_BOMB_RATIO} times its size when it was decompressed"
+        if fault:
+            body.clear()  # the exception keeps this frame for as long as it is kept
+            raise errors.ResponseTooLargeError(f"{request.endpoint}: the response {fault}")
+    return body
 
 
 class _ConnectionGoneError(errors.ConnectionFailedError):
-    """A kept-alive connection was found closed before any of the answer came."""
+    """A kept-alive connection was found closed before any of the response was received."""
 
 
-class _BearerAuth(requests.auth.AuthBase):
-    """Sends the key. Given as `auth`, so that `requests` never looks into `~/.netrc`."""
-
-    def __init__(self, api_key: str) -> None:
-        self._api_key = api_key
-
-    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        request.headers["Authorization"] = f"Bearer {self._api_key}"
-        return request
-
-
-class _Session(requests.Session):
-    """A session that leaves redirects alone.
-
-    Even where it does not follow them, `requests` prepares the next request: it reads the
-    whole body for that, however large, and trips over a malformed `Location`.
-    """
-
-    def get_redirect_target(self, resp: requests.Response) -> str | None:
-        """Tell that there is nothing to prepare."""
+def _prepare(credentials: Credentials) -> requests.PreparedRequest:
+    headers = {
+        "Accept": "application/json",
+        "Accept-Encoding": "gzip",
+        "Authorization": f"Bearer {credentials.api_key}",
+        "Connection": "keep-alive",
+        "User-Agent": f"nextmv-exporter/{__version__}",
+    }
+    return requests.Request("GET", credentials.url, headers=headers).prepare()
 
 
-def _new_session() -> requests.Session:
-    session = _Session()
-    session.headers.update(
-        {
-            "Accept": "application/json",
-            "Accept-Encoding": "gzip",
-            "User-Agent": f"nextmv-exporter/{__version__}",
-        }
-    )
-    session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
-    for scheme in ("http://", "https://"):
-        session.mount(scheme, WatchedAdapter())
-    return session
+@cache
+def _tls_context(ca_bundle: str | None) -> ssl.SSLContext:
+    """Return the context that all clients share, with the system's authorities or a bundle's."""
+    context = ssl.create_default_context()
+    if ca_bundle:
+        context = ssl.create_default_context(cafile=ca_bundle)
+    return context

@@ -1,16 +1,24 @@
-"""Connections that can be closed from another thread, whatever they are waiting for.
+"""Connections that keep a deadline for the whole of a request.
 
-A timeout on a socket bounds one read, and a peer that sends a byte a second never
-exceeds it. So each request notes the sockets that it uses, and closing them from
-outside ends it at once, be it connecting, in the TLS handshake, or in the body.
+A timeout on a socket bounds one read, and a peer that sends a byte a second never exceeds it.
+The sockets here set what is left of the request's deadline before every operation: connecting,
+the TLS handshake, each read and each write.
+
+This overrides internals of urllib3 (`_new_conn`, `is_connected`, `pool_classes_by_scheme`) and of
+`http.client` (`HTTPResponse._read_status`, `_read_next_chunk_size`, `_close_conn`); for that reason
+`pyproject.toml` caps urllib3 below its next major version.
 """
 
 import contextlib
-import os
+import http
+import http.client
+import io
+import re
 import socket
+import ssl
 import threading
-from contextvars import ContextVar
-from typing import Any, Self
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
 
 from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
@@ -19,12 +27,20 @@ from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConn
 
 from nextmv_exporter.deadline import Deadline
 
+_LONGEST_WAIT = 1.0
+"""Seconds after which a blocked operation looks whether the deadline was moved or cancelled."""
+
+_MAX_LINE = 65536
+_CHUNK_SIZE = re.compile(rb"[0-9a-fA-F]{1,16}[ \t]*(;.*)?\r?\n", re.DOTALL)
+
+Result = TypeVar("Result")
+
 
 class Exchange:
-    """One request in flight and the sockets that it uses.
+    """One request in flight.
 
     Args:
-        deadline: bounds connecting to each of the peer's addresses in turn.
+        deadline: bounds each operation of the sockets that it uses.
         fresh: whether it must not use a connection that was kept alive.
     """
 
@@ -33,97 +49,164 @@ class Exchange:
         self.fresh = fresh
         self.connected = False
         """Whether a new connection was made, rather than a kept-alive one used again."""
-        self._lock = threading.Lock()
-        self._aborted = False
-        self._watched: list[socket.socket] = []
-
-    def connect(self, host: str, port: int, options: Any) -> socket.socket:
-        """Connect to the first of the host's addresses that answers.
-
-        Each gets an equal share of the time that is left, as in Go: where packets to the first
-        are dropped, as they are with IPv6 half set up, the next is still tried.
-
-        Args:
-            host: name or address.
-            port: the port.
-            options: arguments of `setsockopt`, a sequence for each option.
-
-        Returns:
-            The connected socket.
-
-        Raises:
-            OSError: no address answered in time.
-        """
-        failure: OSError = TimeoutError("out of time")
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        for left, (family, kind, protocol, _, address) in zip(
-            range(len(found), 0, -1), found, strict=True
-        ):
-            if self.deadline.over:
-                break
-            connection = socket.socket(family, kind, protocol)
-            try:
-                for option in options or ():
-                    connection.setsockopt(*option)
-                connection.settimeout(self.deadline.remaining() / left or 0.001)
-                self.watch(connection)
-                connection.connect(address)
-                connection.settimeout(self.deadline.remaining() or 0.001)
-            except OSError as error:
-                connection.close()
-                failure = error
-            else:
-                self.connected = True
-                return connection
-        raise failure
-
-    def watch(self, connection: socket.socket) -> None:
-        """Note a socket, so that `abort` reaches it.
-
-        Args:
-            connection: the socket. A duplicate is kept: TLS takes the original over.
-        """
-        duplicate = socket.socket(fileno=os.dup(connection.fileno()))
-        with self._lock:
-            self._watched.append(duplicate)
-            aborted = self._aborted
-        if aborted:
-            _shut(duplicate)
-
-    def abort(self) -> None:
-        """Shut the sockets down, waking the thread that waits for them."""
-        with self._lock:
-            self._aborted = True
-            for connection in self._watched:
-                _shut(connection)
-
-    def __enter__(self) -> Self:
-        """Make it the current exchange, to which new connections belong."""
-        self._token = _current.set(self)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Let go of the sockets; those of kept-alive connections stay open."""
-        _current.reset(self._token)
-        with self._lock:
-            for connection in self._watched:
-                connection.close()
-            self._watched.clear()
 
 
-_current: ContextVar[Exchange] = ContextVar("exchange")
+class _Current(threading.local):
+    exchange = Exchange(Deadline(float("inf")))
 
 
-def _shut(connection: socket.socket) -> None:
-    with contextlib.suppress(OSError):  # not connected yet, or no more
-        connection.shutdown(socket.SHUT_RDWR)
+_current = _Current()
 
 
-class _WatchedConnection(HTTPConnection):
-    def _new_conn(self) -> socket.socket:
-        exchange = _current.get()
+@contextlib.contextmanager
+def exchanging(exchange: Exchange) -> Iterator[None]:
+    """Make it the exchange to which the sockets of this thread belong.
+
+    Args:
+        exchange: the exchange.
+    """
+    _current.exchange = exchange
+    try:
+        yield
+    finally:
+        del _current.exchange
+
+
+class InvalidChunkError(http.client.HTTPException):
+    """The size of a chunk is not a hexadecimal number."""
+
+
+class _DeadlineSocket(socket.socket):
+    """A socket whose operations end with the deadline of the current exchange."""
+
+    def recv_into(self, *args: Any, **kwargs: Any) -> int:
+        return _in_time(self, super().recv_into, *args, **kwargs)
+
+    def recv(self, *args: Any, **kwargs: Any) -> bytes:
+        return _in_time(self, super().recv, *args, **kwargs)
+
+    def sendall(self, *args: Any, **kwargs: Any) -> None:
+        # Not repeated: how much was sent before a timeout is not known.
+        self.settimeout(_remaining())
+        super().sendall(*args, **kwargs)
+
+
+class _DeadlineTLSSocket(ssl.SSLSocket):
+    """The same with TLS; its `recv_into` and `recv` read, its `sendall` sends."""
+
+    def do_handshake(self, block: bool = False) -> None:  # noqa: FBT001, FBT002 - as in `ssl`
+        _in_time(self, super().do_handshake, block)
+
+    def read(self, *args: Any, **kwargs: Any) -> Any:
+        return _in_time(self, super().read, *args, **kwargs)
+
+    def send(self, *args: Any, **kwargs: Any) -> int:
+        return _in_time(self, super().send, *args, **kwargs)
+
+
+def _remaining() -> float:
+    """Return the seconds left, never 0, which would make a socket non-blocking."""
+    remaining = _current.exchange.deadline.remaining()
+    if not remaining:
+        raise TimeoutError("deadline exceeded")
+    return remaining
+
+
+def _in_time(
+    sock: socket.socket, operation: Callable[..., Result], *args: Any, **kwargs: Any
+) -> Result:
+    """Repeat an operation that timed out for as long as the deadline has not passed."""
+    while True:
+        sock.settimeout(min(_remaining(), _LONGEST_WAIT))
+        with contextlib.suppress(TimeoutError):
+            return operation(*args, **kwargs)
+
+
+def tls_context(context: ssl.SSLContext) -> ssl.SSLContext:
+    """Make the sockets of a TLS context keep deadlines.
+
+    Args:
+        context: the context.
+
+    Returns:
+        The same context.
+    """
+    context.sslsocket_class = _DeadlineTLSSocket
+    return context
+
+
+def _connect(host: str, port: int, options: Any) -> socket.socket:
+    """Connect to the first of the host's addresses that answers.
+
+    Each gets an equal share of the time that is left, as in Go: where packets to the first are
+    dropped, as with IPv6 half set up, the next is still tried.
+    """
+    failure: OSError = TimeoutError("deadline exceeded")
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    for left, (family, kind, protocol, _, address) in zip(
+        range(len(found), 0, -1), found, strict=True
+    ):
+        connection = _DeadlineSocket(family, kind, protocol)
         try:
-            return exchange.connect(self._dns_host, self.port, self.socket_options)
+            for option in options or ():
+                connection.setsockopt(*option)
+            connection.settimeout(_remaining() / left)
+            connection.connect(address)
+        except OSError as error:
+            connection.close()
+            failure = error
+        else:
+            _current.exchange.connected = True
+            return connection
+    raise failure
+
+
+class _Response(http.client.HTTPResponse):
+    """A response that is read strictly."""
+
+    unexpected = False
+    """Whether anything was seen after which the connection must not be used again."""
+
+    def _read_status(self) -> tuple[str, int, str]:
+        """Skip informational responses (102, 103), which `http.client` takes for final ones."""
+        while True:
+            version, status, reason = super()._read_status()  # type: ignore[misc]
+            if not 100 < status < 200 or status == http.HTTPStatus.SWITCHING_PROTOCOLS:
+                return version, status, reason
+            self.unexpected = True
+            http.client.parse_headers(self.fp)
+
+    def _read_next_chunk_size(self) -> int:
+        """Reject what `int` would accept, such as a negative size, which reads to the end."""
+        line = self.fp.readline(_MAX_LINE + 1)
+        if not _CHUNK_SIZE.fullmatch(line):
+            self.unexpected = True
+            self._close_conn()
+            raise InvalidChunkError("invalid chunk size")
+        return int(line.partition(b";")[0], 16)
+
+    def _close_conn(self) -> None:
+        """Look for bytes that the peer sent beyond the end of the response."""
+        with contextlib.suppress(OSError, ValueError):
+            self.unexpected = self.unexpected or _has_buffered(self.fp)
+        super()._close_conn()  # type: ignore[misc]
+
+
+def _has_buffered(reader: io.BufferedReader) -> bool:
+    exchange, _current.exchange = _current.exchange, Exchange(Deadline(0))
+    try:
+        return bool(reader.peek(1))  # a TimeoutError where it would have to read
+    finally:
+        _current.exchange = exchange
+
+
+class _Connection(HTTPConnection):
+    response_class = _Response
+    _last: http.client.HTTPResponse | None = None
+
+    def _new_conn(self) -> socket.socket:
+        try:
+            return _connect(self._dns_host, self.port, self.socket_options)
         except socket.gaierror as error:
             raise NameResolutionError(self.host, self, error) from error
         except TimeoutError as error:
@@ -131,43 +214,56 @@ class _WatchedConnection(HTTPConnection):
         except OSError as error:
             raise NewConnectionError(self, str(error)) from error
 
+    def getresponse(self) -> Any:
+        response = super().getresponse()
+        self._last = response._fp  # noqa: SLF001
+        return response
+
     @property
     def is_connected(self) -> bool:
         """Whether the pool may use the connection again; it closes and replaces others."""
-        return super().is_connected and not _current.get().fresh
-
-    def request(self, *args: Any, **kwargs: Any) -> None:
-        if self.sock is not None:
-            _current.get().watch(self.sock)
-        super().request(*args, **kwargs)
+        unexpected = getattr(self._last, "unexpected", False)
+        return super().is_connected and not unexpected and not _current.exchange.fresh
 
 
-class _WatchedTLSConnection(_WatchedConnection, HTTPSConnection):
+class _TLSConnection(_Connection, HTTPSConnection):
     pass
 
 
-class _WatchedPool(HTTPConnectionPool):
-    ConnectionCls = _WatchedConnection
+class _Pool(HTTPConnectionPool):
+    ConnectionCls = _Connection
 
 
-class _WatchedTLSPool(HTTPSConnectionPool):
-    ConnectionCls = _WatchedTLSConnection
+class _TLSPool(HTTPSConnectionPool):
+    ConnectionCls = _TLSConnection
 
 
-class WatchedAdapter(HTTPAdapter):
-    """A `requests` adapter whose connections belong to the current `Exchange`."""
+class DeadlineAdapter(HTTPAdapter):
+    """A `requests` adapter whose sockets keep the deadline of the current exchange.
+
+    Args:
+        context: verifies certificates.
+        connections: most connections that are kept alive.
+    """
+
+    def __init__(self, context: ssl.SSLContext, connections: int) -> None:
+        self._context = tls_context(context)
+        super().__init__(pool_maxsize=connections)
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        """Make the pools, as `requests` does, with watched connections."""
-        super().init_poolmanager(*args, **kwargs)
-        _watch_pools(self.poolmanager)
+        """Create the pools as `requests` does, with connections that keep deadlines."""
+        super().init_poolmanager(*args, **kwargs, ssl_context=self._context)
+        _set_pools(self.poolmanager)
 
     def proxy_manager_for(self, *args: Any, **kwargs: Any) -> Any:
-        """Make the pools for a proxy, as `requests` does, with watched connections."""
-        manager = super().proxy_manager_for(*args, **kwargs)
-        _watch_pools(manager)
+        """Create the pools for a proxy as `requests` does, with connections that keep deadlines."""
+        manager = super().proxy_manager_for(*args, **kwargs, ssl_context=self._context)
+        _set_pools(manager)
         return manager
 
+    def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:
+        """Leave verification to the context, where `requests` would add certifi's authorities."""
 
-def _watch_pools(manager: Any) -> None:
-    manager.pool_classes_by_scheme = {"http": _WatchedPool, "https": _WatchedTLSPool}
+
+def _set_pools(manager: Any) -> None:
+    manager.pool_classes_by_scheme = {"http": _Pool, "https": _TLSPool}

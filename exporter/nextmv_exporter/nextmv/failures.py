@@ -1,4 +1,4 @@
-"""What went wrong with a request: from `requests`' and `urllib3`'s exceptions to our own."""
+"""Map the exceptions of `requests` and `urllib3` to the errors of this package."""
 
 import http.client
 import re
@@ -11,37 +11,40 @@ import requests
 import urllib3
 
 from nextmv_exporter.nextmv import errors
+from nextmv_exporter.nextmv.connections import InvalidChunkError
 from nextmv_exporter.nextmv.redaction import Redactor
 
 _EXCERPT = 200
 _READ_FOR_EXCERPT = 4096
 
 
-def too_late(endpoint: str) -> errors.DeadlineExceededError:
-    """Make the error for an answer that was not there, in whole, in time."""
-    return errors.DeadlineExceededError(f"{endpoint}: the whole answer was not there in time")
+def timed_out(endpoint: str) -> errors.DeadlineExceededError:
+    """Return the error for a response that was not received in full in time."""
+    return errors.DeadlineExceededError(
+        f"{endpoint}: timed out before the full response was received"
+    )
 
 
 def status_error(response: requests.Response, endpoint: str, api_key: str) -> errors.StatusError:
-    """Make the error for an answer whose status is not 2xx.
+    """Return the error for a response whose status is not 2xx.
 
     Args:
-        response: the answer, its body not read yet.
+        response: the response, its body not read yet.
         endpoint: the path as the message names it.
-        api_key: the key, which is taken out of what the API says.
+        api_key: the key, which is removed from the response's text.
 
     Returns:
         The error, with the start of the body in its message.
     """
     redactor = Redactor(api_key)
     status = f"{response.status_code} {redactor.clean(response.reason or '', _EXCERPT)}".rstrip()
-    message = f"{endpoint}: the API answered {status}"
+    message = f"{endpoint}: the API responded {status}"
     if location := response.headers.get("Location"):
         host = _host(redactor.hide(location), response.url)
         message += f", a redirect to host {redactor.clean(host, _EXCERPT)}, not followed"
     elif excerpt := _excerpt(response, redactor):
         message += f": {excerpt}"
-    # The request holds the key; whoever logs the exception's parts must not find it.
+    # The request holds the key; it must not be found in the exception's parts.
     response.request.headers.pop("Authorization", None)
     return errors.StatusError(
         message,
@@ -64,7 +67,7 @@ def _excerpt(response: requests.Response, redactor: Redactor) -> str:
         body = response.raw.read(_READ_FOR_EXCERPT, decode_content=True)
     except (urllib3.exceptions.HTTPError, OSError):
         return ""
-    response._content = body  # noqa: SLF001 - `response.text` then gives it, and reads no more
+    response._content = body  # noqa: SLF001 - `response.text` then returns it without reading more
     cut = len(body) >= _READ_FOR_EXCERPT
     return redactor.clean(body.decode("utf-8", "replace"), _EXCERPT, cut=cut)
 
@@ -72,13 +75,13 @@ def _excerpt(response: requests.Response, redactor: Redactor) -> str:
 def retry_after(headers: Mapping[str, str]) -> float | None:
     """Read a `Retry-After` header, which may be a number or a date (RFC 9110).
 
-    A date is counted from the answer's own `Date`, since this machine's clock may be wrong.
+    A date is compared with the response's own `Date`, since this machine's clock may be wrong.
 
     Args:
-        headers: of the answer.
+        headers: of the response.
 
     Returns:
-        Seconds to wait; None if there is no such header, or none that makes sense.
+        Seconds to wait; None if there is no such header, or no valid one.
     """
     value = headers.get("Retry-After", "").strip()
     if re.fullmatch(r"[0-9]+", value):
@@ -98,25 +101,25 @@ def _date(value: str) -> datetime | None:
 
 
 def peer_closed(error: BaseException) -> bool:
-    """Tell whether the peer closed the connection.
+    """Report whether the peer closed the connection.
 
     Args:
         error: what `requests` raised.
 
     Returns:
-        Whether that is at its root.
+        Whether that is its cause.
     """
     closed = (http.client.RemoteDisconnected, ConnectionResetError, BrokenPipeError)
     return any(isinstance(cause, closed) for cause in _causes(error))
 
 
 def failure_of(error: Exception, endpoint: str, api_key: str) -> errors.NextmvError:
-    """Name what stood in the way of an answer.
+    """Map an exception to the error that names its cause.
 
     Args:
         error: what `requests` or `urllib3` raised.
         endpoint: the path as the message names it.
-        api_key: the key, which is taken out of the message.
+        api_key: the key, which is removed from the message.
 
     Returns:
         The error to raise.
@@ -131,18 +134,22 @@ def failure_of(error: Exception, endpoint: str, api_key: str) -> errors.NextmvEr
     # urllib3 counts a refused connection among its timeouts.
     refused = caused_by(urllib3.exceptions.NewConnectionError)
     if not refused and caused_by(requests.Timeout, TimeoutError, urllib3.exceptions.TimeoutError):
-        return too_late(endpoint)
+        return timed_out(endpoint)
     if caused_by(requests.exceptions.SSLError, urllib3.exceptions.SSLError):
+        if "WRONG_VERSION_NUMBER" in message:
+            message += " (the port does not speak TLS: is the endpoint or proxy http:// there?)"
         return errors.TLSError(message)
     if caused_by(urllib3.exceptions.DecodeError):
         return errors.InvalidResponseError(f"{endpoint}: the body can't be decompressed")
+    if caused_by(InvalidChunkError):
+        return errors.InvalidResponseError(f"{endpoint}: the body has an invalid chunk size")
     if caused_by(http.client.BadStatusLine, http.client.LineTooLong) and not peer_closed(error):
-        return errors.InvalidResponseError(f"{endpoint}: the answer is not HTTP")
+        return errors.InvalidResponseError(f"{endpoint}: the response is not valid HTTP")
     return errors.ConnectionFailedError(message)
 
 
 def _causes(error: BaseException | None) -> "list[BaseException]":
-    """Follow an exception to its roots, through `requests`' and `urllib3`'s wrappers."""
+    """Follow an exception to its causes, through `requests`' and `urllib3`'s wrappers."""
     causes: list[BaseException] = []
     pending: list[object] = [error]
     while pending:

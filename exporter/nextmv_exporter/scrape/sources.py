@@ -1,11 +1,13 @@
 """Where an account's queue is read from.
 
-Each source is the same to the scrape: it has a name and fetches runs by a deadline.
+Sources hold no state: what they remember between fetches is in a `SourceState`, which belongs to
+the account. Each fetch works on a copy of its own.
 """
 
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Protocol, TypeVar
 from urllib.parse import quote
@@ -13,10 +15,11 @@ from urllib.parse import quote
 import structlog
 
 from nextmv_exporter.deadline import Deadline
-from nextmv_exporter.nextmv.client import Client
+from nextmv_exporter.nextmv.client import MAX_REQUESTS, Budget, Client, RequestObserver
 from nextmv_exporter.nextmv.errors import InvalidResponseError, NextmvError, StatusError
-from nextmv_exporter.scrape.parallel import each_in_parallel
 from nextmv_exporter.scrape.runs import (
+    BYTES_PER_RUN,
+    FEW_RUNS,
     Application,
     ApplicationsPage,
     Run,
@@ -26,15 +29,19 @@ from nextmv_exporter.scrape.runs import (
     parse_runs_page,
 )
 from nextmv_exporter.scrape.summary import QUEUED, RUNNING, created_timestamp
-
-MAX_REQUESTS = 8
-"""Requests of one account that are in flight at once, at most."""
+from nextmv_exporter.scrape.threads import each_in_parallel
 
 APPLICATIONS_TTL = 180.0
 """Seconds for which a list of applications is used again."""
 
+MAX_APPLICATIONS = 20_000
+"""Applications of an account; far more than can be read within a scrape."""
+
+RUN_LOOKBACK = 86_400.0
+"""Seconds of age beyond which `application-runs` does not look for runs, unless set otherwise."""
+
 RETRY_QUEUE_AFTER = 3600.0
-"""Seconds after which `auto` looks again whether the queue endpoint is back."""
+"""Seconds after which `auto` tries the queue endpoint again."""
 
 _GONE = frozenset({404, 410})
 _RUNS = "v1/applications/{id}/runs"
@@ -44,44 +51,110 @@ Page = TypeVar("Page", RunsPage, ApplicationsPage)
 log = structlog.get_logger()
 
 
+@dataclass
+class SourceState:
+    """What is remembered between the fetches of an account.
+
+    Args:
+        applications: the account's applications as last listed.
+        listed: when that was, monotonic seconds.
+        queue_gone: whether the queue endpoint was found gone.
+        retry_queue: when it is tried again, monotonic seconds.
+    """
+
+    applications: Sequence[Application] = ()
+    listed: float = float("-inf")
+    queue_gone: bool = False
+    retry_queue: float = float("-inf")
+
+
+class Requests:
+    """The requests of one fetch: one deadline and one limit of bytes for all of them.
+
+    Args:
+        client: sends them.
+        deadline: by when all responses must be received.
+        on_request: called after each request.
+        account: the account's name, for the log.
+    """
+
+    def __init__(
+        self, client: Client, deadline: Deadline, on_request: RequestObserver, account: str
+    ) -> None:
+        self.account = account
+        self._client = client
+        self._deadline = deadline
+        self._on_request = on_request
+        self._budget = Budget(client.max_response_bytes)
+        self._kept = 0
+        self._lock = threading.Lock()
+
+    def get(
+        self, path: str, params: Mapping[str, str] | None = None, endpoint: str | None = None
+    ) -> bytearray:
+        """Fetch a path of the API; see `Client.get`."""
+        return self._client.get(
+            path,
+            params=params,
+            endpoint=endpoint,
+            deadline=self._deadline,
+            budget=self._budget,
+            on_request=self._on_request,
+        )
+
+    def keep(self, runs: int, endpoint: str) -> None:
+        """Count runs that are kept until the fetch ends, over all pages.
+
+        Args:
+            runs: that many.
+            endpoint: the path as the error names it.
+
+        Raises:
+            InvalidResponseError: they are more than the bytes received can hold.
+        """
+        with self._lock:
+            self._kept += runs
+            if self._kept > max(FEW_RUNS, self._budget.received // BYTES_PER_RUN):
+                raise InvalidResponseError(
+                    f"{endpoint}: {self._kept} runs in {self._budget.received} bytes: too many "
+                    "for their size"
+                )
+
+
 class Source(Protocol):
-    """Gives the runs in an account's queue."""
+    """Where the runs in an account's queue are read from."""
 
-    @property
-    def name(self) -> str:
-        """The value of the `source` label."""
+    def name(self, state: SourceState) -> str:
+        """Return the value of the `source` label."""
 
-    def fetch(self, deadline: Deadline) -> Iterable[Run]:
+    def fetch(self, requests: Requests, state: SourceState) -> Iterable[Run]:
         """Fetch the runs that are queued or running.
 
         Args:
-            deadline: by when all answers must be there.
+            requests: sends the requests.
+            state: what earlier fetches remembered; updated.
 
         Returns:
             The runs.
 
         Raises:
-            NextmvError: no usable answer came.
+            NextmvError: no valid response was received.
         """
 
 
-@dataclass
 class AccountQueue:
-    """The whole queue from `v1/account/queue`, in one request.
+    """The whole queue from `v1/account/queue`, in one request."""
 
-    Args:
-        client: the client to ask with.
-    """
+    def name(self, _: SourceState) -> str:
+        """Return the value of the `source` label."""
+        return "account-queue"
 
-    client: Client
-    name = "account-queue"
-
-    def fetch(self, deadline: Deadline) -> Iterable[Run]:
+    def fetch(self, requests: Requests, _: SourceState) -> Iterable[Run]:
         """Fetch the queue."""
-        return parse_queue(self.client.get("v1/account/queue", deadline=deadline))
+        return parse_queue(requests.get("v1/account/queue"))
 
 
-@dataclass
+@dataclass(frozen=True)
 class ApplicationRuns:
     """The queue put together from each application's list of runs.
 
@@ -89,20 +162,19 @@ class ApplicationRuns:
     for each application and more for those with many runs.
 
     Args:
-        client: the client to ask with.
         lookback: age in seconds beyond which runs are not looked for.
     """
 
-    client: Client
     lookback: float
-    name = "application-runs"
-    _applications: Sequence[Application] = ()
-    _listed: float = float("-inf")
 
-    def fetch(self, deadline: Deadline) -> Iterable[Run]:
+    def name(self, _: SourceState) -> str:
+        """Return the value of the `source` label."""
+        return "application-runs"
+
+    def fetch(self, requests: Requests, state: SourceState) -> Iterable[Run]:
         """Fetch the runs of all applications that are queued or running."""
-        applications = self._lately_listed(deadline)
-        lists = each_in_parallel(applications, partial(self._runs, deadline), MAX_REQUESTS)
+        applications = _applications(requests, state)
+        lists = each_in_parallel(applications, partial(self._runs, requests), MAX_REQUESTS)
         runs: list[Run] = []
         refused: dict[str, StatusError] = {}
         for application, listed in zip(applications, lists, strict=True):
@@ -111,37 +183,23 @@ class ApplicationRuns:
             else:
                 runs += listed
         if refused:
-            self._expect_deleted(refused, deadline)
+            _check_deleted(refused, requests, state)
         return runs
 
-    def _lately_listed(self, deadline: Deadline) -> Sequence[Application]:
-        now = time.monotonic()
-        if now - self._listed >= APPLICATIONS_TTL:
-            pages = self._pages("v1/applications", parse_applications_page, deadline)
-            self._applications = [each for page in pages for each in page.items or ()]
-            self._listed = now
-        return self._applications
-
-    def _expect_deleted(self, refused: Mapping[str, StatusError], deadline: Deadline) -> None:
-        """List the applications anew; one still there should not have been refused."""
-        self._listed = float("-inf")
-        for application in self._lately_listed(deadline):
-            if application.id in refused:
-                raise refused[application.id]
-
-    def _runs(self, deadline: Deadline, application: Application) -> Sequence[Run] | StatusError:
-        """Fetch an application's queue; the refusal, where the API knows no such application."""
+    def _runs(self, requests: Requests, application: Application) -> Sequence[Run] | StatusError:
+        """Fetch an application's queue; return the error if the API knows no such application."""
         oldest = time.time() - self.lookback
         runs: list[Run] = []
         seen: set[str] = set()
-        path = f"v1/applications/{quote(application.id, safe='')}/runs"
+        path = f"v1/applications/{_quoted(application.id)}/runs"
         try:
-            for page in self._pages(path, parse_runs_page, deadline, _RUNS):
+            for page in _pages(requests, path, parse_runs_page, _RUNS):
                 for run in page.runs or ():
-                    # It may be on two pages, where new ones have pushed it on meanwhile.
+                    # A run is on two pages where newer ones have moved it on meanwhile.
                     if _in_queue(run) and run.id not in seen:
                         runs.append(run)
                         seen |= {run.id} if run.id else set()
+                requests.keep(len(page.runs or ()), _RUNS)
                 last = created_timestamp(page.runs[-1].created_at) if page.runs else None
                 if last is not None and last < oldest:
                     break
@@ -151,88 +209,128 @@ class ApplicationRuns:
             return error
         return runs
 
-    def _pages(
-        self,
-        path: str,
-        parse: Callable[[bytearray], Page],
-        deadline: Deadline,
-        endpoint: str | None = None,
-    ) -> Iterator[Page]:
-        """Fetch a listing page by page, for as long as the caller goes on."""
-        endpoint = endpoint or path
-        params = {"pagereturn": "true"}
-        followed: set[str] = set()
-        while True:
-            body = self.client.get(path, params=params, endpoint=endpoint, deadline=deadline)
-            page = parse(body)
-            yield page
-            token = page.next_page_token
-            if not token:
-                return
-            if token in followed:
-                raise InvalidResponseError(f"{endpoint}: the pages go round in a circle")
-            followed.add(token)
-            params["pagetoken"] = token
 
-
-@dataclass
+@dataclass(frozen=True)
 class Auto:
-    """The queue endpoint for as long as there is one, then each application's runs.
+    """The queue endpoint for as long as it exists, then each application's runs.
 
     Args:
-        account: the account's name, for the log.
-        queue: the source to prefer.
         runs: the source to fall back to.
     """
 
-    account: str
-    queue: AccountQueue
     runs: ApplicationRuns
-    _switched: bool = False
-    _next_try: float = float("-inf")
+    queue: AccountQueue = field(default_factory=AccountQueue)
 
-    @property
-    def name(self) -> str:
-        """The name of the source in use."""
-        return self.runs.name if self._switched else self.queue.name
+    def name(self, state: SourceState) -> str:
+        """Return the value of the `source` label: the source in use."""
+        return (self.runs if state.queue_gone else self.queue).name(state)
 
-    def fetch(self, deadline: Deadline) -> Iterable[Run]:
-        """Fetch from the source in use, and switch where the queue endpoint went or came."""
-        if self._switched and time.monotonic() < self._next_try:
-            return self.runs.fetch(deadline)
+    def fetch(self, requests: Requests, state: SourceState) -> Iterable[Run]:
+        """Fetch from the source in use; switch when the queue endpoint was removed or is back."""
+        if state.queue_gone and time.monotonic() < state.retry_queue:
+            return self.runs.fetch(requests, state)
         try:
-            runs = self.queue.fetch(deadline)
+            runs = self.queue.fetch(requests, state)
         except NextmvError as error:
             gone = isinstance(error, StatusError) and error.status in _GONE
-            if not gone and not self._switched:
+            if not gone and not state.queue_gone:
                 raise
-            return self._without_queue(error, deadline)
-        if self._switched:
-            self._switched = False
-            log.info("The queue endpoint is back", account=self.account, source=self.name)
+            return self._without_queue(error, requests, state)
+        if state.queue_gone:
+            state.queue_gone = False
+            log.info("Queue endpoint is back", account=requests.account, source=self.name(state))
         return runs
 
-    def _without_queue(self, error: NextmvError, deadline: Deadline) -> Iterable[Run]:
-        """Switch, if the other endpoints answer: then it is the queue's alone that is gone."""
-        self._next_try = time.monotonic() + RETRY_QUEUE_AFTER
+    def _without_queue(
+        self, error: NextmvError, requests: Requests, state: SourceState
+    ) -> Iterable[Run]:
+        """Switch, if the other endpoints respond: then only the queue's was removed."""
+        state.retry_queue = time.monotonic() + RETRY_QUEUE_AFTER
         try:
-            runs = self.runs.fetch(deadline)
+            runs = self.runs.fetch(requests, state)
         except StatusError as other:
             if other.status not in _GONE:
                 raise
             raise StatusError(
-                f"{error}; {other}: this is not Nextmv's API, check --nextmv.endpoint",
-                status=other.status,
+                f"{error}; {other}: the endpoint is not Nextmv's API", status=other.status
             ) from None
-        if not self._switched:
-            self._switched = True
+        if not state.queue_gone:
+            state.queue_gone = True
             log.warning(
-                "The queue endpoint is gone: reading each application's runs instead",
-                account=self.account,
-                source=self.name,
+                "Queue endpoint is gone, reading each application's runs instead",
+                account=requests.account,
+                source=self.name(state),
                 err=str(error),
             )
         return runs
+
+
+def choose_source(choice: str, run_lookback: float) -> Source:
+    """Return the source that a setting names.
+
+    Args:
+        choice: `auto`, `account-queue` or `application-runs`.
+        run_lookback: age in seconds beyond which runs are not looked for.
+
+    Returns:
+        The source.
+    """
+    runs = ApplicationRuns(run_lookback)
+    choices: dict[str, Source] = {
+        "account-queue": AccountQueue(),
+        "application-runs": runs,
+        "auto": Auto(runs),
+    }
+    return choices[choice]
+
+
+def _applications(requests: Requests, state: SourceState) -> Sequence[Application]:
+    now = time.monotonic()
+    if now - state.listed >= APPLICATIONS_TTL:
+        found: list[Application] = []
+        for page in _pages(requests, "v1/applications", parse_applications_page):
+            found += page.items or ()
+            if len(found) > MAX_APPLICATIONS:
+                raise InvalidResponseError(f"v1/applications: more than {MAX_APPLICATIONS}")
+        state.applications, state.listed = found, now
+    return state.applications
+
+
+def _check_deleted(
+    refused: Mapping[str, StatusError], requests: Requests, state: SourceState
+) -> None:
+    """List the applications again; one that still exists must not have been refused."""
+    state.listed = float("-inf")
+    for application in _applications(requests, state):
+        if application.id in refused:
+            raise refused[application.id]
+
+
+def _pages(
+    requests: Requests,
+    path: str,
+    parse: Callable[[bytearray], Page],
+    endpoint: str | None = None,
+) -> Iterator[Page]:
+    """Fetch a list page by page, for as long as the caller goes on."""
+    params = {"pagereturn": "true"}
+    followed: set[str] = set()
+    while True:
+        page = parse(requests.get(path, params, endpoint))
+        yield page
+        token = page.next_page_token
+        if not token:
+            return
+        if token in followed:
+            raise InvalidResponseError(f"{endpoint or path}: pagination loop: repeated token")
+        followed.add(token)
+        params["pagetoken"] = token
+
+
+def _quoted(application_id: str) -> str:
+    """Quote an ID for a path, in which `.` and `..` would stand for other paths."""
+    quoted = quote(application_id, safe="")
+    return quoted.replace(".", "%2E") if quoted in {".", ".."} else quoted
 
 
 def _in_queue(run: Run) -> bool:

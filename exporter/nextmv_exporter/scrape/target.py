@@ -1,32 +1,37 @@
-"""One monitored account: what its scrapes share, and what they remember.
+"""One monitored account: the fetch that its scrapes share, and what they remember.
 
-All state here belongs to the event loop; threads only fetch, parse and summarise, and
-hand back an `Outcome`.
+Everything here is guarded by the target's lock: scrapes wait in their own threads, fetches run in
+theirs.
 """
 
-import asyncio
-import contextlib
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from concurrent.futures import Future
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 
 import structlog
 
 from nextmv_exporter.deadline import Deadline
+from nextmv_exporter.nextmv.client import Client
 from nextmv_exporter.nextmv.errors import NextmvError, Reason, StatusError
 from nextmv_exporter.scrape.flow import Baseline, compare
 from nextmv_exporter.scrape.metrics import AccountMetrics
 from nextmv_exporter.scrape.outcome import Failure, Outcome, Scrape
 from nextmv_exporter.scrape.recent import RecentGroups
-from nextmv_exporter.scrape.sources import Source
+from nextmv_exporter.scrape.sources import Requests, Source, SourceState
 from nextmv_exporter.scrape.summary import Group, Snapshot, Summary, summarise, take_snapshot
+from nextmv_exporter.scrape.threads import start_thread
 
 MAX_BACKOFF = 300.0
-"""Seconds for which a `Retry-After` is obeyed at most."""
+"""Seconds for which a `Retry-After` is honoured at most."""
 
-MAX_THREADS = 4
-"""Fetches of an account that may hang at once, as they do in a resolver that is dead."""
+MAX_FETCHES = 4
+"""Fetches of an account that may hang at once, as they do in a resolver that does not respond."""
+
+LOG_INTERVAL = 60.0
+"""Seconds between two log lines about the same failure."""
 
 log = structlog.get_logger()
 
@@ -37,199 +42,281 @@ class ScrapeOptions:
 
     Args:
         timeout: longest time a fetch may take in all, seconds.
-        wait_buckets: upper bounds of the wait histogram, seconds.
+        wait_buckets: upper bounds of the wait histograms, seconds.
         max_groups: most label groups of an account.
         zero_retention: how long a drained group is reported as 0, seconds.
     """
 
-    timeout: float
-    wait_buckets: Sequence[float]
-    max_groups: int
-    zero_retention: float
+    timeout: float = 10.0
+    wait_buckets: Sequence[float] = (
+        *(5.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0),
+        *(1800.0, 3600.0, 7200.0, 21600.0, 43200.0),
+    )
+    max_groups: int = 2000
+    zero_retention: float = 300.0
 
 
 @dataclass
-class _Flight:
-    """A fetch under way, shared by the scrapes that arrive meanwhile."""
+class Fetch:
+    """A fetch in progress, shared by the scrapes that arrive meanwhile.
 
+    Args:
+        number: counts the account's fetches in the order in which they were started.
+        deadline: by when it must have ended; scrapes that arrive later extend it.
+        state: the source's, a copy.
+        recent: groups to report as 0 where they are empty now.
+        outcome: its result.
+        reported: whether a failure of it was counted and logged already.
+    """
+
+    number: int
     deadline: Deadline
-    landed: "asyncio.Future[Outcome]"
-    waiting: int = 0
+    state: SourceState
+    recent: frozenset[Group] = frozenset()
+    started: float = field(default_factory=time.monotonic)
+    outcome: "Future[Outcome]" = field(default_factory=Future)
     reported: bool = False
 
 
 @dataclass
 class _Backoff:
-    """The API's request to be left alone for a while."""
+    """The API's request to send nothing for a while."""
 
-    failure: Failure | None = None
     until: float = 0.0
+    reason: Reason = Reason.RATE_LIMITED
+    until_text: str = ""
 
-    def start(self, failure: Failure, seconds: float) -> None:
+    def start(self, reason: Reason, seconds: float) -> None:
+        seconds = min(seconds, MAX_BACKOFF)
+        self.reason = reason
+        self.until = time.monotonic() + seconds
+        ends = datetime.fromtimestamp(time.time() + seconds, UTC)
+        self.until_text = ends.isoformat(timespec="seconds").replace("+00:00", "Z")
+
+    def failure(self) -> Failure | None:
+        if time.monotonic() >= self.until:
+            return None
+        return Failure(self.reason, f"no request sent: backing off until {self.until_text}")
+
+
+@dataclass
+class _FailureLog:
+    """Logs when a failure begins, when its reason changes, once a minute, and when it ends."""
+
+    account: str
+    failure: Failure | None = None
+    logged: float = float("-inf")
+    unlogged: int = 0
+    scrapes: int = 0
+
+    def failed(self, failure: Failure) -> None:
+        changed = self.failure is None or self.failure.reason is not failure.reason
         self.failure = failure
-        self.until = time.monotonic() + min(seconds, MAX_BACKOFF)
+        self.scrapes += 1
+        self.unlogged += 1
+        now = time.monotonic()
+        if not changed and now - self.logged < LOG_INTERVAL:
+            return
+        log.warning(
+            "Scrape failed",
+            account=self.account,
+            reason=failure.reason.value,
+            err=failure.message,
+            count=self.unlogged,
+        )
+        self.logged, self.unlogged = now, 0
 
-    def now(self) -> Failure | None:
-        return self.failure if time.monotonic() < self.until else None
+    def succeeded(self) -> None:
+        if self.failure is None:
+            return
+        log.info(
+            "Scrape succeeded after failures",
+            account=self.account,
+            reason=self.failure.reason.value,
+            count=self.scrapes,
+        )
+        self.failure, self.unlogged, self.scrapes = None, 0, 0
 
 
 class Target:
-    """An account that is scraped.
+    """An account that is scraped. Safe to use from several threads.
 
     Args:
         account: its name, the value of the `account` label.
+        client: sends the requests.
         source: where its queue is read from.
         options: what all scrapes have in common.
-        metrics: its counters.
     """
 
     def __init__(
-        self, account: str, source: Source, options: ScrapeOptions, metrics: AccountMetrics
+        self, account: str, client: Client, source: Source, options: ScrapeOptions
     ) -> None:
         self.account = account
-        self.last: Outcome | None = None
-        """What the latest scrape came to; None before the first."""
+        self._client = client
         self._source = source
         self._options = options
-        self._metrics = metrics
-        self._baseline: Baseline | None = None
+        self._lock = threading.Lock()
+        self._last: Outcome | None = None
+        self._metrics = AccountMetrics(
+            account, wait_buckets=options.wait_buckets, max_groups=options.max_groups
+        )
         self._recent = RecentGroups(options.zero_retention, options.max_groups)
         self._backoff = _Backoff()
-        self._flight: _Flight | None = None
-        self._threads = 0
+        self._failures = _FailureLog(account)
+        self._baseline: Baseline | None = None
+        self._state = SourceState()
+        self._fetch: Fetch | None = None
+        self._fetches = 0  # running
+        self._number = 0  # of the latest fetch
+        self._counted = 0  # number of the fetch that the baseline is of
 
-    async def scrape(self, deadline: Deadline) -> Outcome:
-        """Read the account's queue, sharing a fetch that is already under way.
+    def start(self, deadline: Deadline) -> Fetch:
+        """Start to read the account's queue, or share a fetch that is already in progress.
 
         Args:
-            deadline: by when this caller needs an outcome.
+            deadline: by when this caller needs the result.
 
         Returns:
-            The outcome; a failure is one too.
+            The fetch, to be given to `result`.
         """
-        start = time.monotonic()
-        if failure := self._backoff.now():
-            return self._fail(failure, start)
-        if self._flight is None and self._threads >= MAX_THREADS:
-            return self._fail(
-                Failure(Reason.TIMEOUT, f"{self._threads} earlier requests still hang"), start
-            )
-        flight = self._flight or self._take_off()
-        flight.waiting += 1
-        try:
-            # Shielded, since other scrapes may wait for the same flight for longer.
-            landed = asyncio.shield(flight.landed)
-            self.last = await asyncio.wait_for(landed, deadline.remaining())
-        except TimeoutError:
-            failure = Failure(Reason.TIMEOUT, "the whole answer was not there in time")
-            return self._fail(failure, start, flight)
-        finally:
-            flight.waiting -= 1
-            if not flight.waiting and not flight.landed.done():
-                self._abandon(flight)
-        return self.last
+        with self._lock:
+            fetch = self._fetch
+            if failure := self._backoff.failure():
+                return self._failed(deadline, failure)
+            if fetch and not fetch.deadline.over:
+                fetch.deadline.extend(deadline, fetch.started + self._options.timeout)
+                return fetch
+            if self._fetches >= MAX_FETCHES:
+                message = f"{self._fetches} earlier requests have not ended yet"
+                return self._failed(deadline, Failure(Reason.TIMEOUT, message))
+            return self._begin(deadline)
 
-    def report(self, outcome: Outcome) -> Scrape:
-        """Return what a scrape reports: its outcome, and the counters as they are now.
+    def result(self, fetch: Fetch, deadline: Deadline) -> Scrape:
+        """Wait for a fetch.
 
         Args:
-            outcome: what `scrape` returned.
+            fetch: what `start` returned.
+            deadline: the one given to `start`.
+
+        Returns:
+            What the scrape reports; a failure is reported too.
         """
-        return Scrape(outcome, self._metrics.copy())
-
-    def _take_off(self) -> _Flight:
-        loop = asyncio.get_running_loop()
-        flight = _Flight(Deadline(self._options.timeout), loop.create_future())
-        recent = self._recent.at(time.monotonic())
-
-        def fly() -> None:
-            outcome, retry_after = self._fetch(flight.deadline, recent)
-            with contextlib.suppress(RuntimeError):  # the loop has ended: nobody waits
-                loop.call_soon_threadsafe(self._land, flight, outcome, retry_after)
-
-        # A daemon, because a thread inside the system's resolver can't be stopped and must
-        # not keep the program from ending.
-        threading.Thread(target=fly, name=f"fetch {self.account}", daemon=True).start()
-        self._threads += 1
-        self._flight = flight
-        return flight
-
-    def _abandon(self, flight: _Flight) -> None:
-        flight.deadline.cancel()
-        if self._flight is flight:
-            self._flight = None
-
-    def _fetch(self, deadline: Deadline, recent: frozenset[Group]) -> tuple[Outcome, float | None]:
-        """Fetch, parse and summarise; runs in a thread and raises nothing.
-
-        For how long the API asks to be left alone comes along. The exception itself is let
-        go: by its traceback it would keep this frame, and the whole response, in a cycle.
-        """
-        start = time.monotonic()
-        summary = failure = retry_after = None
         try:
-            snapshot = take_snapshot(self._source.fetch(deadline), time.time())
-            self._count_flow(snapshot)
+            outcome = fetch.outcome.result(deadline.remaining())
+        except TimeoutError:
+            failure = Failure(Reason.TIMEOUT, "timed out before the full response was received")
+            outcome = self._outcome(fetch, failure=failure)
+            with self._lock:
+                self._report(fetch, failure)
+        with self._lock:
+            self._last = outcome
+            return Scrape(outcome, self._metrics.copy())
+
+    @property
+    def last(self) -> Scrape | None:
+        """What the latest scrape reported; None before the first."""
+        with self._lock:
+            return Scrape(self._last, self._metrics.copy()) if self._last else None
+
+    def _begin(self, deadline: Deadline) -> Fetch:
+        self._number += 1
+        fetch = Fetch(
+            self._number,
+            Deadline(min(deadline.remaining(), self._options.timeout)),
+            replace(self._state),
+            self._recent.at(time.monotonic()),
+        )
+        try:
+            start_thread(lambda: self._run(fetch), f"fetch {self.account}")
+        except RuntimeError as error:
+            return self._failed(deadline, Failure(Reason.CONNECTION, str(error)))
+        self._fetches += 1
+        self._fetch = fetch
+        return fetch
+
+    def _failed(self, deadline: Deadline, failure: Failure) -> Fetch:
+        """Return a fetch that failed before it sent a request."""
+        fetch = Fetch(0, deadline, self._state)
+        self._report(fetch, failure)
+        fetch.outcome.set_result(self._outcome(fetch, failure=failure))
+        return fetch
+
+    def _run(self, fetch: Fetch) -> None:
+        """Fetch, parse and summarise, in a thread of its own; raise nothing."""
+        outcome, retry_after = self._read(fetch)
+        fetch.deadline.cancel()  # ends requests that were left when another one failed
+        with self._lock:
+            self._finish(fetch, outcome, retry_after)
+        fetch.outcome.set_result(outcome)
+
+    def _read(self, fetch: Fetch) -> tuple[Outcome, float | None]:
+        """Return the outcome, and for how long the API asks to send nothing.
+
+        Drop the exception: its traceback keeps this frame, and so the response, alive.
+        """
+        requests = Requests(self._client, fetch.deadline, self._observe_request, self.account)
+        retry_after = None
+        try:
+            snapshot = take_snapshot(self._source.fetch(requests, fetch.state), time.time())
+            with self._lock:
+                self._count_flow(fetch, snapshot)
             summary = summarise(
                 snapshot,
                 wait_buckets=self._options.wait_buckets,
                 max_groups=self._options.max_groups,
-                recent=recent,
+                recent=fetch.recent,
             )
+            return self._outcome(fetch, summary=summary), None
         except NextmvError as caught:
             failure = Failure(caught.reason, str(caught))
             retry_after = caught.retry_after if isinstance(caught, StatusError) else None
         except Exception:
-            log.exception("A scrape failed for a reason that it should not", account=self.account)
-            failure = Failure(Reason.INVALID_RESPONSE, "internal error, see the log")
-        finally:
-            deadline.cancel()  # ends requests that were left when another one failed
-        return self._outcome(start, summary, failure), retry_after
+            log.exception("Unexpected error during scrape", account=self.account)
+            failure = Failure(Reason.INVALID_RESPONSE, "unexpected error, see the log")
+        return self._outcome(fetch, failure=failure), retry_after
 
-    def _count_flow(self, snapshot: Snapshot) -> None:
-        complete = self._source.name != "application-runs"
-        self._baseline, change = compare(self._baseline, snapshot, complete=complete)
+    def _count_flow(self, fetch: Fetch, snapshot: Snapshot) -> None:
+        """Advance the counters, unless a fetch that was sent later has been counted."""
+        if fetch.number < self._counted:
+            return
+        self._baseline, change = compare(self._baseline, snapshot)
         self._metrics.add_flow(change)
+        self._counted = fetch.number
 
-    def _land(self, flight: _Flight, outcome: Outcome, retry_after: float | None) -> None:
-        self._threads -= 1
-        if self._flight is flight:
-            self._flight = None
+    def _finish(self, fetch: Fetch, outcome: Outcome, retry_after: float | None) -> None:
+        self._fetches -= 1
+        if self._fetch is fetch:
+            self._fetch = None
+            self._state = fetch.state
         if outcome.summary:
             filled = [group for group, length in outcome.summary.length.items() if length]
             self._recent.saw(filled, time.monotonic())
+            self._failures.succeeded()
         if outcome.failure:
-            self._report(outcome.failure, flight)
+            self._report(fetch, outcome.failure)
             if retry_after:
-                self._backoff.start(outcome.failure, retry_after)
-        if not flight.landed.done():
-            flight.landed.set_result(outcome)
+                self._backoff.start(outcome.failure.reason, retry_after)
 
-    def _fail(self, failure: Failure, start: float, flight: _Flight | None = None) -> Outcome:
-        self._report(failure, flight)
-        self.last = self._outcome(start, None, failure)
-        return self.last
+    def _report(self, fetch: Fetch, failure: Failure) -> None:
+        """Count and log a failure, but once for each fetch."""
+        if fetch.reported:
+            return
+        fetch.reported = True
+        self._metrics.count_error(failure.reason)
+        self._failures.failed(failure)
 
-    def _outcome(self, start: float, summary: Summary | None, failure: Failure | None) -> Outcome:
+    def _observe_request(self, endpoint: str, code: str, seconds: float) -> None:
+        with self._lock:
+            self._metrics.observe_request(endpoint, code, seconds)
+
+    def _outcome(
+        self, fetch: Fetch, summary: Summary | None = None, failure: Failure | None = None
+    ) -> Outcome:
         return Outcome(
             account=self.account,
-            source=self._source.name,
-            duration=time.monotonic() - start,
+            source=self._source.name(fetch.state),
+            duration=time.monotonic() - fetch.started,
             finished=time.time(),
             summary=summary,
             failure=failure,
-        )
-
-    def _report(self, failure: Failure, flight: _Flight | None) -> None:
-        """Count and log a failure, but once for each flight."""
-        if flight is not None:
-            if flight.reported:
-                return
-            flight.reported = True
-        self._metrics.count_error(failure.reason)
-        log.warning(
-            "Reading the account's queue failed",
-            account=self.account,
-            reason=failure.reason.value,
-            err=failure.message,
         )

@@ -1,6 +1,5 @@
 """The endpoints."""
 
-import asyncio
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -8,19 +7,18 @@ from http import HTTPStatus
 
 import structlog
 from starlette.applications import Starlette
-from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from nextmv_exporter.accounts import Accounts
-from nextmv_exporter.deadline import Deadline
+from nextmv_exporter.collector import ProcessMetricsCollector, QueueCollector
 from nextmv_exporter.logs import CLIENTS
-from nextmv_exporter.scrape.collector import AccountsCollector, ProcessMetricsCollector
-from nextmv_exporter.scrape.exposition import concerns_accounts, expose
+from nextmv_exporter.scrape.exposition import expose
 from nextmv_exporter.scrape.target import Target
 from nextmv_exporter.settings import Settings
 from nextmv_exporter.web.discovery import base_url, target_groups
+from nextmv_exporter.web.workers import ScrapeThreads, TooManyScrapesError
 
 TIMEOUT_HEADER = "X-Prometheus-Scrape-Timeout-Seconds"
 
@@ -41,6 +39,7 @@ class Exporter:
     accounts: Accounts
     draining: bool = False
     _process: ProcessMetricsCollector = field(default_factory=ProcessMetricsCollector)
+    _scrapes: ScrapeThreads = field(default_factory=ScrapeThreads)
 
     def app(self) -> Starlette:
         """Make the ASGI application."""
@@ -57,33 +56,36 @@ class Exporter:
         return app
 
     async def metrics(self, request: Request) -> Response:
-        """Scrape the accounts and answer with the metrics.
+        """Scrape the accounts and respond with the metrics.
 
         Args:
             request: may ask for accounts (`account`) and series (`name[]`).
 
         Returns:
-            The metrics; 404 if an account is not known.
+            The metrics; 404 if an account is not known, 503 if too many scrapes are waiting.
         """
-        deadline = scrape_deadline(request.headers, self.settings)
+        timeout = scrape_timeout(request.headers, self.settings)
         self.accounts.refresh()
         known = self.accounts.targets
         chosen = dict.fromkeys(request.query_params.getlist("account"))
-        names = request.query_params.getlist("name[]")
         if unknown := [name for name in chosen if name not in known]:
             return _no_such_account(unknown, known)
-        targets = [known[name] for name in chosen or known] if concerns_accounts(names) else []
-        outcomes = await asyncio.gather(*(target.scrape(deadline) for target in targets))
-        collector = AccountsCollector(
-            [target.report(outcome) for target, outcome in zip(targets, outcomes, strict=True)]
-        )
-        body, headers = await run_in_threadpool(
-            expose,
-            [collector] if chosen else [collector, self._process],
-            names=names,
-            accept=request.headers.get("Accept", ""),
-            accept_encoding=request.headers.get("Accept-Encoding", ""),
-        )
+        queues = QueueCollector({name: known[name] for name in chosen or known}, timeout=timeout)
+        try:
+            body, headers = await self._scrapes.run(
+                lambda: expose(
+                    [queues] if chosen else [queues, self._process],
+                    names=request.query_params.getlist("name[]"),
+                    accept=request.headers.get("Accept", ""),
+                    accept_encoding=request.headers.get("Accept-Encoding", ""),
+                )
+            )
+        except TooManyScrapesError:
+            return PlainTextResponse(
+                "Too many scrapes are waiting\n",
+                HTTPStatus.SERVICE_UNAVAILABLE,
+                {"Retry-After": "1"},
+            )
         return Response(body, headers=headers)
 
     async def discovery(self, request: Request) -> Response:
@@ -115,25 +117,25 @@ class Exporter:
         return HTMLResponse(render(self.settings.web_telemetry_path, known, chosen))
 
 
-def scrape_deadline(headers: Mapping[str, str], settings: Settings) -> Deadline:
-    """Work out by when a scrape must have its outcomes.
+def scrape_timeout(headers: Mapping[str, str], settings: Settings) -> float:
+    """Return how long a scrape may take.
 
     Args:
-        headers: of the request; Prometheus tells its timeout in one of them.
-        settings: the longest time for a fetch, and the time that the answer takes.
+        headers: of the request; Prometheus sends its timeout in one of them.
+        settings: the longest time for a fetch, and the time that the response takes.
 
     Returns:
-        The deadline.
+        Seconds.
     """
-    seconds = settings.nextmv_timeout
-    if (text := headers.get(TIMEOUT_HEADER)) is not None:
-        timeout = _seconds(text)
-        if timeout is None:
-            log.warning("Ignored a malformed header", header=TIMEOUT_HEADER, value=text[:50])
-        else:
-            # Where the offset is more than there is, some time must be left to try.
-            seconds = min(seconds, max(timeout - settings.web_timeout_offset, timeout / 2))
-    return Deadline(seconds)
+    text = headers.get(TIMEOUT_HEADER)
+    if text is None:
+        return settings.nextmv_timeout
+    timeout = _seconds(text)
+    if timeout is None:
+        log.warning("Ignoring malformed header", header=TIMEOUT_HEADER, value=text[:50])
+        return settings.nextmv_timeout
+    # Where the offset is more than there is, some time must be left to try.
+    return min(settings.nextmv_timeout, max(timeout - settings.web_timeout_offset, timeout / 2))
 
 
 def _seconds(text: str) -> float | None:

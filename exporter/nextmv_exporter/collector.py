@@ -1,0 +1,117 @@
+"""The custom collector: it fetches the queues of its accounts at each collection."""
+
+import os
+import platform
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from prometheus_client import PlatformCollector, ProcessCollector
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from nextmv_exporter import __version__
+from nextmv_exporter.deadline import Deadline
+from nextmv_exporter.scrape.metrics import BUILD_INFO, families
+from nextmv_exporter.scrape.sources import RUN_LOOKBACK, choose_source
+from nextmv_exporter.scrape.target import ScrapeOptions, Target
+
+if TYPE_CHECKING:
+    from nextmv_exporter.accounts import Accounts
+    from nextmv_exporter.nextmv.account import Account
+
+
+class QueueCollector(Collector):
+    """Fetches the run queues of Nextmv accounts at each collection.
+
+    It yields, for each account::
+
+        nextmv_account_queue_length{account="default",status_v2="queued",…} 12.0
+        nextmv_account_queue_oldest_queued_run_age_seconds{account="default",…} 95.2
+        nextmv_up{account="default"} 1.0
+
+    A failed fetch yields `nextmv_up` 0 and no queue series; it raises nothing. Collecting is
+    safe from several threads at once: they share one request for each account. Registering
+    sends no request.
+
+    Args:
+        accounts: the accounts by the value of their `account` label. A `Target` stands for an
+            account whose state is shared with other collectors. Without them, credentials are
+            looked up as by the `nextmv-exporter` program: in `NEXTMV_API_KEY` and the other
+            variables of its settings, and in `~/.nextmv/config.yaml`; all other settings then come
+            from there too, except `timeout`.
+        timeout: longest time that a collection may take in all, seconds.
+        source: `auto`, `account-queue` or `application-runs`.
+        run_lookback: how old a run may be and still be looked for by `application-runs`, seconds.
+        wait_buckets: upper bounds of the wait histograms, seconds.
+        max_groups: most label groups reported for each account.
+        zero_retention: how long a drained group is still reported as 0, seconds.
+
+    Raises:
+        ConfigurationError: no accounts are given, and no valid credentials are found.
+
+    Example:
+        >>> from prometheus_client import REGISTRY
+        >>> REGISTRY.register(QueueCollector())  # doctest: +SKIP
+    """
+
+    def __init__(  # noqa: PLR0913 - the settings of a collection, all optional
+        self,
+        accounts: "Mapping[str, Account | Target] | None" = None,
+        *,
+        timeout: float = ScrapeOptions.timeout,
+        source: str = "auto",
+        run_lookback: float = RUN_LOOKBACK,
+        wait_buckets: Sequence[float] = ScrapeOptions.wait_buckets,
+        max_groups: int = ScrapeOptions.max_groups,
+        zero_retention: float = ScrapeOptions.zero_retention,
+    ) -> None:
+        self._timeout = timeout
+        self._accounts: Accounts | None = None
+        if accounts is None:
+            # Imported here, since only this case needs the settings of the program.
+            from nextmv_exporter import accounts as program_accounts
+            from nextmv_exporter.settings import from_environment
+
+            self._accounts = program_accounts.Accounts(from_environment())
+            return
+        options = ScrapeOptions(timeout, wait_buckets, max_groups, zero_retention)
+        self._targets = {
+            name: account
+            if isinstance(account, Target)
+            else Target(name, account.client, choose_source(source, run_lookback), options)
+            for name, account in accounts.items()
+        }
+
+    def collect(self) -> Iterator[Metric]:
+        """Fetch the queues of all accounts at once and yield the metric families."""
+        deadline = Deadline(self._timeout)
+        fetches = [(target, target.start(deadline)) for target in self._current().values()]
+        yield from families([target.result(fetch, deadline) for target, fetch in fetches])
+
+    def describe(self) -> Iterator[Metric]:
+        """Yield the families without samples, so that registering fetches nothing."""
+        yield from families(())
+
+    def _current(self) -> Mapping[str, Target]:
+        if self._accounts is None:
+            return self._targets
+        self._accounts.refresh()
+        return self._accounts.targets
+
+
+class ProcessMetricsCollector(Collector):
+    """The exporter's own metrics: its build, its process, its Python."""
+
+    def __init__(self) -> None:
+        self._collectors = (ProcessCollector(registry=None), PlatformCollector(registry=None))
+
+    def collect(self) -> Iterable[Metric]:
+        """Yield `nextmv_exporter_build_info`, `process_*` and `python_info`."""
+        build = GaugeMetricFamily(BUILD_INFO.name, BUILD_INFO.help, labels=BUILD_INFO.labels)
+        revision = os.environ.get("NEXTMV_EXPORTER_REVISION", "unknown")
+        build.add_metric((__version__, revision, platform.python_version()), 1)
+        yield build
+        for collector in self._collectors:
+            yield from collector.collect()
+
+    describe = collect

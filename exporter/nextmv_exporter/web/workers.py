@@ -1,0 +1,84 @@
+"""The threads in which scrapes wait, so that the event loop never does."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+import structlog
+
+from nextmv_exporter.scrape.threads import start_thread
+
+MAX_SCRAPES = 256
+"""Scrapes that may wait at once."""
+
+LOG_INTERVAL = 60.0
+"""Seconds between two log lines about rejected scrapes."""
+
+Result = TypeVar("Result")
+
+log = structlog.get_logger()
+
+
+class TooManyScrapesError(Exception):
+    """More scrapes wait than are allowed, or the system starts no more threads."""
+
+
+class ScrapeThreads:
+    """Runs scrapes, each in a thread, up to `MAX_SCRAPES` at once."""
+
+    def __init__(self) -> None:
+        self._running = 0
+        self._rejected = 0
+        self._logged = float("-inf")
+
+    async def run(self, scrape: Callable[[], Result]) -> Result:
+        """Run a scrape in a thread and wait for it.
+
+        Args:
+            scrape: the function.
+
+        Returns:
+            Its result.
+
+        Raises:
+            TooManyScrapesError: too many are running already.
+        """
+        if self._running >= MAX_SCRAPES:
+            raise self._reject("too many scrapes are waiting")
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[Result] = loop.create_future()
+
+        def finish(result: Result | None, error: Exception | None) -> None:
+            self._running -= 1
+            if done.cancelled():
+                return
+            if error:
+                done.set_exception(error)
+            else:
+                done.set_result(result)  # type: ignore[arg-type]
+
+        def run() -> None:
+            result = error = None
+            try:
+                result = scrape()
+            except Exception as caught:  # noqa: BLE001 - raised again where it is waited for
+                error = caught
+            with contextlib.suppress(RuntimeError):  # the loop has ended: no one waits
+                loop.call_soon_threadsafe(finish, result, error)
+
+        try:
+            start_thread(run, "scrape")
+        except RuntimeError as error:
+            raise self._reject(str(error)) from None
+        self._running += 1
+        return await done
+
+    def _reject(self, why: str) -> TooManyScrapesError:
+        self._rejected += 1
+        now = time.monotonic()
+        if now - self._logged >= LOG_INTERVAL:
+            log.warning("Rejecting scrapes", err=why, count=self._rejected)
+            self._logged, self._rejected = now, 0
+        return TooManyScrapesError(why)
