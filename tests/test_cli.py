@@ -306,7 +306,7 @@ def test_once_keeps_logs_out_of_stdout_and_the_key_out_of_both(api: FakeAPI) -> 
     assert ended.status == 1
     assert value(ended.out, "nextmv_up") == 0
     [line] = ended.err.splitlines()
-    assert 'level=warn msg="Reading the account\'s queue failed" account=default' in line
+    assert 'level=warn msg="Scrape failed" account=default' in line
     assert "reason=auth" in line
     assert KEY not in ended.out + ended.err
 

@@ -78,7 +78,7 @@ def test_the_limit_counts_decompressed_bytes(api: FakeAPI) -> None:
     assert len(bomb) < 2_000
     api.answers(200, bomb, Content_Encoding="gzip")
     client = Client(credentials=lambda: Credentials(KEY, api.url), max_response_bytes=500_000)
-    with pytest.raises(ResponseTooLargeError, match=r"larger than 500000 bytes .*max-response"):
+    with pytest.raises(ResponseTooLargeError, match="larger than 500000 bytes"):
         client.get("v1/account/queue")
     api.answers(200, bytes(500_000))
     assert len(client.get("v1/account/queue")) == 500_000
@@ -145,14 +145,15 @@ def test_each_request_is_observed_with_its_endpoint_and_its_status(api: FakeAPI)
         assert 0 < seconds < 10
         seen.append((endpoint, code))
 
-    good = Client(credentials=lambda: Credentials(KEY, api.url), on_request=observe)
-    good.get("v1/applications/x/runs", endpoint="v1/applications/{id}/runs")
+    good = Client(credentials=lambda: Credentials(KEY, api.url))
+    path = "v1/applications/x/runs"
+    good.get(path, endpoint="v1/applications/{id}/runs", on_request=observe)
     api.answers(404)
     with pytest.raises(StatusError):
-        good.get("v1/account/queue")
-    nowhere = Client(credentials=lambda: Credentials(KEY, "http://127.0.0.1:1"), on_request=observe)
+        good.get("v1/account/queue", on_request=observe)
+    nowhere = Client(credentials=lambda: Credentials(KEY, "http://127.0.0.1:1"))
     with pytest.raises(NextmvError):
-        nowhere.get("v1/account/queue")
+        nowhere.get("v1/account/queue", on_request=observe)
     assert seen == [
         ("v1/applications/{id}/runs", "200"),
         ("v1/account/queue", "404"),
@@ -161,7 +162,7 @@ def test_each_request_is_observed_with_its_endpoint_and_its_status(api: FakeAPI)
 
 
 def test_without_time_left_nothing_is_sent(api: FakeAPI, client: Client) -> None:
-    with pytest.raises(DeadlineExceededError, match="no time was left"):
+    with pytest.raises(DeadlineExceededError, match="timed out before"):
         client.get("v1/account/queue", deadline=Deadline(0))
     assert api.requests == []
 
@@ -201,7 +202,7 @@ def test_the_message_quotes_a_little_of_the_body_on_one_line_and_never_the_key(
     with pytest.raises(StatusError) as caught:
         client.get("v1/account/queue")
     message = str(caught.value)
-    assert message.startswith("v1/account/queue: the API answered 500")
+    assert message.startswith("v1/account/queue: the API responded 500")
     assert "broken for " in message
     assert len(message) < 300
     assert message.isprintable()

@@ -15,7 +15,6 @@ from support.exporter import settings_of
 from nextmv_exporter.accounts import Accounts
 from nextmv_exporter.errors import ConfigurationError
 from nextmv_exporter.nextmv import Client
-from nextmv_exporter.scrape.sources import Auto
 
 ORACLE = Path(__file__).parents[1] / "support" / "sdk_oracle.py"
 CONFIG = """\
@@ -228,8 +227,7 @@ def the_programs(case: Case, home: Path, monkeypatch: pytest.MonkeyPatch) -> tup
         [target] = Accounts(settings_of()).targets.values()
     except ConfigurationError:
         return "error"
-    assert isinstance(target._source, Auto)
-    found = target._source.queue.client._credentials()
+    found = target._client._credentials()
     return found.api_key, found.url
 
 

@@ -26,7 +26,7 @@ from faults.fault_server import (
     stalls_in_the_handshake,
 )
 from faults.running_exporter import exporter_here, fetches, scrape
-from nextmv_exporter.scrape.target import MAX_THREADS
+from nextmv_exporter.scrape.target import MAX_FETCHES
 
 IN_TIME = 5
 """Seconds for a scrape with a timeout of 2, on a machine that is busy with other tests: the
@@ -107,7 +107,7 @@ def test_a_resolver_that_does_not_answer_holds_a_bounded_number_of_threads(
 
     monkeypatch.setattr(socket, "getaddrinfo", dead)
     with exporter_here("http://api.unresolvable.example") as address:
-        scrapes = [scrape(address, timeout=0.5) for _ in range(MAX_THREADS + 3)]
+        scrapes = [scrape(address, timeout=0.5) for _ in range(MAX_FETCHES + 3)]
         held = fetches()
         answer_at_last.set()
         until(lambda: not fetches(), seconds=10, what="the end of the threads")
@@ -116,7 +116,7 @@ def test_a_resolver_that_does_not_answer_holds_a_bounded_number_of_threads(
 
     assert all(answered.seconds < IN_TIME for answered in scrapes)
     assert scrapes[-1].errors("timeout") == len(scrapes)
-    assert held == MAX_THREADS
+    assert held == MAX_FETCHES
     assert after.reasons == {"timeout", "connection"}, "it asks again once the resolver is back"
 
 
@@ -143,7 +143,7 @@ def test_a_malformed_timeout_is_warned_of() -> None:
         exporter_process(endpoint=server.url) as exporter,
     ):
         assert scrape(exporter.address, timeout="soon").up
-        [warning] = [line for line in exporter.log.splitlines() if "malformed" in line]
+        [warning] = [line for line in exporter.log.splitlines() if "malformed" in line.lower()]
 
     assert "level=warn" in warning
     assert "X-Prometheus-Scrape-Timeout-Seconds" in warning

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from nextmv_exporter.scrape.collector import AccountsCollector
 from prometheus_client.openmetrics.parser import (
     text_string_to_metric_families as parse_openmetrics,
 )
@@ -21,7 +22,6 @@ from nextmv_exporter.nextmv import Client
 from nextmv_exporter.nextmv.errors import InvalidResponseError, NextmvError
 from nextmv_exporter.nextmv.failures import retry_after
 from nextmv_exporter.nextmv.redaction import Redactor
-from nextmv_exporter.scrape.collector import AccountsCollector
 from nextmv_exporter.scrape.exposition import expose
 from nextmv_exporter.scrape.metrics import AccountMetrics
 from nextmv_exporter.scrape.outcome import Outcome, Scrape

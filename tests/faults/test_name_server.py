@@ -11,7 +11,7 @@ from support.exporter import exporter_process
 from support.waiting import until
 
 from faults.running_exporter import scrape
-from nextmv_exporter.scrape.target import MAX_THREADS
+from nextmv_exporter.scrape.target import MAX_FETCHES
 
 TIMEOUT = 1.5
 
@@ -40,7 +40,7 @@ def test_a_dead_name_server_costs_no_scrape_and_few_threads(resolv_conf: Path) -
         with exporter_process(
             python=(*isolated(resolv_conf), sys.executable), endpoint="https://api.nextmv.test"
         ) as exporter:
-            hanging = [scrape(exporter.address, TIMEOUT) for _ in range(MAX_THREADS)]
+            hanging = [scrape(exporter.address, TIMEOUT) for _ in range(MAX_FETCHES)]
             threads = exporter.threads
             refused = [scrape(exporter.address, TIMEOUT) for _ in range(3)]
             queries = silent.recv(512)
@@ -49,7 +49,7 @@ def test_a_dead_name_server_costs_no_scrape_and_few_threads(resolv_conf: Path) -
     assert b"nextmv" in queries
     assert all(each.seconds < TIMEOUT and not each.up for each in hanging + refused)
     assert refused[-1].reasons == {"timeout"}
-    assert refused[-1].errors("timeout") == MAX_THREADS + 3
+    assert refused[-1].errors("timeout") == MAX_FETCHES + 3
     assert threads_at_last <= threads
 
 
@@ -63,9 +63,9 @@ def test_a_name_server_that_answers_at_last_frees_the_threads(resolv_conf: Path)
             python=(*isolated(resolv_conf), sys.executable), endpoint="https://api.nextmv.test"
         ) as exporter:
             threads = exporter.threads
-            for _ in range(MAX_THREADS + 1):
+            for _ in range(MAX_FETCHES + 1):
                 assert not scrape(exporter.address, TIMEOUT).up
-            assert exporter.threads >= threads + MAX_THREADS
+            assert exporter.threads >= threads + MAX_FETCHES
             refuse_all(server)
             until(
                 lambda: exporter.threads <= threads + 1, seconds=20, what="the end of the threads"

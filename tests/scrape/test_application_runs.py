@@ -11,6 +11,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from faults.fault_server import FaultServer, answers, queue
 from nextmv import StatusV2  # type: ignore[import-untyped]
 from nextmv.cloud import Client as SDKClient  # type: ignore[import-untyped]
 from nextmv.cloud import list_applications
@@ -32,8 +33,8 @@ from nextmv_exporter.nextmv.errors import (
     StatusError,
 )
 from nextmv_exporter.scrape import sources
-from nextmv_exporter.scrape.runs import Run
-from nextmv_exporter.scrape.sources import ApplicationRuns
+from nextmv_exporter.scrape.runs import Application, Run
+from nextmv_exporter.scrape.sources import ApplicationRuns, Requests, SourceState
 
 DAY = 86_400.0
 NOW = time.time()
@@ -48,8 +49,13 @@ def serving(account: Account, page_size: int = 100) -> Iterator[tuple[str, Watch
         yield server.url, api
 
 
-def source(url: str, lookback: float = DAY) -> ApplicationRuns:
-    return ApplicationRuns(Client(DEMO_KEY, url), lookback)
+class Source:
+    """The source, and what its fetches remember."""
+
+    def __init__(self, url: str, lookback: float = DAY) -> None:
+        self.client = Client(DEMO_KEY, url)
+        self.runs = ApplicationRuns(lookback)
+        self.state = SourceState()
 
 
 def ids(runs: list[Run], status: str) -> set[str]:
@@ -58,10 +64,11 @@ def ids(runs: list[Run], status: str) -> set[str]:
     return {each for each in found if each}
 
 
-def fetch(runs: ApplicationRuns, seconds: float = 10) -> list[Run]:
+def fetch(source: Source, seconds: float = 10) -> list[Run]:
     deadline = Deadline(seconds)
+    requests = Requests(source.client, deadline, lambda *_: None, "a")
     try:
-        return list(runs.fetch(deadline))
+        return list(source.runs.fetch(requests, source.state))
     finally:
         deadline.cancel()  # as a scrape does, to end what is left
 
@@ -77,7 +84,7 @@ def test_it_agrees_with_nextmvs_own_sdk_across_page_boundaries(
         expected = {
             run.id for app in list_applications(sdk) for run in app.list_runs(status=status)
         }
-        assert ids(fetch(source(url)), status.value) == expected
+        assert ids(fetch(Source(url)), status.value) == expected
         assert len(expected) > 7
 
 
@@ -126,7 +133,7 @@ def test_it_reads_pages_until_their_runs_are_older_than_the_lookback(
     monkeypatch.setattr(sources, "time", standing)
     account, size, lookback = _lively(), 5, 1800.0
     with serving(account, size) as (url, api):
-        runs = fetch(source(url, lookback))
+        runs = fetch(Source(url, lookback))
     spared = 0
     for application in APPLICATIONS:
         listed = account.runs(application.id)
@@ -144,7 +151,7 @@ def test_it_reads_pages_until_their_runs_are_older_than_the_lookback(
 def test_it_sends_but_a_few_requests_at_once() -> None:
     with serving(StandingAccount(400, at=NOW, applications=40)) as (url, api):
         api.delay = 0.03
-        assert len(fetch(source(url))) == 400
+        assert len(fetch(Source(url))) == 400
         assert 1 < api.most_at_once <= sources.MAX_REQUESTS
         assert api.count("/runs") == 40
 
@@ -154,14 +161,14 @@ def test_it_ends_by_the_deadline_however_many_applications_there_are() -> None:
         api.delay = 0.1
         start = time.monotonic()
         with pytest.raises(DeadlineExceededError):
-            fetch(source(url), seconds=0.7)
+            fetch(Source(url), seconds=0.7)
         assert time.monotonic() - start < 1.5
         assert len(api.paths) < 100
 
 
 def test_a_broken_application_is_told_at_once_though_its_neighbours_are_slow() -> None:
     with serving(StandingAccount(40, at=NOW)) as (url, api):
-        runs = source(url)
+        runs = Source(url)
         fetch(runs)
         broken, *slow = (f"/v1/applications/{app.id}/runs" for app in APPLICATIONS)
         api.answers[broken] = JSONResponse({"error": "no"}, 403)
@@ -184,7 +191,7 @@ def test_applications_are_listed_anew_after_a_few_minutes(
     monkeypatch.setattr(sources, "time", clock)
     account = StandingAccount(12, at=NOW, applications=3)
     with serving(account) as (url, api):
-        runs = source(url)
+        runs = Source(url)
         found = len(fetch(runs))
         clock.now += sources.APPLICATIONS_TTL - 1
         account.applications = [*account.applications, NEW]
@@ -201,7 +208,7 @@ def test_applications_are_listed_anew_after_a_few_minutes(
 def test_an_application_deleted_since_it_was_listed_is_left_out() -> None:
     account = StandingAccount(60, at=NOW)
     with serving(account) as (url, api):
-        runs = source(url)
+        runs = Source(url)
         fetch(runs)
         deleted, *rest = account.applications
         account.applications = rest
@@ -219,14 +226,14 @@ def test_runs_refused_of_an_application_that_is_still_listed_are_no_empty_queue(
             path = f"/v1/applications/{application.id}/runs"
             api.answers[path] = JSONResponse({"error": "not found"}, 404)
         with pytest.raises(StatusError, match=r"v1/applications/\{id\}/runs.*404"):
-            fetch(source(url))
+            fetch(Source(url))
 
 
 @pytest.mark.parametrize("nothing", [{"items": None}, {"items": []}, {}, {"next_page_token": ""}])
 def test_an_account_without_applications_has_an_empty_queue(nothing: dict[str, object]) -> None:
     with serving(StandingAccount(5, at=NOW)) as (url, api):
         api.answers["/v1/applications"] = JSONResponse(nothing)
-        assert fetch(source(url)) == []
+        assert fetch(Source(url)) == []
 
 
 @pytest.mark.parametrize("nothing", [{"runs": None}, {"runs": []}, {}, {"next_page_token": None}])
@@ -235,7 +242,7 @@ def test_an_application_without_runs_adds_nothing(nothing: dict[str, object]) ->
     empty = account.applications[0].id
     with serving(account) as (url, api):
         api.answers[f"/v1/applications/{empty}/runs"] = JSONResponse(nothing)
-        found = fetch(source(url))
+        found = fetch(Source(url))
     assert len(found) == sum(run.application_id != empty for run in account.queue())
 
 
@@ -245,8 +252,23 @@ def test_an_applications_id_is_quoted_in_the_path() -> None:
     account._runs = {odd.id: account._runs[account.applications[0].id]}
     account.applications = [odd]
     with serving(account) as (url, api):
-        assert len(fetch(source(url))) == 3
+        assert len(fetch(Source(url))) == 3
         assert api.count("/v1/applications/a b?c#d%é/runs") == 1
+
+
+@pytest.mark.parametrize("application_id", [".", ".."])
+def test_an_id_of_dots_stands_for_no_other_path(application_id: str) -> None:
+    account = StandingAccount(3, at=NOW, applications=1)
+    odd = replace(account.applications[0], id=application_id)
+    account.applications = [odd]
+    with FaultServer(answers(queue())) as server:
+        source = Source(server.url)
+        source.state.applications = [Application(application_id)]
+        source.state.listed = time.monotonic()
+        fetch(source)
+        [request] = server.requests
+    quoted = application_id.replace(".", "%2E").encode()
+    assert b"GET /v1/applications/" + quoted + b"/runs?" in request
 
 
 def test_a_run_that_is_pushed_onto_the_next_page_meanwhile_counts_once() -> None:
@@ -264,7 +286,7 @@ def test_a_run_that_is_pushed_onto_the_next_page_meanwhile_counts_once() -> None
 
     with serving(account) as (url, api):
         api.answers[f"/v1/applications/{application}/runs"] = shifting
-        found = fetch(source(url))
+        found = fetch(Source(url))
     assert len(found) == 30 + 3 * 2
     assert ids([run for run in found if run.id], "queued") == set(queue)
 
@@ -272,11 +294,11 @@ def test_a_run_that_is_pushed_onto_the_next_page_meanwhile_counts_once() -> None
 @pytest.mark.parametrize(
     "listing", ["/v1/applications", f"/v1/applications/{APPLICATIONS[0].id}/runs"]
 )
-def test_pages_that_go_round_in_a_circle_are_found_out(listing: str) -> None:
+def test_a_pagination_loop_is_an_invalid_response(listing: str) -> None:
     with serving(StandingAccount(60, at=NOW)) as (url, api):
         api.answers[listing] = JSONResponse({"next_page_token": "again"})
-        with pytest.raises(InvalidResponseError, match="circle"):
-            fetch(source(url))
+        with pytest.raises(InvalidResponseError, match="pagination loop: repeated token"):
+            fetch(Source(url))
         assert api.paths.count(listing) == 2
 
 
@@ -291,5 +313,5 @@ def test_pages_without_end_are_left_at_the_deadline() -> None:
         api.answers[f"/v1/applications/{APPLICATIONS[0].id}/runs"] = endless
         start = time.monotonic()
         with pytest.raises(DeadlineExceededError):
-            fetch(source(url), seconds=0.5)
+            fetch(Source(url), seconds=0.5)
         assert time.monotonic() - start < 1.5

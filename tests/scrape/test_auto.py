@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -18,7 +18,7 @@ from nextmv_exporter.demo import DEMO_KEY, DemoAPI, DemoServer, StandingAccount
 from nextmv_exporter.nextmv import Client
 from nextmv_exporter.nextmv.errors import Reason, StatusError
 from nextmv_exporter.scrape import sources
-from nextmv_exporter.scrape.sources import AccountQueue, ApplicationRuns, Auto
+from nextmv_exporter.scrape.sources import ApplicationRuns, Auto, Requests, SourceState
 
 HOUR = 3600.0
 QUEUE = "/v1/account/queue"
@@ -29,13 +29,20 @@ RUNS = 60
 class Moving:
     """A source `auto` in front of an account whose endpoints come and go, and its clock."""
 
-    auto: Auto
+    client: Client
     demo: DemoAPI
     api: Watched
     clock: SteppedClock
+    auto: Auto = field(default_factory=lambda: Auto(ApplicationRuns(24 * HOUR)))
+    state: SourceState = field(default_factory=SourceState)
 
     def fetch(self) -> int:
-        return len(list(self.auto.fetch(Deadline(10))))
+        requests = Requests(self.client, Deadline(10), lambda *_: None, "a")
+        return len(list(self.auto.fetch(requests, self.state)))
+
+    @property
+    def name(self) -> str:
+        return self.auto.name(self.state)
 
 
 @pytest.fixture
@@ -45,9 +52,7 @@ def moving(monkeypatch: pytest.MonkeyPatch) -> Iterator[Moving]:
     demo = DemoAPI({DEMO_KEY: StandingAccount(RUNS, at=time.time())}, page_size=10)
     api = Watched(demo)
     with DemoServer(api) as server:
-        client = Client(DEMO_KEY, server.url)
-        auto = Auto("a", AccountQueue(client), ApplicationRuns(client, 24 * HOUR))
-        yield Moving(auto, demo, api, clock)
+        yield Moving(Client(DEMO_KEY, server.url), demo, api, clock)
 
 
 def refuse(api: Watched, path: str, status: int) -> None:
@@ -57,7 +62,7 @@ def refuse(api: Watched, path: str, status: int) -> None:
 def test_it_reads_the_queue_in_one_request_while_it_can(moving: Moving) -> None:
     assert moving.fetch() == RUNS
     assert moving.api.paths == [QUEUE]
-    assert moving.auto.name == "account-queue"
+    assert moving.name == "account-queue"
 
 
 @pytest.mark.parametrize("status", [404, 410])
@@ -68,12 +73,12 @@ def test_it_switches_within_the_scrape_that_finds_the_endpoint_gone(
     moving.demo.queue_removed = status
     with capture_logs() as log:
         assert [moving.fetch() for _ in range(3)] == [RUNS] * 3
-    assert moving.auto.name == "application-runs"
+    assert moving.name == "application-runs"
     assert [(line["event"], line["account"], line["source"]) for line in log] == [
         (
-            "The queue endpoint is gone: reading each application's runs instead",
+            "Queue endpoint is gone, reading each application's runs instead",
             "a",
-            moving.auto.name,
+            moving.name,
         )
     ]
     assert str(status) in log[0]["err"]
@@ -99,12 +104,12 @@ def test_it_goes_back_when_the_endpoint_is_there_again(moving: Moving) -> None:
     moving.fetch()
     moving.demo.queue_removed = None
     assert moving.fetch() == RUNS
-    assert moving.auto.name == "application-runs"
+    assert moving.name == "application-runs"
     moving.clock.now += HOUR
     with capture_logs() as log:
         assert moving.fetch() == moving.fetch() == RUNS
-    assert moving.auto.name == "account-queue"
-    assert [line["event"] for line in log] == ["The queue endpoint is back"]
+    assert moving.name == "account-queue"
+    assert [line["event"] for line in log] == ["Queue endpoint is back"]
 
 
 @pytest.mark.parametrize("status", [401, 429, 500])
@@ -116,7 +121,7 @@ def test_the_hourly_try_costs_nothing_where_the_endpoint_fails_otherwise(
     moving.clock.now += HOUR
     refuse(moving.api, QUEUE, status)
     assert moving.fetch() == RUNS
-    assert moving.auto.name == "application-runs"
+    assert moving.name == "application-runs"
 
 
 @pytest.mark.parametrize("status", [401, 403, 429, 500])
@@ -124,20 +129,21 @@ def test_no_other_status_makes_it_switch(moving: Moving, status: int) -> None:
     refuse(moving.api, QUEUE, status)
     with pytest.raises(StatusError, match=f"account/queue.*{status}"):
         moving.fetch()
-    assert moving.auto.name == "account-queue"
+    assert moving.name == "account-queue"
     assert moving.api.count("applications") == 0
 
 
 def test_a_wrong_endpoint_is_told_apart_and_named(moving: Moving) -> None:
-    moving.auto.queue.client = moving.auto.runs.client = Client(
-        DEMO_KEY, moving.auto.queue.client._credentials().url + "/elsewhere"
-    )
-    with capture_logs() as log, pytest.raises(StatusError, match=r"check --nextmv\.endpoint") as e:
+    moving.client = Client(DEMO_KEY, moving.client._credentials().url + "/elsewhere")
+    with (
+        capture_logs() as log,
+        pytest.raises(StatusError, match="the endpoint is not Nextmv's API") as e,
+    ):
         moving.fetch()
     assert e.value.reason is Reason.CLIENT_ERROR
     assert "v1/account/queue" in str(e.value)
     assert "v1/applications" in str(e.value)
-    assert moving.auto.name == "account-queue"
+    assert moving.name == "account-queue"
     assert log == []
 
 
@@ -147,7 +153,7 @@ def test_a_key_that_may_not_list_applications_is_reported_as_such(moving: Moving
     with pytest.raises(StatusError, match=r"v1/applications.*401") as caught:
         moving.fetch()
     assert caught.value.reason is Reason.AUTH
-    assert moving.auto.name == "account-queue"
+    assert moving.name == "account-queue"
     del moving.api.answers["/v1/applications"]
     assert moving.fetch() == RUNS
 
@@ -163,8 +169,8 @@ def test_a_wrong_endpoint_shows_in_the_metrics_as_configuration(tmp_path: Path) 
     errors = samples(text, "nextmv_scrape_errors_total")
     assert errors[frozenset({"account": "a", "reason": "client_error"}.items())] == 1
     assert samples(text, "nextmv_up") == {frozenset({("account", "a")}): 0}
-    assert [line["event"] for line in log] == ["Reading the account's queue failed"]
-    assert "check --nextmv.endpoint" in log[0]["err"]
+    assert [line["event"] for line in log] == ["Scrape failed"]
+    assert "the endpoint is not Nextmv's API" in log[0]["err"]
 
 
 def test_under_prometheus_the_series_go_on_when_the_endpoint_goes_and_comes_back(

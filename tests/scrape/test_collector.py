@@ -4,6 +4,7 @@ import platform
 import subprocess
 
 import pytest
+from nextmv_exporter.scrape.collector import AccountsCollector, ProcessMetricsCollector
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import Metric as Family
 from support.metrics import open_metrics, parse, value
@@ -11,7 +12,6 @@ from support.outcomes import failure, flowing, scrapes, success
 
 from nextmv_exporter import __version__
 from nextmv_exporter.scrape import metrics
-from nextmv_exporter.scrape.collector import AccountsCollector, ProcessMetricsCollector
 from nextmv_exporter.scrape.exposition import expose
 from nextmv_exporter.scrape.metrics import METRICS
 from nextmv_exporter.scrape.outcome import Outcome, Scrape

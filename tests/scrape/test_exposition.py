@@ -4,13 +4,13 @@ from collections.abc import Iterable
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from nextmv_exporter.scrape.collector import AccountsCollector, ProcessMetricsCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 from support.metrics import open_metrics, parse
 from support.outcomes import flowing
 
-from nextmv_exporter.scrape.collector import AccountsCollector, ProcessMetricsCollector
 from nextmv_exporter.scrape.exposition import concerns_accounts, expose
 from nextmv_exporter.scrape.metrics import METRICS
 

@@ -1,10 +1,11 @@
 """What the scrapes of one account share and remember, over real HTTP where there is a request."""
 
-import asyncio
 import threading
 import time
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
 
 import pytest
 from structlog.testing import capture_logs
@@ -13,12 +14,13 @@ from support.fake_api import KEY, RUN, Answer, FakeAPI
 from nextmv_exporter.deadline import Deadline
 from nextmv_exporter.nextmv.client import Client
 from nextmv_exporter.nextmv.errors import Reason, TLSError
-from nextmv_exporter.scrape.metrics import AccountMetrics
+from nextmv_exporter.scrape import target as target_module
+from nextmv_exporter.scrape.metrics import families
 from nextmv_exporter.scrape.outcome import Outcome
 from nextmv_exporter.scrape.runs import Run
-from nextmv_exporter.scrape.sources import AccountQueue, Source
+from nextmv_exporter.scrape.sources import AccountQueue, Requests, Source, SourceState
 from nextmv_exporter.scrape.summary import Group
-from nextmv_exporter.scrape.target import MAX_BACKOFF, MAX_THREADS, ScrapeOptions, Target
+from nextmv_exporter.scrape.target import MAX_BACKOFF, MAX_FETCHES, ScrapeOptions, Target
 
 GROUP = Group("queued", RUN["execution_class"], RUN["application_id"])
 
@@ -28,59 +30,66 @@ class Stub:
     """A source that does what a fault in it would do."""
 
     work: Callable[[], Sequence[Run]]
-    name: str = "stub"
 
-    def fetch(self, deadline: Deadline) -> Sequence[Run]:
+    def name(self, _: SourceState) -> str:
+        return "stub"
+
+    def fetch(self, _requests: Requests, _state: SourceState) -> Sequence[Run]:
         return self.work()
 
 
-@dataclass
 class Watched:
-    """A target and the counters that it fills."""
+    """A target and what it counts."""
 
-    source: Source
-    zero_retention: float = 300.0
-    timeout: float = 10.0
-    metrics: AccountMetrics = field(
-        default_factory=lambda: AccountMetrics("default", wait_buckets=(60.0,), max_groups=100)
-    )
-
-    def __post_init__(self) -> None:
-        options = ScrapeOptions(
-            timeout=self.timeout,
-            wait_buckets=(60.0,),
-            max_groups=100,
-            zero_retention=self.zero_retention,
-        )
-        self.target = Target("default", self.source, options, self.metrics)
+    def __init__(
+        self,
+        source: Source,
+        client: Client | None = None,
+        zero_retention: float = 300.0,
+        timeout: float = 10.0,
+    ) -> None:
+        options = ScrapeOptions(timeout, (60.0,), 100, zero_retention)
+        client = client or Client(api_key=KEY, url="http://127.0.0.1:1")
+        self.target = Target("default", client, source, options)
 
     def errors(self) -> dict[str, float]:
         """Errors counted, by reason, without those at 0."""
-        return {reason: n for reason, n in self.metrics.copy().errors.items() if n}
+        return {reason: value for reason, value in self.counters("reason").items() if value}
+
+    def counters(self, label: str, name: str = "nextmv_scrape_errors") -> dict[str, float]:
+        """The samples of a counter by the value of a label."""
+        last = self.target.last
+        assert last is not None
+        [family] = [each for each in families([last]) if each.name == name]
+        return {sample.labels[label]: sample.value for sample in family.samples}
 
     def scrape(self, seconds: float = 5.0) -> Outcome:
-        """One scrape in a loop of its own."""
-        return asyncio.run(self.target.scrape(Deadline(seconds)))
+        """One scrape."""
+        deadline = Deadline(seconds)
+        return self.target.result(self.target.start(deadline), deadline).outcome
+
+    @contextmanager
+    def scraping(self, number: int, seconds: float = 5.0) -> "Iterator[list[Future[Outcome]]]":
+        """Scrapes that wait in threads of their own."""
+        with ThreadPoolExecutor(number) as pool:
+            yield [pool.submit(self.scrape, seconds) for _ in range(number)]
+
+    def idle(self) -> bool:
+        """Whether no fetch is in progress."""
+        return not self.target._fetches
 
 
 def watched(api: FakeAPI, zero_retention: float = 300.0, timeout: float = 10.0) -> Watched:
     client = Client(api_key=KEY, url=api.url, timeout=timeout)
-    return Watched(AccountQueue(client), zero_retention, timeout)
+    return Watched(AccountQueue(), client, zero_retention, timeout)
 
 
-async def soon(true: Callable[[], object], seconds: float = 5.0) -> None:
-    """Let the loop go on until something holds."""
+def soon(true: Callable[[], object], seconds: float = 5.0) -> None:
+    """Wait until something holds."""
     deadline = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < deadline, "not in time"
-        await asyncio.sleep(0.01)
-
-
-def run(scenario: Awaitable[None]) -> None:
-    async def go() -> None:
-        await scenario
-
-    asyncio.run(go())
+        time.sleep(0.01)
 
 
 def reason_of(outcome: Outcome) -> Reason | None:
@@ -94,7 +103,10 @@ def test_nothing_is_fetched_before_the_first_scrape(api: FakeAPI) -> None:
 
 
 def test_all_reasons_are_counted_from_the_start_at_0(api: FakeAPI) -> None:
-    assert watched(api).metrics.copy().errors == dict.fromkeys(Reason, 0)
+    api.serves(RUN)
+    account = watched(api)
+    account.scrape()
+    assert account.counters("reason") == dict.fromkeys(Reason, 0.0)
 
 
 def test_scrapes_at_the_same_time_share_one_request(api: FakeAPI) -> None:
@@ -102,18 +114,14 @@ def test_scrapes_at_the_same_time_share_one_request(api: FakeAPI) -> None:
     api.serves(RUN)
     api.answer.held_until = released
     account = watched(api)
-
-    async def scenario() -> None:
-        scrapes = [asyncio.create_task(account.target.scrape(Deadline(5))) for _ in range(5)]
-        await soon(lambda: api.requests)
-        scrapes.append(asyncio.create_task(account.target.scrape(Deadline(5))))
-        await asyncio.sleep(0)
-        released.set()
-        first, *others = await asyncio.gather(*scrapes)
-        assert first.summary is not None
-        assert all(other is first for other in others)
-
-    run(scenario())
+    with account.scraping(5) as early:
+        soon(lambda: api.requests)
+        with account.scraping(1) as late:
+            time.sleep(0.1)
+            released.set()
+    first, *others = [scrape.result() for scrape in early + late]
+    assert first.summary is not None
+    assert all(other is first for other in others)
     assert len(api.requests) == 1
 
 
@@ -129,60 +137,58 @@ def test_a_scrape_after_another_asks_anew(api: FakeAPI) -> None:
     assert len(api.requests) == 2
 
 
-def test_who_shares_a_request_keeps_a_deadline_of_ones_own(api: FakeAPI) -> None:
+def test_scrapes_that_share_a_request_keep_their_own_deadlines(api: FakeAPI) -> None:
     released = threading.Event()
     api.serves(RUN)
     api.answer.held_until = released
     account = watched(api)
-
-    async def scenario() -> None:
-        patient = asyncio.create_task(account.target.scrape(Deadline(5)))
-        hasty = asyncio.create_task(account.target.scrape(Deadline(0.1)))
-        assert reason_of(await hasty) is Reason.TIMEOUT
+    with account.scraping(1) as [patient]:
+        soon(lambda: api.requests)
+        assert reason_of(account.scrape(0.1)) is Reason.TIMEOUT
         assert not patient.done()
         released.set()
-        assert (await patient).summary is not None
-
-    run(scenario())
+    assert patient.result().summary is not None
     assert len(api.requests) == 1
     assert account.errors() == {"timeout": 1}
 
 
-def test_a_request_that_nobody_waits_for_any_more_is_given_up(api: FakeAPI) -> None:
+def test_a_scrape_with_a_later_deadline_extends_the_request_it_shares(api: FakeAPI) -> None:
     released = threading.Event()
     api.serves(RUN)
     api.answer.held_until = released
     account = watched(api)
+    with account.scraping(1, 0.5) as [hasty]:
+        soon(lambda: api.requests)
+        with account.scraping(1, 10) as [patient]:
+            assert reason_of(hasty.result()) is Reason.TIMEOUT
+            time.sleep(0.5)
+            released.set()
+    assert patient.result().summary is not None
+    assert len(api.requests) == 1
 
-    async def scenario() -> None:
-        with capture_logs() as lines:
-            assert reason_of(await account.target.scrape(Deadline(0.1))) is Reason.TIMEOUT
-            await soon(lambda: not account.target._threads, seconds=2)
-        assert len(lines) == 1, "the request that was given up is no second failure"
-        api.serves(RUN)
-        assert (await account.target.scrape(Deadline(5))).summary is not None
 
-    run(scenario())
+def test_a_request_ends_with_the_last_scrape_that_waits_for_it(api: FakeAPI) -> None:
+    released = threading.Event()
+    api.serves(RUN)
+    api.answer.held_until = released
+    account = watched(api)
+    with capture_logs() as lines:
+        assert reason_of(account.scrape(0.1)) is Reason.TIMEOUT
+        soon(account.idle, seconds=4)
+    assert len(lines) == 1, "the end of the request is no second failure"
+    api.serves(RUN)
+    assert account.scrape().summary is not None
     released.set()
     assert account.errors() == {"timeout": 1}
     assert len(api.requests) == 2
 
 
-def test_a_scrape_whose_client_went_away_gives_its_request_up(api: FakeAPI) -> None:
-    released = threading.Event()
-    api.answer.held_until = released
+def test_no_thread_is_left_of_a_scrape(api: FakeAPI) -> None:
+    api.serves(RUN)
     account = watched(api)
-
-    async def scenario() -> None:
-        scrape = asyncio.create_task(account.target.scrape(Deadline(5)))
-        await soon(lambda: api.requests)
-        scrape.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await scrape
-        await soon(lambda: not account.target._threads, seconds=2)
-
-    run(scenario())
-    released.set()
+    account.scrape()
+    soon(account.idle)
+    soon(lambda: not any(t.name == "fetch default" for t in threading.enumerate()))
 
 
 def test_the_timeout_of_the_program_holds_where_the_scrape_allows_more(api: FakeAPI) -> None:
@@ -197,16 +203,17 @@ def test_the_timeout_of_the_program_holds_where_the_scrape_allows_more(api: Fake
     assert account.errors() == {"timeout": 1}
 
 
-def test_a_failure_is_counted_and_logged_once_for_all_who_wait(api: FakeAPI) -> None:
+def test_a_failure_is_counted_and_logged_once_for_all_scrapes_that_share_it(api: FakeAPI) -> None:
+    released = threading.Event()
     api.answers(500, b"oops")
+    api.answer.held_until = released
     account = watched(api)
-
-    async def scenario() -> None:
-        scrapes = [account.target.scrape(Deadline(5)) for _ in range(3)]
-        assert {reason_of(o) for o in await asyncio.gather(*scrapes)} == {Reason.SERVER_ERROR}
-
     with capture_logs() as lines:
-        run(scenario())
+        with account.scraping(3) as scrapes:
+            soon(lambda: api.requests)
+            time.sleep(0.1)
+            released.set()
+        assert {reason_of(scrape.result()) for scrape in scrapes} == {Reason.SERVER_ERROR}
     assert account.errors() == {"server_error": 1}
     assert [(line["account"], line["reason"]) for line in lines] == [("default", "server_error")]
     assert KEY not in str(lines)
@@ -221,7 +228,8 @@ def test_a_failure_forgets_the_last_good_values_but_not_the_groups_lately_seen(
     api.answers(503, b"", Retry_After="0")
     failed = account.scrape()
     assert failed.summary is None
-    assert account.target.last is failed
+    assert account.target.last
+    assert account.target.last.outcome is failed
     api.serves()
     back = account.scrape()
     assert back.summary is not None
@@ -236,17 +244,11 @@ def test_a_drained_group_is_0_until_its_retention_has_passed(api: FakeAPI) -> No
     lengths = [summary.length for _ in range(2) if (summary := account.scrape().summary)]
     assert lengths[0] == {GROUP: 0}
 
-    async def scenario() -> None:
-        async def forgotten() -> bool:
-            summary = (await account.target.scrape(Deadline(5))).summary
-            return summary is not None and summary.length == {}
+    def forgotten() -> bool:
+        summary = account.scrape().summary
+        return summary is not None and summary.length == {}
 
-        start = time.monotonic()
-        while not await forgotten():
-            assert time.monotonic() - start < 5
-            await asyncio.sleep(0.05)
-
-    run(scenario())
+    soon(forgotten)
 
 
 def test_without_retention_a_drained_group_is_gone_at_once(api: FakeAPI) -> None:
@@ -272,12 +274,7 @@ def test_after_a_retry_after_nothing_is_sent_until_it_has_passed(api: FakeAPI) -
     assert len(api.requests) == 1
     assert account.errors() == {"rate_limited": 3}
 
-    async def scenario() -> None:
-        while (await account.target.scrape(Deadline(5))).summary is None:
-            assert time.monotonic() - start < 10
-            await asyncio.sleep(0.05)
-
-    run(scenario())
+    soon(lambda: account.scrape().summary, seconds=10)
     assert time.monotonic() - start > 1.9
     assert len(api.requests) == 2
 
@@ -297,7 +294,7 @@ def test_a_429_without_retry_after_lets_the_next_scrape_ask_again(api: FakeAPI) 
     assert account.scrape().summary is not None
 
 
-def test_fetches_that_hang_for_good_do_not_pile_up() -> None:
+def test_fetches_that_hang_do_not_accumulate() -> None:
     released = threading.Event()
 
     def hang() -> Sequence[Run]:
@@ -305,22 +302,87 @@ def test_fetches_that_hang_for_good_do_not_pile_up() -> None:
         return []
 
     account = Watched(Stub(hang))
-
-    async def scenario() -> None:
-        for _ in range(MAX_THREADS):
-            assert reason_of(await account.target.scrape(Deadline(0.01))) is Reason.TIMEOUT
-        refused = await account.target.scrape(Deadline(5))
-        assert refused.failure is not None
-        assert refused.failure.reason is Reason.TIMEOUT
-        assert refused.failure.message == f"{MAX_THREADS} earlier requests still hang"
-        released.set()
-        await soon(lambda: not account.target._threads)
-        assert (await account.target.scrape(Deadline(5))).summary is not None
-
-    run(scenario())
+    for _ in range(MAX_FETCHES):
+        assert reason_of(account.scrape(0.01)) is Reason.TIMEOUT
+    rejected = account.scrape()
+    assert rejected.failure is not None
+    assert rejected.failure.reason is Reason.TIMEOUT
+    assert rejected.failure.message == f"{MAX_FETCHES} earlier requests have not ended yet"
+    released.set()
+    soon(account.idle)
+    assert account.scrape().summary is not None
 
 
-def test_a_bug_in_the_program_takes_no_more_than_its_scrape() -> None:
+def test_a_fetch_that_ends_after_a_later_one_counts_no_flow_and_changes_no_state() -> None:
+    released = threading.Event()
+    slow = [Run(id="a", status_v2="running", execution_class="c", application_id="x")]
+    results: list[Callable[[], Sequence[Run]]] = [
+        list,
+        lambda: (released.wait(30) and slow) or slow,
+        lambda: [Run(id="b", status_v2="running", execution_class="c", application_id="x")],
+    ]
+
+    def next_result() -> Sequence[Run]:
+        return results.pop(0)()
+
+    account = Watched(Stub(next_result))
+    account.scrape()
+    assert reason_of(account.scrape(0.05)) is Reason.TIMEOUT
+    assert account.scrape().summary is not None
+    released.set()
+    soon(account.idle)
+    started = account.counters("application_id", "nextmv_account_queue_runs_started")
+    assert started == {"x": 1}
+
+
+def test_a_thread_that_cannot_be_started_fails_the_account_with_a_reason(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(*_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(target_module, "start_thread", refuse)
+    outcome = Watched(Stub(list)).scrape()
+    assert outcome.failure is not None
+    assert outcome.failure.reason is Reason.CONNECTION
+    assert outcome.failure.message == "can't start new thread"
+
+
+def test_a_failure_that_goes_on_is_logged_at_its_begin_its_change_and_once_a_minute(
+    api: FakeAPI, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    account = watched(api)
+    with capture_logs() as lines:
+        api.answers(500)
+        for _ in range(3):
+            account.scrape()
+        api.answers(401)
+        for _ in range(3):
+            account.scrape()
+        monkeypatch.setattr(target_module, "LOG_INTERVAL", 0.0)
+        account.scrape()
+        api.serves(RUN)
+        account.scrape()
+        account.scrape()
+    assert [(line["event"], line["reason"], line["count"]) for line in lines] == [
+        ("Scrape failed", "server_error", 1),
+        ("Scrape failed", "auth", 3),
+        ("Scrape failed", "auth", 3),
+        ("Scrape succeeded after failures", "auth", 7),
+    ]
+
+
+def test_during_a_back_off_the_failure_names_its_end_and_no_response(api: FakeAPI) -> None:
+    account = watched(api)
+    api.answers(429, b"", Retry_After="60")
+    account.scrape()
+    failure = account.scrape().failure
+    assert failure is not None
+    assert failure.message.startswith("no request sent: backing off until 20")
+    assert "responded" not in failure.message
+
+
+def test_an_unexpected_error_fails_one_scrape() -> None:
     def fail() -> Sequence[Run]:
         raise ZeroDivisionError
 
@@ -343,20 +405,16 @@ def test_a_failure_keeps_the_reason_and_the_message_of_its_error() -> None:
     )
 
 
-def test_the_outcome_tells_its_source_its_duration_and_its_end(api: FakeAPI) -> None:
+def test_the_outcome_reports_its_source_its_duration_and_its_end(api: FakeAPI) -> None:
     released = threading.Event()
     api.answer = Answer(held_until=released)
     account = watched(api)
     before = time.time()
-
-    async def scenario() -> None:
-        scrape = asyncio.create_task(account.target.scrape(Deadline(5)))
-        await soon(lambda: api.requests)
-        await asyncio.sleep(0.1)
+    with account.scraping(1) as [scrape]:
+        soon(lambda: api.requests)
+        time.sleep(0.1)
         released.set()
-        outcome = await scrape
-        assert outcome.source == "account-queue"
-        assert 0.1 <= outcome.duration < 5
-        assert before + outcome.duration <= outcome.finished <= time.time()
-
-    run(scenario())
+    outcome = scrape.result()
+    assert outcome.source == "account-queue"
+    assert 0.1 <= outcome.duration < 5
+    assert before + outcome.duration <= outcome.finished <= time.time()

@@ -11,7 +11,7 @@ from support.outcomes import NOW, QUEUE, failure, success
 
 from nextmv_exporter import __version__
 from nextmv_exporter.nextmv.errors import Reason
-from nextmv_exporter.scrape.outcome import Failure, Outcome
+from nextmv_exporter.scrape.outcome import Failure, Outcome, Scrape
 from nextmv_exporter.scrape.runs import Run
 from nextmv_exporter.scrape.summary import summarise, take_snapshot
 from nextmv_exporter.web.landing import MAX_DETAILED, render
@@ -23,11 +23,13 @@ README = Path(__file__).parents[2] / "README.md"
 class Scraped:
     """All that the page asks of a target."""
 
-    last: Outcome | None
+    last: Scrape | None
 
 
 def page(**accounts: Outcome | None) -> str:
-    targets: Any = {name: Scraped(last) for name, last in accounts.items()}
+    targets: Any = {
+        name: Scraped(Scrape(last, ()) if last else None) for name, last in accounts.items()
+    }
     return render("/nextmv/metrics", targets)
 
 

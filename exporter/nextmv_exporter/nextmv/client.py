@@ -183,12 +183,12 @@ class Client:
             raise timed_out(endpoint)
         code = "error"
         credentials = self._credentials()
-        prepared, proxies = self._prepare(credentials)
-        prepared.url = f"{credentials.url}/{request.path}{request.query}"
         start = time.monotonic()
         exchange = Exchange(deadline, fresh=fresh)
         with exchanging(exchange):
             try:
+                prepared, proxies = self._prepare(credentials)
+                prepared.url = f"{credentials.url}/{request.path}{request.query}"
                 with self._adapter.send(
                     prepared,
                     stream=True,

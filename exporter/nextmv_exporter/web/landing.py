@@ -62,7 +62,9 @@ def render(telemetry_path: str, targets: Mapping[str, Target], chosen: Collectio
     Returns:
         HTML.
     """
-    accounts = {name: target.last for name, target in targets.items()}
+    accounts = {
+        name: last.outcome if (last := target.last) else None for name, target in targets.items()
+    }
     detailed = set(chosen or nsmallest(MAX_DETAILED, accounts, key=lambda n: _rank(accounts[n])))
     return _template().render(
         version=__version__,

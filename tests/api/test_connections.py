@@ -1,0 +1,173 @@
+"""Responses are read strictly, and a connection on which anything unexpected was seen is closed."""
+
+import gzip
+import json
+import socket
+import ssl
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from faults.fault_server import Conversation, FaultServer, answer, answers, queue
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support.certificates import Authority
+from support.fake_api import KEY, FakeAPI
+
+from nextmv_exporter.deadline import Deadline
+from nextmv_exporter.nextmv import Client
+from nextmv_exporter.nextmv.client import Budget
+from nextmv_exporter.nextmv.errors import (
+    DeadlineExceededError,
+    InvalidResponseError,
+    NextmvError,
+    ResponseTooLargeError,
+)
+
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+QUEUE = b'{"runs": []}'
+
+
+def chunks(size: bytes) -> bytes:
+    """A body whose second chunk claims to be of this size."""
+    return CHUNKED + b"1\r\n{\r\n" + size + b"\r\n" + b"x" * 1000
+
+
+@pytest.mark.parametrize(
+    "size", [b"-1", b"-2", b"+5", b"0x5", b"1_0", b"5 5", b"", b"ve", b"f" * 17]
+)
+def test_an_invalid_chunk_size_is_an_invalid_response(size: bytes) -> None:
+    with FaultServer(answers(chunks(size))) as server, pytest.raises(NextmvError) as caught:
+        Client(KEY, server.url).get("v1/account/queue")
+    assert isinstance(caught.value, InvalidResponseError)
+    assert "invalid chunk size" in str(caught.value)
+
+
+@pytest.mark.parametrize("status", ["200 OK", "500 Oh"])
+def test_a_negative_chunk_size_reads_nothing_more(status: str) -> None:
+    sent = []
+
+    def flood(conversation: Conversation) -> None:
+        conversation.hear()
+        conversation.say(CHUNKED.replace(b"200 OK", status.encode()) + b"-1\r\n")
+        try:
+            while True:
+                conversation.say(b"x" * 65536)
+                sent.append(65536)
+        except OSError:
+            pass
+
+    with FaultServer(flood) as server, pytest.raises(NextmvError):
+        Client(KEY, server.url).get("v1/account/queue")
+    assert sum(sent) < 50_000_000
+
+
+@given(st.lists(st.binary(min_size=1, max_size=100), max_size=10), st.booleans())
+@settings(max_examples=25, deadline=None)
+def test_valid_chunks_are_read_whatever_their_sizes(parts: list[bytes], extended: bool) -> None:
+    extension = b";name=value" if extended else b""
+    body = b"".join(b"%x%s\r\n%s\r\n" % (len(part), extension, part) for part in parts)
+    with FaultServer(answers(CHUNKED + body + b"0\r\n\r\n")) as server:
+        assert Client(KEY, server.url).get("v1") == b"".join(parts)
+
+
+@pytest.mark.parametrize("status", ["102 Processing", "103 Early Hints", "199 Something"])
+def test_an_informational_response_is_skipped_and_its_connection_not_used_again(
+    status: str,
+) -> None:
+    informational = f"HTTP/1.1 {status}\r\nLink: </x>\r\n\r\n".encode()
+    numbered = [informational + answer(json.dumps([n]).encode()) for n in range(3)]
+    with FaultServer(answers(*numbered)) as server:
+        client = Client(KEY, server.url)
+        assert [client.get("v1") for _ in range(3)] == [b"[0]", b"[1]", b"[2]"]
+        assert server.accepted == 3
+
+
+def test_a_continue_is_skipped() -> None:
+    with FaultServer(answers(b"HTTP/1.1 100 Continue\r\n\r\n" + queue())) as server:
+        assert Client(KEY, server.url).get("v1") == QUEUE
+
+
+def test_bytes_beyond_the_response_are_no_response_to_the_next_request() -> None:
+    numbered = [answer(json.dumps([n]).encode()) for n in range(3)]
+    smuggled = answer(b'["smuggled"]')
+    with FaultServer(answers(*(each + smuggled for each in numbered))) as server:
+        client = Client(KEY, server.url)
+        assert [client.get("v1") for _ in range(3)] == [b"[0]", b"[1]", b"[2]"]
+        assert server.accepted == 3
+
+
+def test_an_ordinary_connection_is_used_again() -> None:
+    with FaultServer(answers(queue())) as server:
+        client = Client(KEY, server.url)
+        for _ in range(3):
+            client.get("v1")
+        assert server.accepted == 1
+
+
+@pytest.mark.parametrize("tls", [False, True])
+def test_a_deadline_that_was_extended_holds_for_the_read_in_progress(
+    tls: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slow(conversation: Conversation) -> None:
+        conversation.hear()
+        time.sleep(2.5)
+        conversation.say(queue())
+
+    context = None
+    if tls:
+        certificate = Authority(tmp_path).issue("server")
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate, certificate.with_suffix(".key"))
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "ca.pem"))
+    with FaultServer(slow, tls=context) as server:
+        deadline = Deadline(1.5)
+        threading.Timer(0.5, deadline.extend, (Deadline(20), time.monotonic() + 20)).start()
+        assert Client(KEY, server.url).get("v1", deadline=deadline) == QUEUE
+
+
+def test_a_cancelled_deadline_ends_a_read_in_progress() -> None:
+    def stall(conversation: Conversation) -> None:
+        conversation.hear()
+        conversation.wait_for_close()
+
+    with FaultServer(stall) as server:
+        deadline = Deadline(60)
+        threading.Timer(0.2, deadline.cancel).start()
+        with pytest.raises(DeadlineExceededError):
+            Client(KEY, server.url).get("v1", deadline=deadline)
+
+
+def test_the_sockets_of_other_programs_are_left_alone() -> None:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as listener,
+        socket.create_connection(listener.getsockname()) as connection,
+    ):
+        assert type(connection) is socket.socket
+        assert connection.gettimeout() is None
+
+
+def test_a_budget_holds_over_several_responses_and_counts_decompressed_bytes() -> None:
+    body = gzip.compress(b"x" * 30_000)
+    with FaultServer(answers(answer(body, Content_Encoding="gzip"))) as server:
+        client, budget = Client(KEY, server.url), Budget(100_000)
+        for _ in range(3):
+            client.get("v1", budget=budget)
+        with pytest.raises(ResponseTooLargeError, match="larger than 100000 bytes"):
+            client.get("v1", budget=budget)
+        assert client.get("v1"), "the next fetch has its own"
+
+
+def test_an_html_page_is_named_by_its_type() -> None:
+    page = answer(b"<html>Log in</html>", Content_Type="text/html; charset=utf-8")
+    with (
+        FaultServer(answers(page)) as server,
+        pytest.raises(InvalidResponseError, match="an HTML page, not JSON: is there a proxy"),
+    ):
+        Client(KEY, server.url).get("v1")
+
+
+def test_tls_to_a_port_without_it_names_the_cause(api: FakeAPI) -> None:
+    with pytest.raises(NextmvError, match="does not speak TLS"):
+        Client(KEY, api.url.replace("http://", "https://")).get("v1")

@@ -1,0 +1,205 @@
+"""`QueueCollector` in other programs: it fetches at each collection, and changes nothing else."""
+
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from wsgiref.util import setup_testing_defaults
+
+import pytest
+from prometheus_client import (
+    CollectorRegistry,
+    generate_latest,
+    make_wsgi_app,
+    push_to_gateway,
+    start_http_server,
+    write_to_textfile,
+)
+from support.fake_api import KEY, RUN, FakeAPI
+from support.metrics import value
+from support.programs import ask, free_port, prometheus, prometheus_config, until
+
+from nextmv_exporter.collector import QueueCollector
+from nextmv_exporter.errors import ConfigurationError
+from nextmv_exporter.nextmv import Account, Client
+
+QUEUED = {**RUN, "status_v2": "queued"}
+
+
+@pytest.fixture
+def registry(api: FakeAPI) -> CollectorRegistry:
+    api.serves(QUEUED)
+    registry = CollectorRegistry()
+    registry.register(QueueCollector({"production": Account(Client(KEY, api.url))}))
+    return registry
+
+
+def queued(text: str, account: str = "production") -> float:
+    return value(text, "nextmv_account_queue_runs", account=account, status_v2="queued")
+
+
+def test_registering_sends_no_request(api: FakeAPI, registry: CollectorRegistry) -> None:
+    assert api.requests == []
+
+
+def test_each_collection_fetches_the_queue_anew(api: FakeAPI, registry: CollectorRegistry) -> None:
+    assert queued(generate_latest(registry).decode()) == 1
+    api.serves(QUEUED, QUEUED)
+    assert queued(generate_latest(registry).decode()) == 2
+    assert len(api.requests) == 2
+
+
+def test_it_finds_credentials_as_the_program_does(
+    api: FakeAPI, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    api.serves(QUEUED)
+    (tmp_path / "key").write_text(KEY)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("NEXTMV_API_KEY_FILE", str(tmp_path / "key"))
+    monkeypatch.setenv("NEXTMV_ENDPOINT", api.url)
+    registry = CollectorRegistry()
+    registry.register(QueueCollector())
+    assert queued(generate_latest(registry).decode(), "default") == 1
+    assert api.requests[0].headers["Authorization"] == f"Bearer {KEY}"
+
+
+def test_without_credentials_it_says_what_to_do(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with pytest.raises(ConfigurationError, match="NEXTMV_API_KEY"):
+        QueueCollector()
+
+
+def test_an_invalid_variable_is_a_configuration_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NEXTMV_EXPORTER_NEXTMV_TIMEOUT", "soon")
+    with pytest.raises(ConfigurationError, match="'soon' is not a duration"):
+        QueueCollector()
+
+
+def test_a_failed_fetch_is_nextmv_up_0_and_raises_nothing(
+    api: FakeAPI, registry: CollectorRegistry
+) -> None:
+    api.answers(500)
+    text = generate_latest(registry).decode()
+    assert value(text, "nextmv_up", account="production") == 0
+    assert "nextmv_account_queue_length{" not in text
+
+
+def test_twenty_threads_that_collect_at_once_cost_one_request(
+    api: FakeAPI, registry: CollectorRegistry
+) -> None:
+    released = threading.Event()
+    api.answer.held_until = released
+    with ThreadPoolExecutor(20) as pool:
+        texts = [pool.submit(generate_latest, registry) for _ in range(20)]
+        until(lambda: api.requests, seconds=10, what="the request")
+        threading.Timer(1, released.set).start()
+        assert {queued(text.result().decode()) for text in texts} == {1}
+    assert len(api.requests) == 1
+
+
+def test_two_collectors_do_not_disturb_each_other(api: FakeAPI) -> None:
+    api.serves(QUEUED)
+    client = Client(KEY, api.url)
+    registries = [CollectorRegistry(), CollectorRegistry()]
+    for registry in registries:
+        registry.register(QueueCollector({"a": Account(client)}))
+    for _ in range(2):
+        generate_latest(registries[0])
+    texts = [generate_latest(registry).decode() for registry in registries]
+    counted = [value(text, "nextmv_api_requests_total", account="a", code="200") for text in texts]
+    assert counted == [3, 1]
+
+
+def test_a_restricted_registry_sends_a_request_only_for_its_own_series(
+    api: FakeAPI, registry: CollectorRegistry
+) -> None:
+    other = registry.restricted_registry(["process_cpu_seconds_total"])
+    assert list(other.collect()) == []
+    assert api.requests == []
+    [up] = registry.restricted_registry(["nextmv_up"]).collect()
+    assert [sample.value for sample in up.samples] == [1]
+    assert len(api.requests) == 1
+
+
+def test_it_works_with_make_wsgi_app(api: FakeAPI, registry: CollectorRegistry) -> None:
+    environ: dict[str, object] = {}
+    setup_testing_defaults(environ)
+    app = make_wsgi_app(registry)
+    body = b"".join(app(environ, lambda *_: lambda _: None))  # type: ignore[arg-type]
+    assert queued(body.decode()) == 1
+
+
+def test_it_works_with_push_to_gateway(api: FakeAPI, registry: CollectorRegistry) -> None:
+    pushed = []
+
+    def handler(url: str, method: str, timeout: float | None, headers: object, data: bytes):  # type: ignore[no-untyped-def]
+        return lambda: pushed.append(data)
+
+    push_to_gateway("gateway.example", "nextmv", registry, handler=handler)
+    assert queued(pushed[0].decode()) == 1
+
+
+def test_promtool_accepts_the_textfile_that_it_writes(
+    tmp_path: Path, registry: CollectorRegistry
+) -> None:
+    file = tmp_path / "nextmv.prom"
+    write_to_textfile(str(file), registry)
+    assert queued(file.read_text()) == 1
+    checked = subprocess.run(
+        ["promtool", "check", "metrics"], input=file.read_bytes(), capture_output=True, check=False
+    )
+    errors = [line for line in checked.stderr.splitlines() if b"_created" not in line]
+    assert errors == []
+
+
+@pytest.fixture
+def served(registry: CollectorRegistry) -> Iterator[str]:
+    port = free_port()
+    server, thread = start_http_server(port, "127.0.0.1", registry)
+    yield f"127.0.0.1:{port}"
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def test_prometheus_scrapes_it_from_start_http_server(
+    api: FakeAPI, served: str, tmp_path: Path
+) -> None:
+    with prometheus(tmp_path, prometheus_config(served)) as url:
+        query = 'nextmv_account_queue_runs{account="production",status_v2="queued"}'
+
+        def scraped(number: int) -> bool:
+            result = ask(url, "query", query=query)["result"]
+            return [series["value"][1] for series in result] == [str(number)]
+
+        until(lambda: scraped(1), seconds=30, what="the first scrape")
+        api.serves(QUEUED, QUEUED)
+        until(lambda: scraped(2), seconds=30, what="a later scrape")
+
+
+def test_importing_the_package_changes_nothing_outside_it() -> None:
+    code = """
+import logging, os, signal, socket, ssl, threading, prometheus_client, requests, urllib3
+def state():
+    counter = prometheus_client.Counter("c", "c", registry=None)
+    counter.inc()
+    return (
+        sorted(sample.name for family in counter.collect() for sample in family.samples),
+        len(list(prometheus_client.REGISTRY.collect())),
+        dict(os.environ),
+        logging.root.handlers, logging.root.level,
+        [signal.getsignal(number) for number in (signal.SIGHUP, signal.SIGTERM, signal.SIGINT)],
+        socket.socket, ssl.SSLContext, requests.Session.send, threading.stack_size(),
+        urllib3.connection.HTTPConnection._new_conn,
+    )
+before = state()
+import nextmv_exporter, nextmv_exporter.collector, nextmv_exporter.nextmv
+from nextmv_exporter.nextmv import Account, Client
+nextmv_exporter.collector.QueueCollector({"a": Account(Client("key", "http://127.0.0.1:1"))})
+assert state() == before, (state(), before)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
