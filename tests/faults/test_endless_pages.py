@@ -1,0 +1,100 @@
+"""Lists without end cost no more memory and time than one response may."""
+
+import itertools
+import json
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+import requests
+
+from faults.fault_server import Conversation, FaultServer, answer
+from faults.running_exporter import exporter_process, scrape
+
+MIB = 1024 * 1024
+LIMIT = 16 * MIB
+TIMEOUT = 6.0
+FLAGS = (
+    f"--nextmv.max-response-bytes={LIMIT}",
+    "--nextmv.source=application-runs",
+    f"--nextmv.timeout={TIMEOUT}s",
+)
+
+numbers = itertools.count()
+
+
+def some_run(random: Random) -> dict[str, Any]:
+    """A run of any size that is in the queue, from the smallest to one full of long texts."""
+    text = "x" * random.choice([1, 10, 300])
+    run = {
+        "id": f"{next(numbers)}{text}",
+        "status_v2": random.choice(["queued", "running", "QUEUED"]),
+        "execution_class": text,
+        "application_id": f"{random.randrange(10_000)}",
+        "created_at": datetime.now(UTC).isoformat(),
+    }
+    kept = random.sample(sorted(run), random.randint(0, len(run)))
+    return {name: run[name] for name in {*kept, "status_v2"}}
+
+
+def renamed(run: dict[str, Any]) -> dict[str, Any]:
+    return run | {"id": f"{next(numbers)}"} if "id" in run else run
+
+
+def endless(random: Random, of_applications: bool, page_size: int) -> Any:
+    """Serves pages without end, of runs or of applications."""
+
+    def pages(runs: bool) -> Iterator[bytes]:
+        template = [some_run(random) for _ in range(page_size)]
+        while True:
+            if runs:
+                # Another ID each time, or the same run would be known again.
+                items = [
+                    run | ({"id": f"{next(numbers)}"} if "id" in run else {}) for run in template
+                ]
+                page: dict[str, Any] = {"runs": items}
+            else:
+                page = {"items": [{"id": f"{next(numbers)}"} for _ in range(page_size)]}
+            yield answer(json.dumps(page | {"next_page_token": f"{next(numbers)}"}).encode())
+
+    def behave(conversation: Conversation) -> None:
+        listing = pages(runs=True), pages(runs=False)
+        while head := conversation.hear():
+            if b"/runs?" in head:
+                conversation.say(next(listing[0]))
+            elif of_applications:
+                conversation.say(next(listing[1]))
+            else:
+                items = [{"id": f"app-{number}"} for number in range(random.choice([1, 20]))]
+                conversation.say(answer(json.dumps({"items": items}).encode()))
+
+    return behave
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("of_applications", [False, True], ids=["runs", "applications"])
+def test_pages_without_end_are_bounded_in_memory_and_time(
+    tmp_path: Path, seed: int, of_applications: bool
+) -> None:
+    random = Random(seed)
+    page_size = random.choice([1, 100, 10_000])
+    behave = endless(random, of_applications, page_size)
+    with (
+        FaultServer(behave) as server,
+        exporter_process(tmp_path, server.url, *FLAGS) as exporter,
+    ):
+        requests.get(f"http://{exporter.address}/", timeout=10)
+        idle = exporter.resident_mib
+        start = time.monotonic()
+        answered = scrape(exporter.address)
+        seconds = time.monotonic() - start
+        peak = exporter.status("VmHWM") / 1024
+
+    assert not answered.up
+    assert answered.reasons <= {"response_too_large", "invalid_response", "timeout"}
+    assert peak - idle <= 4 * LIMIT / MIB, (page_size, answered.reasons)
+    assert seconds < TIMEOUT + 5, "one second on an idle machine"
