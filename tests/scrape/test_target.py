@@ -15,6 +15,7 @@ from nextmv_exporter.deadline import Deadline
 from nextmv_exporter.nextmv.client import Client
 from nextmv_exporter.nextmv.errors import Reason, TLSError
 from nextmv_exporter.scrape import target as target_module
+from nextmv_exporter.scrape import threads
 from nextmv_exporter.scrape.metrics import families
 from nextmv_exporter.scrape.outcome import Outcome
 from nextmv_exporter.scrape.runs import Run
@@ -341,7 +342,7 @@ def test_a_thread_that_cannot_be_started_fails_the_account_with_a_reason(
     def refuse(*_: object) -> None:
         raise RuntimeError("can't start new thread")
 
-    monkeypatch.setattr(target_module, "start_thread", refuse)
+    monkeypatch.setattr(threads.WORKERS, "run", refuse)
     outcome = Watched(Stub(list)).scrape()
     assert outcome.failure is not None
     assert outcome.failure.reason is Reason.CONNECTION

@@ -22,7 +22,7 @@ from nextmv_exporter.scrape.outcome import Failure, Outcome, Scrape
 from nextmv_exporter.scrape.recent import RecentGroups
 from nextmv_exporter.scrape.sources import Requests, Source, SourceState
 from nextmv_exporter.scrape.summary import Group, Snapshot, Summary, summarise, take_snapshot
-from nextmv_exporter.scrape.threads import start_thread
+from nextmv_exporter.scrape.threads import WORKERS
 
 MAX_BACKOFF = 300.0
 """Seconds for which a `Retry-After` is honoured at most."""
@@ -227,7 +227,7 @@ class Target:
             self._recent.at(time.monotonic()),
         )
         try:
-            start_thread(lambda: self._run(fetch), f"fetch {self.account}")
+            WORKERS.run(lambda: self._run(fetch), f"fetch {self.account}")
         except RuntimeError as error:
             return self._failed(deadline, Failure(Reason.CONNECTION, str(error)))
         self._fetches += 1

@@ -18,7 +18,7 @@ from nextmv_exporter.scrape.exposition import expose
 from nextmv_exporter.scrape.target import Target
 from nextmv_exporter.settings import Settings
 from nextmv_exporter.web.discovery import base_url, target_groups
-from nextmv_exporter.web.workers import ScrapeThreads, TooManyScrapesError
+from nextmv_exporter.web.scrapes import ScrapeThreads, TooManyScrapesError
 
 TIMEOUT_HEADER = "X-Prometheus-Scrape-Timeout-Seconds"
 

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import structlog
 
-from nextmv_exporter.scrape.threads import start_thread
+from nextmv_exporter.scrape.threads import WORKERS
 
 MAX_SCRAPES = 256
 """Scrapes that may wait at once."""
@@ -69,7 +69,7 @@ class ScrapeThreads:
                 loop.call_soon_threadsafe(finish, result, error)
 
         try:
-            start_thread(run, "scrape")
+            WORKERS.run(run, "scrape")
         except RuntimeError as error:
             raise self._reject(str(error)) from None
         self._running += 1
