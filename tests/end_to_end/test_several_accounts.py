@@ -263,8 +263,8 @@ def test_of_fifty_accounts_the_forty_good_ones_are_up_within_the_deadline(tmp_pa
             assert len(up) == 50
             assert lengths(texts[0]) == {f"good-{n}": 100 for n in range(40)}
             memory.append(exporter.status("VmRSS"))
-        # A thread that fetches and one that watches the deadline, for each account.
-        assert max(threads) <= idle + 2 * 50 + 10
+        # A thread that fetches for each account, and the one that waits for them.
+        assert max(threads) <= idle + 50 + 10
         until(lambda: exporter.status("Threads") <= idle + 10)
         assert memory[-1] < memory[0] + 10 * 1024
         assert memory[-1] < 150 * 1024

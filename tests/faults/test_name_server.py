@@ -4,6 +4,7 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -66,10 +67,14 @@ def test_a_name_server_that_answers_at_last_frees_the_threads(resolv_conf: Path)
             for _ in range(MAX_FETCHES + 1):
                 assert not scrape(exporter.address, TIMEOUT).up
             assert exporter.threads >= threads + MAX_FETCHES
-            refuse_all(server)
+            refusing = threading.Thread(target=refuse_all, args=(server,))
+            refusing.start()
             until(
-                lambda: exporter.threads <= threads + 1, seconds=20, what="the end of the threads"
+                lambda: scrape(exporter.address, TIMEOUT).errors("connection"),
+                seconds=20,
+                what="a thread for another request",
             )
+            refusing.join()
 
 
 def refuse_all(server: socket.socket) -> None:

@@ -10,6 +10,9 @@ STACK_BYTES = 4 * 1024 * 1024
 """Stack of a thread that parses. A nested response takes 2 MiB of it on Python 3.13 before it is
 rejected; the default may be far less, as under musl or `ulimit -s`."""
 
+MAX_IDLE = 8
+"""Threads that are kept without work; each takes memory."""
+
 IDLE_SECONDS = 120.0
 """Time after which a thread without work ends; longer than the usual scrape intervals."""
 
@@ -63,6 +66,8 @@ class Workers:
             thread.name = "idle"
             del work
             with self._lock:
+                if self._idle >= MAX_IDLE:
+                    return
                 self._idle += 1
             try:
                 work, name = self._queue.get(timeout=IDLE_SECONDS)
