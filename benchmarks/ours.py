@@ -1,33 +1,23 @@
 """The exporter's own way from a response's bytes to the exposition's."""
 
 import time
+from collections.abc import Iterator
 
-from nextmv_exporter.scrape.collector import AccountsCollector
+from prometheus_client.registry import Collector
+
 from nextmv_exporter.scrape.exposition import expose
 from nextmv_exporter.scrape.flow import Baseline, compare
-from nextmv_exporter.scrape.metrics import AccountMetrics
+from nextmv_exporter.scrape.metrics import AccountMetrics, Family, families
 from nextmv_exporter.scrape.outcome import Outcome, Scrape
 from nextmv_exporter.scrape.runs import parse_queue
 from nextmv_exporter.scrape.summary import summarise, take_snapshot
+from nextmv_exporter.scrape.target import ScrapeOptions
 
-WAIT_BUCKETS = (
-    5.0,
-    15.0,
-    30.0,
-    60.0,
-    120.0,
-    300.0,
-    600.0,
-    1800.0,
-    3600.0,
-    7200.0,
-    21600.0,
-    43200.0,
-)
-MAX_GROUPS = 2000
+WAIT_BUCKETS = ScrapeOptions.wait_buckets
+MAX_GROUPS = ScrapeOptions.max_groups
 
 
-class Account:
+class Account(Collector):
     """An account whose queue is scraped again and again, as far as that needs no network."""
 
     def __init__(self) -> None:
@@ -48,5 +38,10 @@ class Account:
         self._metrics.add_flow(change)
         summary = summarise(snapshot, wait_buckets=WAIT_BUCKETS, max_groups=MAX_GROUPS)
         outcome = Outcome("default", "account-queue", 0.1, time.time(), summary)
-        exposition, _ = expose([AccountsCollector([Scrape(outcome, self._metrics.copy())])])
+        self._scrape = Scrape(outcome, self._metrics.copy())
+        exposition, _ = expose([self])
         return exposition
+
+    def collect(self) -> Iterator[Family]:
+        """Yield the families of the latest scrape, as a collector does."""
+        yield from families([self._scrape])

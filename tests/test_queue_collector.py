@@ -19,7 +19,8 @@ from prometheus_client import (
 )
 from support.fake_api import KEY, RUN, FakeAPI
 from support.metrics import value
-from support.programs import ask, free_port, prometheus, prometheus_config, until
+from support.programs import ask, free_port, prometheus, prometheus_config
+from support.waiting import until
 
 from nextmv_exporter.collector import QueueCollector
 from nextmv_exporter.errors import ConfigurationError
@@ -129,7 +130,7 @@ def test_it_works_with_make_wsgi_app(api: FakeAPI, registry: CollectorRegistry) 
     environ: dict[str, object] = {}
     setup_testing_defaults(environ)
     app = make_wsgi_app(registry)
-    body = b"".join(app(environ, lambda *_: lambda _: None))  # type: ignore[arg-type]
+    body = b"".join(app(environ, lambda *_: lambda _: None))
     assert queued(body.decode()) == 1
 
 

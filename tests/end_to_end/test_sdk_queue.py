@@ -8,7 +8,7 @@ from nextmv.cloud.account import Queue as SDKQueue  # type: ignore[import-untype
 from nextmv_exporter.deadline import Deadline
 from nextmv_exporter.demo import DEMO_KEY, DemoAPI, DemoServer, Simulator
 from nextmv_exporter.nextmv import Account, Client
-from nextmv_exporter.scrape.sources import AccountQueue
+from nextmv_exporter.scrape.sources import AccountQueue, Requests, SourceState
 from nextmv_exporter.scrape.summary import Group, summarise, take_snapshot
 
 MOMENT = 1_800_000_000.0
@@ -23,7 +23,9 @@ def test_our_account_the_sdk_and_the_scrape_agree_on_every_run() -> None:
         theirs = SDKQueue.from_dict(answer.json()).runs
         client = Client(api_key=DEMO_KEY, url=server.url)
         ours = Account(client=client).queue().runs
-        scraped = take_snapshot(AccountQueue(client).fetch(Deadline(10)), MOMENT + 60)
+        requests = Requests(client, Deadline(10), lambda *_: None, "a")
+        runs = AccountQueue().fetch(requests, SourceState())
+        scraped = take_snapshot(runs, MOMENT + 60)
 
     assert len(theirs) > 10
     assert [run.to_dict() | {"status": None} for run in ours] == [

@@ -5,15 +5,15 @@ import json
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from pathlib import Path
 from random import Random
 from typing import Any
 
 import pytest
 import requests
+from support.exporter import exporter_process
 
 from faults.fault_server import Conversation, FaultServer, answer
-from faults.running_exporter import exporter_process, scrape
+from faults.running_exporter import scrape
 
 MIB = 1024 * 1024
 LIMIT = 16 * MIB
@@ -77,15 +77,13 @@ def endless(random: Random, of_applications: bool, page_size: int) -> Any:
 
 @pytest.mark.parametrize("seed", range(6))
 @pytest.mark.parametrize("of_applications", [False, True], ids=["runs", "applications"])
-def test_pages_without_end_are_bounded_in_memory_and_time(
-    tmp_path: Path, seed: int, of_applications: bool
-) -> None:
+def test_pages_without_end_are_bounded_in_memory_and_time(seed: int, of_applications: bool) -> None:
     random = Random(seed)
     page_size = random.choice([1, 100, 10_000])
     behave = endless(random, of_applications, page_size)
     with (
         FaultServer(behave) as server,
-        exporter_process(tmp_path, server.url, *FLAGS) as exporter,
+        exporter_process(*FLAGS, endpoint=server.url) as exporter,
     ):
         requests.get(f"http://{exporter.address}/", timeout=10)
         idle = exporter.resident_mib

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from nextmv_exporter.scrape.collector import AccountsCollector
 from prometheus_client.openmetrics.parser import (
     text_string_to_metric_families as parse_openmetrics,
 )
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 from support.fake_api import KEY, RUN
+from support.outcomes import ScrapedCollector
 
 from faults.fault_server import Conversation, FaultServer, answer
 from nextmv_exporter.nextmv import Client
@@ -56,7 +56,7 @@ def through_the_line(body: bytes) -> list[float]:
     scrape = Scrape(Outcome("default", "account-queue", 0.1, NOW, summary), counters)
     lengths: list[float] = []
     for accept, parse in ACCEPTS.items():
-        exposed, _ = expose([AccountsCollector([scrape])], accept=accept)
+        exposed, _ = expose([ScrapedCollector([scrape])], accept=accept)
         families = list(parse(exposed.decode()))  # type: ignore[no-untyped-call]
         lengths = [
             sample.value

@@ -26,6 +26,7 @@ from nextmv_exporter.demo import DEMO_KEY, DemoAPI, DemoServer, Simulator, Stand
 from nextmv_exporter.demo.catalogue import APPLICATIONS
 from nextmv_exporter.demo.simulator import Account
 from nextmv_exporter.nextmv import Client
+from nextmv_exporter.nextmv.client import MAX_REQUESTS
 from nextmv_exporter.nextmv.errors import (
     DeadlineExceededError,
     InvalidResponseError,
@@ -152,7 +153,7 @@ def test_it_sends_but_a_few_requests_at_once() -> None:
     with serving(StandingAccount(400, at=NOW, applications=40)) as (url, api):
         api.delay = 0.03
         assert len(fetch(Source(url))) == 400
-        assert 1 < api.most_at_once <= sources.MAX_REQUESTS
+        assert 1 < api.most_at_once <= MAX_REQUESTS
         assert api.count("/runs") == 40
 
 

@@ -4,17 +4,16 @@ import platform
 import subprocess
 
 import pytest
-from nextmv_exporter.scrape.collector import AccountsCollector, ProcessMetricsCollector
-from prometheus_client import CollectorRegistry
 from prometheus_client.core import Metric as Family
 from support.metrics import open_metrics, parse, value
-from support.outcomes import failure, flowing, scrapes, success
+from support.outcomes import ScrapedCollector, failure, flowing, scrapes, success
 
 from nextmv_exporter import __version__
+from nextmv_exporter.collector import ProcessMetricsCollector
 from nextmv_exporter.scrape import metrics
 from nextmv_exporter.scrape.exposition import expose
 from nextmv_exporter.scrape.metrics import METRICS
-from nextmv_exporter.scrape.outcome import Outcome, Scrape
+from nextmv_exporter.scrape.outcome import Outcome
 from nextmv_exporter.scrape.runs import Run
 
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
@@ -40,8 +39,8 @@ NASTY = [
 ]
 
 
-def collectors(*outcomes: Outcome) -> list[AccountsCollector | ProcessMetricsCollector]:
-    return [AccountsCollector(scrapes(*outcomes)), ProcessMetricsCollector()]
+def collectors(*outcomes: Outcome) -> list[ScrapedCollector | ProcessMetricsCollector]:
+    return [ScrapedCollector(scrapes(*outcomes)), ProcessMetricsCollector()]
 
 
 def text(*outcomes: Outcome) -> str:
@@ -55,7 +54,7 @@ def families(*outcomes: Outcome) -> dict[str, Family]:
 
 @pytest.mark.parametrize("metric", METRICS, ids=lambda metric: metric.name)
 def test_every_metric_is_exposed_with_its_kind_help_and_labels(metric: metrics.Metric) -> None:
-    body = expose([AccountsCollector([flowing()]), ProcessMetricsCollector()], accept=OPENMETRICS)
+    body = expose([ScrapedCollector([flowing()]), ProcessMetricsCollector()], accept=OPENMETRICS)
     family = {f.name: f for f in open_metrics(body[0].decode())}[metric.name.removesuffix("_total")]
     assert family.type == KINDS.get(metric.kind, metric.kind)
     assert family.documentation == metric.help
@@ -106,15 +105,6 @@ def test_labels_of_any_characters_come_through(label: str) -> None:
         ["promtool", "check", "metrics"], input=as_text.encode(), capture_output=True, check=False
     )
     assert promtool.returncode == 0, promtool.stderr
-
-
-def test_registering_collects_nothing() -> None:
-    class Unread(Scrape):
-        @property
-        def outcome(self) -> Outcome:
-            raise AssertionError("collected")
-
-    CollectorRegistry().register(AccountsCollector([object.__new__(Unread)]))
 
 
 def test_what_is_described_is_what_is_collected() -> None:

@@ -4,20 +4,20 @@ from collections.abc import Iterable
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from nextmv_exporter.scrape.collector import AccountsCollector, ProcessMetricsCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 from support.metrics import open_metrics, parse
-from support.outcomes import flowing
+from support.outcomes import ScrapedCollector, flowing
 
+from nextmv_exporter.collector import ProcessMetricsCollector
 from nextmv_exporter.scrape.exposition import concerns_accounts, expose
 from nextmv_exporter.scrape.metrics import METRICS
 
 
 def exposition(*names: str, accept: str = "", encoding: str = "") -> tuple[bytes, dict[str, str]]:
     return expose(
-        [AccountsCollector([flowing()]), ProcessMetricsCollector()],
+        [ScrapedCollector([flowing()]), ProcessMetricsCollector()],
         names=names,
         accept=accept,
         accept_encoding=encoding,

@@ -3,6 +3,7 @@
 import os
 import threading
 from collections.abc import Callable
+from functools import partial
 from queue import SimpleQueue
 
 import pytest
@@ -65,7 +66,7 @@ def test_work_that_arrives_while_threads_end_is_done(monkeypatch: pytest.MonkeyP
     workers = Workers()
     done: SimpleQueue[int] = SimpleQueue()
     for number in range(2000):
-        workers.run(lambda number=number: done.put(number), "test")
+        workers.run(partial(done.put, number), "test")
     assert {done.get(timeout=5) for _ in range(2000)} == set(range(2000))
 
 
@@ -75,11 +76,11 @@ def test_a_fork_starts_threads_of_its_own() -> None:
     reader, writer = os.pipe()
     child = os.fork()
     if not child:
-        workers.run(lambda: os.write(writer, b"done") and None, "test")
+        workers.run(lambda: os.close(writer), "test")
         threading.Event().wait(5)
         os._exit(0)
     os.close(writer)
-    assert os.read(reader, 4) == b"done"
+    assert os.read(reader, 4) == b"", "the child has closed its end too"
     os.close(reader)
     os.kill(child, 9)
     os.waitpid(child, 0)

@@ -1,12 +1,14 @@
 """Outcomes of scrapes, made without an API."""
 
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from msgspec.structs import replace
+from prometheus_client.registry import Collector
 
 from nextmv_exporter.nextmv.errors import Reason
 from nextmv_exporter.scrape.flow import compare
-from nextmv_exporter.scrape.metrics import AccountMetrics
+from nextmv_exporter.scrape.metrics import AccountMetrics, Family, families
 from nextmv_exporter.scrape.outcome import Failure, Outcome, Scrape
 from nextmv_exporter.scrape.runs import Run
 from nextmv_exporter.scrape.summary import created_timestamp, summarise, take_snapshot
@@ -52,3 +54,16 @@ def flowing() -> Scrape:
     metrics = counters()
     metrics.add_flow(compare(baseline, take_snapshot(QUEUE, NOW))[1])
     return Scrape(success(), metrics.copy())
+
+
+class ScrapedCollector(Collector):
+    """Yields the families of scrapes that are over."""
+
+    def __init__(self, scraped: Sequence[Scrape]) -> None:
+        self._scraped = scraped
+
+    def collect(self) -> Iterator[Family]:
+        yield from families(self._scraped)
+
+    def describe(self) -> Iterator[Family]:
+        yield from families(())

@@ -2,12 +2,13 @@
 
 import html
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support.outcomes import NOW, QUEUE, failure, success
+from support.outcomes import NOW, QUEUE, failure, scrapes, success
 
 from nextmv_exporter import __version__
 from nextmv_exporter.nextmv.errors import Reason
@@ -27,10 +28,11 @@ class Scraped:
 
 
 def page(**accounts: Outcome | None) -> str:
-    targets: Any = {
-        name: Scraped(Scrape(last, ()) if last else None) for name, last in accounts.items()
-    }
-    return render("/nextmv/metrics", targets)
+    return render("/nextmv/metrics", targets_of(accounts))
+
+
+def targets_of(accounts: Mapping[str, Outcome | None]) -> Any:
+    return {name: Scraped(scrapes(last)[0] if last else None) for name, last in accounts.items()}
 
 
 def queued(created_at: str | None) -> Run:
@@ -194,8 +196,7 @@ def test_of_a_thousand_accounts_those_that_need_a_look_are_shown_in_full() -> No
 
 
 def test_an_account_that_is_chosen_is_shown_in_full() -> None:
-    targets: Any = {name: Scraped(last) for name, last in many().items()}
-    text = render("/metrics", targets, ["account-3"])
+    text = render("/metrics", targets_of(many()), ["account-3"])
     assert re.findall(r'aria-label="Account ([\w-]+)"', text) == ["account-3"]
 
 

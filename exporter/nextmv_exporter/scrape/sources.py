@@ -31,6 +31,9 @@ from nextmv_exporter.scrape.runs import (
 from nextmv_exporter.scrape.summary import QUEUED, RUNNING, created_timestamp
 from nextmv_exporter.scrape.threads import each_in_parallel
 
+ACCOUNT_QUEUE = "account-queue"
+APPLICATION_RUNS = "application-runs"
+
 APPLICATIONS_TTL = 180.0
 """Seconds for which a list of applications is used again."""
 
@@ -147,7 +150,7 @@ class AccountQueue:
 
     def name(self, _: SourceState) -> str:
         """Return the value of the `source` label."""
-        return "account-queue"
+        return ACCOUNT_QUEUE
 
     def fetch(self, requests: Requests, _: SourceState) -> Iterable[Run]:
         """Fetch the queue."""
@@ -169,7 +172,7 @@ class ApplicationRuns:
 
     def name(self, _: SourceState) -> str:
         """Return the value of the `source` label."""
-        return "application-runs"
+        return APPLICATION_RUNS
 
     def fetch(self, requests: Requests, state: SourceState) -> Iterable[Run]:
         """Fetch the runs of all applications that are queued or running."""
@@ -277,8 +280,8 @@ def choose_source(choice: str, run_lookback: float) -> Source:
     """
     runs = ApplicationRuns(run_lookback)
     choices: dict[str, Source] = {
-        "account-queue": AccountQueue(),
-        "application-runs": runs,
+        ACCOUNT_QUEUE: AccountQueue(),
+        APPLICATION_RUNS: runs,
         "auto": Auto(runs),
     }
     return choices[choice]

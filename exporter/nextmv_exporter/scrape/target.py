@@ -20,7 +20,7 @@ from nextmv_exporter.scrape.flow import Baseline, compare
 from nextmv_exporter.scrape.metrics import AccountMetrics
 from nextmv_exporter.scrape.outcome import Failure, Outcome, Scrape
 from nextmv_exporter.scrape.recent import RecentGroups
-from nextmv_exporter.scrape.sources import Requests, Source, SourceState
+from nextmv_exporter.scrape.sources import APPLICATION_RUNS, Requests, Source, SourceState
 from nextmv_exporter.scrape.summary import Group, Snapshot, Summary, summarise, take_snapshot
 from nextmv_exporter.scrape.threads import WORKERS
 
@@ -279,7 +279,8 @@ class Target:
         """Advance the counters, unless a fetch that was sent later has been counted."""
         if fetch.number < self._counted:
             return
-        self._baseline, change = compare(self._baseline, snapshot)
+        complete = self._source.name(fetch.state) != APPLICATION_RUNS
+        self._baseline, change = compare(self._baseline, snapshot, complete=complete)
         self._metrics.add_flow(change)
         self._counted = fetch.number
 
