@@ -73,4 +73,4 @@ def test_the_exporter_goes_on_without_the_queue_endpoint(tmp_path: Path) -> None
         until(lambda: queue(url, key)[0] == 404)
         assert set(exporter.up().values()) == {1}
         assert exporter.sources() == {"application-runs"}
-        until(lambda: exporter.logged("The queue endpoint is gone") == 2)
+        until(lambda: exporter.logged("Queue endpoint is gone") == 2)

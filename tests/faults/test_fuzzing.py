@@ -5,17 +5,19 @@ import json
 import threading
 from collections.abc import Iterator
 from random import Random
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from markupsafe import escape
 from prometheus_client.openmetrics.parser import (
     text_string_to_metric_families as parse_openmetrics,
 )
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 from support.fake_api import KEY, RUN
-from support.outcomes import ScrapedCollector
+from support.outcomes import ScrapedCollector, scrapes
 
 from faults.fault_server import Conversation, FaultServer, answer
 from nextmv_exporter.nextmv import Client
@@ -209,14 +211,13 @@ def test_a_redacted_text_never_holds_the_key(key: str, around: str) -> None:
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 @given(queues)
 def test_the_landing_page_shows_every_queue(entries: list[Any]) -> None:
-    class Seen:
-        def __init__(self, outcome: Outcome) -> None:
-            self.last = outcome
-
     body = json.dumps({"runs": entries}).encode()
     summary = summarise(take_snapshot(parse_queue(body), NOW), wait_buckets=BUCKETS, max_groups=5)
-    seen: Any = {"default": Seen(Outcome("default", "account-queue", 0.1, NOW, summary))}
-    render("/metrics", seen).encode()
+    [scrape] = scrapes(Outcome("default", "account-queue", 0.1, NOW, summary))
+    seen: Any = {"default": SimpleNamespace(last=scrape)}
+    page = render("/metrics", seen).encode().decode()
+    for status, number in summary.runs.items():
+        assert f'<dd data-status="{escape(status)}">{number}</dd>' in page
 
 
 def test_the_line_is_safe_in_a_thread_of_little_stack() -> None:

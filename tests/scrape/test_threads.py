@@ -55,10 +55,10 @@ def test_work_at_the_same_time_gets_threads_of_its_own_of_which_few_are_kept() -
 
 def test_an_idle_thread_ends_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(threads, "IDLE_SECONDS", 0.05)
-    workers = Workers()
-    run_and_wait(workers, lambda: None)
-    until(lambda: not workers._idle, seconds=5, what="the end of the thread")
-    assert run_and_wait(workers, lambda: "again") == "again"
+    ended: SimpleQueue[threading.Thread] = SimpleQueue()
+    for _ in range(2):
+        Workers().run(lambda: ended.put(threading.current_thread()), "test")
+        ended.get(timeout=5).join(5)
 
 
 def test_work_that_arrives_while_threads_end_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
