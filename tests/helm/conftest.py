@@ -1,4 +1,4 @@
-"""A Nextmv API that knows some keys, and notes which were shown to it."""
+"""A Nextmv API that accepts some keys, and records which it received."""
 
 import json
 import threading
@@ -21,13 +21,13 @@ class NextmvAPI:
 
     def __init__(self) -> None:
         self.keys = {"not-a-real-key"}
-        self.shown: list[str] = []
+        self.received: list[str] = []
         api = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 key = self.headers.get("Authorization", "").removeprefix("Bearer ")
-                api.shown.append(key)
+                api.received.append(key)
                 body = json.dumps({"runs": [RUN]}).encode()
                 self.send_response(200 if key in api.keys else 401)
                 self.send_header("Content-Length", str(len(body)))
@@ -41,7 +41,7 @@ class NextmvAPI:
 
     @property
     def url(self) -> str:
-        """Where it answers."""
+        """Its URL."""
         return f"http://127.0.0.1:{self.server.server_port}"
 
 

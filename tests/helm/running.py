@@ -27,8 +27,8 @@ def get(url: str, **headers: str) -> tuple[int, str]:
     unverified.check_hostname = False
     unverified.verify_mode = ssl.CERT_NONE
     try:
-        with urllib.request.urlopen(request, timeout=15, context=unverified) as answer:
-            return answer.status, answer.read().decode()
+        with urllib.request.urlopen(request, timeout=15, context=unverified) as response:
+            return response.status, response.read().decode()
     except urllib.error.HTTPError as error:
         with error:
             return error.code, error.read().decode()
@@ -57,7 +57,7 @@ class RunningPod:
 
     @property
     def url(self) -> str:
-        """Where it answers."""
+        """The URL of the process."""
         [service] = [arg for arg in self._test_command() if arg.startswith("http")]
         scheme = service.partition(":")[0]
         return f"{scheme}://127.0.0.1:{self.port}"

@@ -93,7 +93,7 @@ def test_a_release_is_the_chart_itself_in_all_else(prepared: Path) -> None:
     assert helm_python.lint(prepared, {"demo": True}, strict=True)["errors"] == []
 
 
-def test_the_archive_holds_what_users_need_and_nothing_else(tmp_path: Path) -> None:
+def test_the_archive_contains_what_users_need_and_nothing_else(tmp_path: Path) -> None:
     archive = helm_python.package(CHART, destination=tmp_path)
     with tarfile.open(archive) as packed:
         names = {name.partition("/")[2] for name in packed.getnames()}

@@ -221,8 +221,8 @@ def test_prometheus_accepts_the_rules_at_other_thresholds(tmp_path: Path) -> Non
     values = ci_values(CHART / "ci" / "prometheus-rule-values.yaml")["prometheusRule"]
     file = tmp_path / "rules.yaml"
     file.write_text(yaml.safe_dump({"groups": rules(values)}))
-    told = promtool("check", "rules", "--lint=all", "--lint-fatal", str(file))
-    assert "SUCCESS" in told
+    output = promtool("check", "rules", "--lint=all", "--lint-fatal", str(file))
+    assert "SUCCESS" in output
     assert "14400" in file.read_text()
 
 

@@ -35,13 +35,13 @@ def test_probes_are_answered(tmp_path: Path) -> None:
             assert get(pod.url + pod.container[probe]["httpGet"]["path"])[0] == 200
 
 
-def test_the_key_in_the_charts_secret_is_shown_to_the_api(
+def test_the_key_in_the_charts_secret_is_sent_to_the_api(
     tmp_path: Path, nextmv_api: NextmvAPI
 ) -> None:
     values = {"nextmv": {"apiKey": "not-a-real-key", "endpoint": nextmv_api.url}}
     with RunningPod(values, tmp_path).run() as pod:
         assert UP in get(pod.url + "/metrics")[1]
-        assert set(nextmv_api.shown) == {"not-a-real-key"}
+        assert set(nextmv_api.received) == {"not-a-real-key"}
 
 
 def test_a_key_rotated_in_an_existing_secret_needs_no_restart(
@@ -53,7 +53,7 @@ def test_a_key_rotated_in_an_existing_secret_needs_no_restart(
         nextmv_api.keys = {"rotated"}
         pod.mount({"own": {"api-key": "rotated\n"}})
         assert UP in get(pod.url + "/metrics")[1]
-        assert nextmv_api.shown[-1] == "rotated"
+        assert nextmv_api.received[-1] == "rotated"
 
 
 def test_the_profiles_of_a_configuration_file_are_accounts_and_targets(
@@ -161,7 +161,7 @@ def test_probes_are_answered_where_clients_need_a_certificate(
     assert running.run_probe("livenessProbe").returncode == 1
 
 
-def test_helm_test_is_content_with_an_account_that_is_up(tmp_path: Path) -> None:
+def test_helm_test_passes_when_the_account_is_up(tmp_path: Path) -> None:
     with RunningPod(DEMO, tmp_path).run() as pod:
         tested = pod.run_helm_test()
         assert (tested.returncode, tested.stderr) == (0, "")

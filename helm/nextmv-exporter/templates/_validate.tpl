@@ -59,7 +59,7 @@
 {{- end -}}
 {{- end -}}
 
-{{/* A monitor that the exporter would answer with 401, or whose connections it would close. */}}
+{{/* Reject a monitor whose scrapes the exporter would reject. */}}
 {{- define "nextmv-exporter.validateMonitors" -}}
 {{- range $name := list "serviceMonitor" "podMonitor" "scrapeConfig" -}}
 {{- $monitor := get $.Values $name -}}
