@@ -97,6 +97,8 @@ def test_a_second_scrape_config_asks_each_pod_for_the_metrics_that_are_not_an_ac
     assert keep["regex"] == f"Running;{exporter['name']};{exporter['ports'][0]['name']}"
     # What concerns the accounts' targets alone is not applied to the pods.
     assert "cluster" not in {each.get("targetLabel") for each in own["spec"]["relabelings"]}
+    [readme] = re.findall(r"(?s)    params:\n.*?python_info\n", (CHART / "README.md").read_text())
+    assert yaml.safe_load(readme)["params"] == own["spec"]["params"]
     for same in ("jobName", "metricsPath", "scheme", "scrapeInterval", "scrapeTimeout"):
         assert own["spec"][same] == accounts["spec"][same]
     for same in ("metricRelabelings", "sampleLimit", "targetLimit", "scrapeProtocols"):

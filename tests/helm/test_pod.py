@@ -75,6 +75,7 @@ def test_values_become_flags() -> None:
         "--log.level=debug",
         "--log.format=json",
         "--nextmv.api-key-file=/etc/nextmv-exporter/key/api-key",
+        "--nextmv.account-name=production",
         "--nextmv.endpoint=https://api.staging.example.com",
         "--nextmv.max-response-bytes=32MiB",
         "--nextmv.run-lookback=12h",

@@ -102,9 +102,9 @@ def test_every_flag_of_the_chart_is_accepted(tmp_path: Path, nextmv_api: NextmvA
     values["nextmv"] |= {"endpoint": nextmv_api.url, "source": "account-queue"}
     with RunningPod(values, tmp_path).run() as pod:
         metrics = get(pod.url + "/queue/metrics")[1]
-        assert UP in metrics
+        assert UP.replace("default", "production") in metrics
         assert (
-            'nextmv_account_queue_wait_seconds_bucket{account="default",execution_class="6c9500mb870s",le="3600.0"}'
+            'nextmv_account_queue_wait_seconds_bucket{account="production",execution_class="6c9500mb870s",le="3600.0"}'
             in metrics
         )
 
