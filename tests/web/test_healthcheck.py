@@ -1,0 +1,143 @@
+"""The check of a running exporter, which a container engine runs with the exporter's own flags."""
+
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from support.certificates import Authority
+from support.exporter import exporter_process
+from support.harness import write_yaml
+from support.programs import free_port
+
+from nextmv_exporter.units import Address
+from nextmv_exporter.web.healthcheck import check
+
+HASH = "$2y$04$z9rhTt8Z9Wd5Tgn1Ha5v0OFV9Vn0mMhiVTTZVUK9nJbUsxUNO6y6i"
+
+
+@pytest.fixture(autouse=True)
+def proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A proxy that nobody serves, which must not be asked."""
+    for name in ("http_proxy", "https_proxy", "all_proxy"):
+        monkeypatch.setenv(name, f"http://127.0.0.1:{free_port()}")
+
+
+def tls(**more: str) -> dict[str, dict[str, str]]:
+    return {"tls_server_config": {"cert_file": "server.pem", "key_file": "server.key", **more}}
+
+
+def test_an_exporter_that_serves_is_healthy() -> None:
+    with exporter_process("--demo") as exporter:
+        assert check([Address("127.0.0.1", exporter.port)], None) == 0
+
+
+def test_nothing_that_listens_is_not(capsys: pytest.CaptureFixture[str]) -> None:
+    port = free_port()
+    assert check([Address("127.0.0.1", port)], None) == 1
+    assert capsys.readouterr().out == f"127.0.0.1:{port}: [Errno 111] Connection refused\n"
+
+
+@pytest.mark.parametrize("host", ["", "0.0.0.0", "[::]", "[::1]"])
+def test_an_address_of_all_interfaces_is_asked_on_loopback(host: str) -> None:
+    with exporter_process("--demo", f"--web.listen-address={host}:0") as exporter:
+        assert check([Address(host.strip("[]"), exporter.port)], None) == 0
+
+
+def test_every_address_must_be_healthy() -> None:
+    nobody = Address("127.0.0.1", free_port())
+    with exporter_process("--demo") as exporter:
+        somebody = Address("127.0.0.1", exporter.port)
+        assert check([somebody, nobody], None) == 1
+        assert check([nobody, somebody], None) == 1
+        assert check([somebody, somebody], None) == 0
+
+
+@pytest.mark.parametrize("version", ["TLS12", "TLS13"])
+def test_tls_and_passwords_are_those_of_the_web_configuration(
+    authority: Authority, tmp_path: Path, version: str
+) -> None:
+    document = tls(max_version=version) | {"basic_auth_users": {"alice": HASH}}
+    file = write_yaml(tmp_path / "web.yml", document)
+    with exporter_process("--demo", f"--web.config.file={file}") as exporter:
+        address = Address("127.0.0.1", exporter.port)
+        assert check([address], file) == 0
+        assert check([address], None) == 1, "it serves no plain HTTP"
+
+
+def test_a_web_configuration_without_tls_means_plain_http(tmp_path: Path) -> None:
+    file = write_yaml(tmp_path / "web.yml", {"basic_auth_users": {"alice": HASH}})
+    with exporter_process("--demo", f"--web.config.file={file}") as exporter:
+        assert check([Address("127.0.0.1", exporter.port)], file) == 0
+
+
+@pytest.mark.parametrize("version", ["TLS12", "TLS13"])
+def test_a_server_that_demands_a_clients_certificate_is_healthy_if_it_says_so(
+    authority: Authority, tmp_path: Path, version: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    demanded = {"client_auth_type": "RequireAndVerifyClientCert", "client_ca_file": "ca.pem"}
+    file = write_yaml(tmp_path / "web.yml", tls(max_version=version, **demanded))
+    with exporter_process("--demo", f"--web.config.file={file}") as exporter:
+        for _ in range(10):
+            assert check([Address("127.0.0.1", exporter.port)], file) == 0
+    assert "no more can be checked without a client certificate" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("content", ["tls_server_config: [", "- a list", None])
+def test_a_configuration_that_broke_meanwhile_makes_no_server_unhealthy(
+    authority: Authority, tmp_path: Path, content: str | None
+) -> None:
+    file = write_yaml(tmp_path / "web.yml", tls())
+    with exporter_process("--demo", f"--web.config.file={file}") as exporter:
+        file.write_text(content) if content else file.unlink()
+        assert check([Address("127.0.0.1", exporter.port)], file) == 0
+
+
+@contextmanager
+def peer(response: bytes) -> Iterator[Address]:
+    """Something that listens in the exporter's place; it answers every connection with this."""
+
+    def serve() -> None:
+        while True:
+            try:
+                connection, _ = listener.accept()
+            except OSError:
+                return
+            with connection:
+                connection.recv(65536)
+                connection.sendall(response)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield Address("127.0.0.1", listener.getsockname()[1])
+        listener.shutdown(socket.SHUT_RDWR)
+    thread.join()
+
+
+@pytest.mark.parametrize(
+    ("response", "fault"),
+    [
+        (b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n", "status 503"),
+        (b"HTTP/1.1 302 Found\r\nLocation: /\r\nContent-Length: 0\r\n\r\n", "status 302"),
+        (b"SSH-2.0-OpenSSH_9.2\r\n", "SSH-2.0-OpenSSH_9.2"),
+        (b"", "closed connection without response"),
+    ],
+)
+def test_another_response_is_not_healthy(
+    response: bytes, fault: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with peer(response) as address:
+        assert check([address], None) == 1
+    assert fault in capsys.readouterr().out
+
+
+def test_a_peer_that_speaks_no_tls_is_not_healthy_where_tls_is_configured(
+    authority: Authority, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = write_yaml(tmp_path / "web.yml", tls())
+    with peer(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n") as address:
+        assert check([address], file) == 1
+    assert "WRONG_VERSION_NUMBER" in capsys.readouterr().out
