@@ -48,8 +48,9 @@ ENV PATH="/opt/nextmv-exporter/bin:${PATH}" \
 USER 65532:65532
 EXPOSE 10057
 
-# No urllib, which would ask a proxy from the environment. Give `--health-cmd` where you serve TLS.
+# Flags that are given as arguments of `docker run` are not seen here: set variables such as
+# NEXTMV_EXPORTER_WEB_LISTEN_ADDRESS, or give `--health-cmd`.
 HEALTHCHECK --interval=30s --timeout=5s --start-period=10s \
-    CMD ["python", "-c", "import http.client as http; c = http.HTTPConnection('127.0.0.1', 10057, timeout=4); c.request('GET', '/-/healthy'); exit(c.getresponse().status != 200)"]
+    CMD ["nextmv-exporter", "--web.healthcheck"]
 
 ENTRYPOINT ["nextmv-exporter"]

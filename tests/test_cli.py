@@ -431,3 +431,21 @@ def test_an_interrupt_ends_it_quietly(program: Program, monkeypatch: pytest.Monk
     ended = program()
     assert ended.status == 130
     assert "Traceback" not in ended.err
+
+
+def test_a_misspelt_variable_is_warned_of_with_the_nearest_name() -> None:
+    ended = process("--demo", "--once", NEXTMV_EXPORTER_NEXTMV_TIMOUT="secret")
+    [line] = [each for each in ended.err.splitlines() if "unknown environment variable" in each]
+
+    assert ended.status == 0
+    assert "level=warn" in line
+    assert "variable=NEXTMV_EXPORTER_NEXTMV_TIMOUT nearest=NEXTMV_EXPORTER_NEXTMV_TIMEOUT" in line
+    assert "secret" not in ended.err
+
+
+def test_the_health_check_exits_with_one_where_nothing_listens() -> None:
+    ended = process("--web.healthcheck", "--web.listen-address=127.0.0.1:0")
+
+    assert ended.status == 1
+    assert ended.out.startswith("127.0.0.1:0: ")
+    assert ended.err == ""

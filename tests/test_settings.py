@@ -7,7 +7,7 @@ import click
 import pytest
 from support.exporter import settings_of
 
-from nextmv_exporter.settings import ENVIRONMENT_PREFIX, OPTIONS, Settings
+from nextmv_exporter.settings import ENVIRONMENT_PREFIX, OPTIONS, Settings, unknown_variables
 from nextmv_exporter.units import Address
 
 
@@ -38,9 +38,11 @@ EXAMPLES = {
     "web.timeout-offset": Example("250ms", 0.25, "1s"),
     "web.external-url": Example("https://a.example", "https://a.example", "https://b.example"),
     "web.config.file": Example("web.yml", Path("web.yml"), "other.yml"),
+    "web.healthcheck": Example("true", True, "false"),
     "log.level": Example("warn", "warn", "error"),
     "log.format": Example("json", "json", "logfmt"),
 }
+FLAGS = {"demo", "once", "web.healthcheck"}
 each_setting = pytest.mark.parametrize("flag", EXAMPLES)
 
 
@@ -49,7 +51,7 @@ def spelling(flag: str, dot: str) -> str:
 
 
 def arguments(flag: str, text: str) -> list[str]:
-    return [f"--{flag}"] if flag in {"demo", "once"} else [f"--{flag}", text]
+    return [f"--{flag}"] if flag in FLAGS else [f"--{flag}", text]
 
 
 def value(found: Settings, flag: str) -> Any:
@@ -85,6 +87,7 @@ def test_the_defaults_are_the_documented_ones() -> None:
         web_timeout_offset=0.5,
         web_external_url=None,
         web_config_file=None,
+        web_healthcheck=False,
         log_level="info",
         log_format="logfmt",
     )
@@ -155,3 +158,33 @@ def test_a_flag_for_profiles_is_repeated() -> None:
 
 def test_there_is_no_flag_for_the_key() -> None:
     assert not [option for option in OPTIONS if flag_of(option).endswith(("key", "token"))]
+
+
+@pytest.mark.parametrize(
+    ("name", "nearest"),
+    [
+        ("NEXTMV_EXPORTER_WEB_LISTEN_ADRESS", "NEXTMV_EXPORTER_WEB_LISTEN_ADDRESS"),
+        ("NEXTMV_EXPORTER_LISTEN_ADDRESS", "NEXTMV_EXPORTER_WEB_LISTEN_ADDRESS"),
+        ("NEXTMV_EXPORTER_TIMEOUT", "NEXTMV_EXPORTER_NEXTMV_TIMEOUT"),
+        ("NEXTMV_EXPORTER_API_KEY_FILE", "NEXTMV_EXPORTER_NEXTMV_API_KEY_FILE"),
+        ("NEXTMV_EXPORTER_LOGLEVEL", "NEXTMV_EXPORTER_LOG_LEVEL"),
+        ("NEXTMV_EXPORTER_WEB_CONFIG_FILES", "NEXTMV_EXPORTER_WEB_CONFIG_FILE"),
+        ("nextmv_exporter_log_format", "NEXTMV_EXPORTER_LOG_FORMAT"),
+    ],
+)
+def test_a_misspelt_variable_is_found_with_the_nearest_name(name: str, nearest: str) -> None:
+    assert list(unknown_variables({"PATH": "/bin", name: "x"})) == [(name, nearest)]
+
+
+@each_setting
+@pytest.mark.parametrize("dot", ["_", "__"])
+def test_no_variable_of_a_setting_is_taken_for_a_misspelt_one(flag: str, dot: str) -> None:
+    assert not list(unknown_variables({spelling(flag, dot): EXAMPLES[flag].text}))
+
+
+def test_what_kubernetes_and_the_image_set_is_not_taken_for_a_misspelt_variable() -> None:
+    names = ["SERVICE_HOST", "SERVICE_PORT", "SERVICE_PORT_HTTP", "METRICS_SERVICE_HOST"]
+    ports = ["PORT_10057_TCP", "PORT_10057_TCP_PROTO", "PORT_10057_TCP_PORT", "PORT_10057_UDP_ADDR"]
+    environment = {f"NEXTMV_EXPORTER_{name}": "1" for name in [*names, *ports, "REVISION"]}
+    environment["NEXTMV_EXPORTER_PORT"] = "tcp://10.0.0.1:10057"
+    assert not list(unknown_variables(environment))

@@ -17,7 +17,7 @@ from nextmv_exporter.collector import ProcessMetricsCollector, QueueCollector
 from nextmv_exporter.errors import ConfigurationError
 from nextmv_exporter.nextmv.credentials import Credentials
 from nextmv_exporter.scrape.exposition import expose
-from nextmv_exporter.settings import Settings, command
+from nextmv_exporter.settings import Settings, command, unknown_variables
 
 EXIT_DOWN = 1
 EXIT_CONFIGURATION = 2
@@ -65,7 +65,13 @@ def run(settings: Settings) -> int:
     Raises:
         ConfigurationError: the settings can't be followed.
     """
+    if settings.web_healthcheck:
+        from nextmv_exporter.web.healthcheck import check
+
+        return check(settings.web_listen_address, settings.web_config_file)
     logs.configure(settings.log_level, settings.log_format)
+    for name, nearest in unknown_variables(os.environ):
+        log.warning("Ignoring unknown environment variable", variable=name, nearest=nearest)
     if settings.demo:
         # Imported here, since only the demo should pay for its code.
         from nextmv_exporter.demo import DEMO_KEY, DemoAPI, DemoServer, Simulator

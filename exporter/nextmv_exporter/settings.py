@@ -3,7 +3,9 @@
 The README's table of flags is checked against `OPTIONS`.
 """
 
-from collections.abc import Callable, Sequence
+import difflib
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,12 @@ from nextmv_exporter.errors import ConfigurationError
 from nextmv_exporter.units import Address
 
 ENVIRONMENT_PREFIX = "NEXTMV_EXPORTER_"
+
+# Kubernetes describes every Service to a container; the chart's may be called nextmv-exporter.
+_SERVICE_VARIABLE = re.compile(
+    r"\w*_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)"
+)
+_SERVICE_URL = re.compile(r"(tcp|udp|sctp)://")
 
 
 @dataclass(frozen=True)
@@ -43,6 +51,7 @@ class Settings:
     web_timeout_offset: float
     web_external_url: str | None
     web_config_file: Path | None
+    web_healthcheck: bool
     log_level: str
     log_format: str
 
@@ -188,6 +197,12 @@ OPTIONS: tuple[click.Option, ...] = (
         "in the format of Prometheus's exporter-toolkit.",
     ),
     _option(
+        "web.healthcheck",
+        is_flag=True,
+        help="Check the exporter that runs with the same flags, and exit: 0 if /-/healthy "
+        "responds at every listen address, else 1.",
+    ),
+    _option(
         "log.level",
         type=click.Choice(["debug", "info", "warn", "error"]),
         default="info",
@@ -200,6 +215,24 @@ OPTIONS: tuple[click.Option, ...] = (
         help="Format of log lines.",
     ),
 )
+
+
+def unknown_variables(environment: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """Find variables that look like settings of this program and are none.
+
+    Args:
+        environment: the environment.
+
+    Yields:
+        The name of such a variable, and the known name that is most like it.
+    """
+    known = [f"{ENVIRONMENT_PREFIX}REVISION"]
+    known += [name for option in OPTIONS for name in option.envvar or ()]
+    for name, value in environment.items():
+        injected = _SERVICE_VARIABLE.fullmatch(name) or _SERVICE_URL.match(value)
+        ours = name.upper().startswith(ENVIRONMENT_PREFIX)
+        if ours and name not in known and not injected:
+            yield name, difflib.get_close_matches(name.upper(), known, n=1, cutoff=0)[0]
 
 
 def command(run: Callable[[Settings], int], version: str) -> click.Command:

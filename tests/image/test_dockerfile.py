@@ -7,8 +7,10 @@ import shlex
 import subprocess
 import sys
 import tomllib
+from contextlib import ExitStack
 from pathlib import Path
 
+import pytest
 from dockerfile_parse import DockerfileParser
 from support.exporter import exporter_process
 from support.programs import free_port
@@ -89,13 +91,21 @@ def test_the_build_is_sent_all_that_it_copies_and_little_else() -> None:
     assert all((ROOT / name).exists() for name in copied)
 
 
-def test_the_health_check_fails_where_nothing_listens() -> None:
-    assert health_check(free_port()) != 0
-
-
-def test_the_health_check_succeeds_while_the_exporter_serves() -> None:
-    with exporter_process("--demo") as exporter:
-        assert health_check(exporter.port) == 0
+@pytest.mark.parametrize("listening", [True, False])
+def test_the_health_check_asks_where_the_environment_has_the_exporter_listen(
+    listening: bool,
+) -> None:
+    options, _, command = instruction("HEALTHCHECK").partition("CMD ")
+    assert "--interval" in options
+    address = f"127.0.0.1:{free_port()}"
+    program, *arguments = json.loads(command)
+    check = [str(Path(sys.executable).with_name(program)), *arguments]
+    environment = {"NEXTMV_EXPORTER_WEB_LISTEN_ADDRESS": address}
+    with ExitStack() as stack:
+        if listening:
+            stack.enter_context(exporter_process("--demo", f"--web.listen-address={address}"))
+        done = subprocess.run(check, env=environment, capture_output=True, check=False, timeout=30)
+    assert done.returncode == (0 if listening else 1), done.stdout
 
 
 def test_a_terminated_exporter_ends_by_itself_and_well() -> None:
@@ -122,17 +132,6 @@ def test_the_pinned_wheels_install_by_hash_and_run(tmp_path: Path) -> None:
     run(sys.executable, "-m", "compileall", "-q", image / "lib")
     told = run(image / "bin" / "nextmv-exporter", "--demo", "--once", cwd=tmp_path)
     assert 'nextmv_up{account="demo"} 1.0' in told
-
-
-def health_check(port: int) -> int:
-    """The exit status of the HEALTHCHECK's command, for an exporter on another port."""
-    options, _, command = instruction("HEALTHCHECK").partition("CMD ")
-    assert "--interval" in options
-    python, *arguments = json.loads(command.replace("10057", str(port)))
-    assert python == "python"
-    return subprocess.run(
-        [sys.executable, *arguments], capture_output=True, check=False, timeout=10
-    ).returncode
 
 
 def commands(stage: list[dict[str, str]]) -> list[list[str]]:
