@@ -143,7 +143,7 @@ def test_importing_the_package_leaves_the_ssl_module_alone() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-@pytest.mark.parametrize("variable", ["REQUESTS_CA_BUNDLE"])
+@pytest.mark.parametrize("variable", ["SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"])
 def test_the_exporter_reads_a_queue_behind_an_authority_of_its_own(
     variable: str, api: FakeAPI, authority: Authority
 ) -> None:

@@ -2,12 +2,10 @@
 
 import os
 import random
-import ssl
 import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cache
 from urllib.parse import urlencode
 
 import requests
@@ -20,6 +18,7 @@ from nextmv_exporter.nextmv import errors
 from nextmv_exporter.nextmv.connections import DeadlineAdapter, Exchange, exchanging
 from nextmv_exporter.nextmv.credentials import DEFAULT_PROFILE, Credentials, resolve
 from nextmv_exporter.nextmv.failures import failure_of, peer_closed, status_error, timed_out
+from nextmv_exporter.nextmv.trust import tls_context
 
 TIMEOUT = 10.0
 """Seconds that a request may take in all, unless its caller says otherwise."""
@@ -108,8 +107,7 @@ class Client:
             self._credentials = credentials
         self.timeout = timeout
         self.max_response_bytes = max_response_bytes
-        context = _tls_context(os.environ.get("REQUESTS_CA_BUNDLE") or None)
-        self._adapter = DeadlineAdapter(context, MAX_REQUESTS)
+        self._adapter = DeadlineAdapter(tls_context(), MAX_REQUESTS)
         self._prepared: tuple[Credentials, requests.PreparedRequest, dict[str, str]] | None = None
 
     def get(  # noqa: PLR0913 - what one request of a fetch shares with the others
@@ -261,12 +259,3 @@ def _prepare(credentials: Credentials) -> requests.PreparedRequest:
         "User-Agent": f"nextmv-exporter/{__version__}",
     }
     return requests.Request("GET", credentials.url, headers=headers).prepare()
-
-
-@cache
-def _tls_context(ca_bundle: str | None) -> ssl.SSLContext:
-    """Return the context that all clients share, with the system's authorities or a bundle's."""
-    context = ssl.create_default_context()
-    if ca_bundle:
-        context = ssl.create_default_context(cafile=ca_bundle)
-    return context
