@@ -17,6 +17,9 @@ from dashboard_file import (
     TEXT,
     VARIABLES,
 )
+from grafana_foundation_sdk.cog.encoder import JSONEncoder
+from grafana_foundation_sdk.cog.plugins import register_default_plugins
+from grafana_foundation_sdk.models.dashboard import Dashboard
 
 from nextmv_exporter.scrape.metrics import METRICS
 
@@ -227,6 +230,31 @@ def test_an_application_links_to_its_page_in_the_console() -> None:
     )
     (link,) = override["properties"][0]["value"]
     assert link["url"] == "https://cloud.nextmv.io/app/${__value.raw:percentencode}"
+
+
+def unknown_fields(ours: Any, decoded: Any, path: str = "") -> list[str]:
+    """Return the paths of what decoding has lost or changed."""
+    if isinstance(ours, dict) and isinstance(decoded, dict):
+        return [
+            found
+            for key, value in ours.items()
+            for found in unknown_fields(value, decoded.get(key), f"{path}.{key}")
+        ]
+    if isinstance(ours, list) and isinstance(decoded, list) and len(ours) == len(decoded):
+        return [
+            found
+            for index, pair in enumerate(zip(ours, decoded, strict=True))
+            for found in unknown_fields(*pair, f"{path}[{index}]")
+        ]
+    return [] if ours == decoded else [path]
+
+
+def test_grafanas_schema_knows_every_field() -> None:
+    register_default_plugins()
+    decoded = json.loads(json.dumps(Dashboard.from_json(DASHBOARD), cls=JSONEncoder))
+    assert unknown_fields(DASHBOARD, decoded) == []
+    misspelt = {**DASHBOARD, "refrehs": "1m"}
+    assert unknown_fields(misspelt, decoded) == [".refrehs"]
 
 
 def test_the_provisioned_dashboard_waits_for_no_input() -> None:

@@ -2,9 +2,10 @@
 
 from typing import Any
 
+import pytest
 import yaml
 from dashboard_file import DASHBOARD
-from support.programs import ROOT, run
+from support.programs import PROMTOOL, ROOT, run
 
 GRAFANA = ROOT / "grafana"
 
@@ -13,8 +14,9 @@ def provisioned(path: str) -> Any:
     return yaml.safe_load((GRAFANA / "provisioning" / path).read_text())
 
 
-def test_prometheus_accepts_its_configuration_and_the_rules_beside_it() -> None:
-    run("promtool", "check", "config", "--lint=all", GRAFANA / "prometheus.yml")
+@pytest.mark.parametrize("config", ["prometheus.yml", "prometheus-sd.yml"])
+def test_prometheus_accepts_its_configuration_and_the_rules_beside_it(config: str) -> None:
+    run(PROMTOOL, "check", "config", "--lint=all", GRAFANA / config)
 
 
 def test_alertmanager_accepts_its_configuration() -> None:
@@ -25,8 +27,10 @@ def test_grafana_finds_prometheus_where_the_dashboard_looks_for_it() -> None:
     prometheus = provisioned("datasources/prometheus.yaml")["datasources"][0]
     assert prometheus["type"] == DASHBOARD["templating"]["list"][0]["query"] == "prometheus"
     assert prometheus["isDefault"]
-    config = yaml.safe_load((GRAFANA / "prometheus.yml").read_text())
-    assert prometheus["jsonData"]["timeInterval"] == config["global"]["scrape_interval"]
+    configs = [yaml.safe_load(file.read_text()) for file in GRAFANA.glob("prometheus*.yml")]
+    assert len(configs) == 2
+    intervals = {config["global"]["scrape_interval"] for config in configs}
+    assert intervals == {prometheus["jsonData"]["timeInterval"]}
 
 
 def test_grafana_provisions_dashboards_from_files() -> None:
@@ -36,5 +40,5 @@ def test_grafana_provisions_dashboards_from_files() -> None:
 
 
 def test_no_dashboard_that_waits_for_inputs_lies_where_dashboards_are_provisioned_from() -> None:
-    for file in (GRAFANA / "dashboards").rglob("*.json"):
-        assert "__inputs" not in file.read_text()
+    (file,) = (GRAFANA / "dashboards").rglob("*.json")
+    assert "__inputs" not in file.read_text()

@@ -1,5 +1,6 @@
-"""The local stack: its files exist, and name each other rightly."""
+"""The local stack: its files exist, and refer to each other correctly."""
 
+import re
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import urlsplit
@@ -13,7 +14,14 @@ SERVICES: dict[str, dict[str, Any]] = yaml.safe_load((ROOT / "compose.yaml").rea
 ]
 PORTS = {"exporter": 10057, "prometheus": 9090, "alertmanager": 9093, "grafana": 3000}
 
-each_service = pytest.mark.parametrize("name", SERVICES)
+PROMETHEUS_CONFIGS = ["prometheus.yml", "prometheus-sd.yml"]
+
+each_service = pytest.mark.parametrize("name", PORTS)
+each_prometheus_config = pytest.mark.parametrize("config", PROMETHEUS_CONFIGS)
+
+
+def test_the_stack_has_these_services() -> None:
+    assert set(SERVICES) == set(PORTS)
 
 
 @each_service
@@ -22,7 +30,9 @@ def test_services_can_write_only_to_their_own_volumes(name: str) -> None:
     assert service["read_only"] is True
     assert service["cap_drop"] == ["ALL"]
     assert service["security_opt"] == ["no-new-privileges:true"]
-    assert all(source.endswith(":ro") for source in service.get("volumes", []) if source[0] == ".")
+    volumes = service.get("volumes", [])
+    assert bool(volumes) == (name != "exporter")
+    assert all(volume.endswith(":ro") for volume in volumes if volume[0] == ".")
 
 
 @each_service
@@ -30,16 +40,33 @@ def test_services_are_shown_to_this_machine_only(name: str) -> None:
     assert SERVICES[name]["ports"] == [f"127.0.0.1:{PORTS[name]}:{PORTS[name]}"]
 
 
-@each_service
-def test_images_are_pinned_to_a_version(name: str) -> None:
-    if name != "exporter":
-        assert SERVICES[name]["image"].rpartition(":")[2].lstrip("v")[0].isdigit()
+@pytest.mark.parametrize("name", [name for name in PORTS if name != "exporter"])
+def test_images_are_pinned_to_a_release(name: str) -> None:
+    assert re.fullmatch(r"[a-z]+/[a-z]+:v?\d+\.\d+\.\d+", SERVICES[name]["image"])
 
 
-@each_service
+@pytest.mark.parametrize("name", [name for name in PORTS if name != "exporter"])
 def test_every_mounted_file_exists(name: str) -> None:
-    for inside, outside in mounts(name).items():
+    mounted = mounts(name)
+    assert mounted
+    for inside, outside in mounted.items():
         assert outside.exists(), f"{inside} is mounted from {outside}"
+
+
+def test_links_in_alerts_and_pages_can_be_opened_on_this_machine() -> None:
+    urls = {
+        "prometheus": option("prometheus", "--web.external-url"),
+        "alertmanager": option("alertmanager", "--web.external-url"),
+        "grafana": SERVICES["grafana"]["environment"]["GF_SERVER_ROOT_URL"],
+    }
+    assert urls == {name: f"http://localhost:{PORTS[name]}" for name in urls}
+
+
+def test_grafana_downloads_no_plugin() -> None:
+    environment = SERVICES["grafana"]["environment"]
+    assert environment["GF_PLUGINS_PREINSTALL_DISABLED"] == "true"
+    assert environment["GF_PLUGINS_PREINSTALL_AUTO_UPDATE"] == "false"
+    assert not {"GF_INSTALL_PLUGINS", "GF_PLUGINS_PREINSTALL"} & set(environment)
 
 
 def test_the_exporter_runs_the_demo() -> None:
@@ -47,34 +74,46 @@ def test_the_exporter_runs_the_demo() -> None:
     assert SERVICES["exporter"]["build"] == "."
 
 
-def test_prometheus_scrapes_the_exporter_and_alerts_the_alertmanager() -> None:
-    config = prometheus()
-    scraped = {
+def test_prometheus_is_started_with_one_of_two_configurations() -> None:
+    path = PurePosixPath(option("prometheus", "--config.file"))
+    chosen = re.fullmatch(r"\$\{PROMETHEUS_CONFIG:-(.*)\}", path.name)
+    assert chosen
+    assert chosen[1] == PROMETHEUS_CONFIGS[0]
+    assert all(seen_as("prometheus", path.parent / each).is_file() for each in PROMETHEUS_CONFIGS)
+
+
+@each_prometheus_config
+def test_prometheus_scrapes_the_exporter_and_sends_alerts_to_the_alertmanager(config: str) -> None:
+    content = prometheus(config)
+    scraped = [
         target
-        for job in config["scrape_configs"]
+        for job in content["scrape_configs"]
         for group in job.get("static_configs", [])
         for target in group["targets"]
-    }
-    discovered = {
+    ]
+    discovered = [
         urlsplit(discovery["url"]).netloc
-        for job in config["scrape_configs"]
+        for job in content["scrape_configs"]
         for discovery in job.get("http_sd_configs", [])
-    }
-    assert "exporter:10057" in scraped | discovered
+    ]
+    assert scraped == ["exporter:10057"]
+    assert discovered == (["exporter:10057"] if config == "prometheus-sd.yml" else [])
     alerted = [
         target
-        for each in config["alerting"]["alertmanagers"]
+        for each in content["alerting"]["alertmanagers"]
         for group in each["static_configs"]
         for target in group["targets"]
     ]
     assert alerted == ["alertmanager:9093"]
 
 
-def test_prometheus_finds_its_rules() -> None:
+@each_prometheus_config
+def test_prometheus_finds_its_rules(config: str) -> None:
     directory = PurePosixPath(option("prometheus", "--config.file")).parent
-    for pattern in prometheus()["rule_files"]:
-        inside = directory / pattern
-        assert list(seen_as("prometheus", inside.parent).glob(inside.name))
+    (pattern,) = prometheus(config)["rule_files"]
+    inside = directory / pattern
+    (rules,) = seen_as("prometheus", inside.parent).glob(inside.name)
+    assert yaml.safe_load(rules.read_text())["groups"]
 
 
 def test_alertmanager_finds_its_configuration() -> None:
@@ -85,15 +124,17 @@ def test_alertmanager_finds_its_configuration() -> None:
 def test_grafana_asks_services_of_this_stack() -> None:
     [sources] = provisioned("datasources")
     urls = [urlsplit(source["url"]) for source in sources["datasources"]]
-    assert "prometheus" in {url.hostname for url in urls}
+    assert {url.hostname for url in urls} == {"prometheus", "alertmanager"}
     assert all(url.hostname and url.port == PORTS[url.hostname] for url in urls)
 
 
 def test_grafana_finds_its_dashboards() -> None:
     [providers] = provisioned("dashboards")
-    for provider in providers["providers"]:
-        inside = PurePosixPath(provider["options"]["path"])
-        assert list(seen_as("grafana", inside).glob("*.json"))
+    [provider] = providers["providers"]
+    inside = PurePosixPath(provider["options"]["path"])
+    assert [path.name for path in seen_as("grafana", inside).glob("*.json")] == [
+        "account-queue.json"
+    ]
 
 
 def test_grafana_opens_on_a_dashboard() -> None:
@@ -107,9 +148,9 @@ def provisioned(kind: str) -> list[Any]:
     return [yaml.safe_load(path.read_text()) for path in directory.glob(f"{kind}/*.y*ml")]
 
 
-def prometheus() -> Any:
-    """The configuration that Prometheus is started with."""
-    inside = PurePosixPath(option("prometheus", "--config.file"))
+def prometheus(config: str) -> Any:
+    """A configuration that Prometheus can be started with."""
+    inside = PurePosixPath(option("prometheus", "--config.file")).with_name(config)
     return yaml.safe_load(seen_as("prometheus", inside).read_text())
 
 
@@ -133,5 +174,9 @@ def mounts(name: str) -> dict[PurePosixPath, Path]:
 
 def seen_as(name: str, inside: PurePosixPath) -> Path:
     """Where a path in a service's container is in the repository."""
-    [(mounted, outside)] = [each for each in mounts(name).items() if inside.is_relative_to(each[0])]
-    return outside / inside.relative_to(mounted)
+    [found] = [
+        outside / inside.relative_to(mounted)
+        for mounted, outside in mounts(name).items()
+        if inside.is_relative_to(mounted)
+    ]
+    return found
