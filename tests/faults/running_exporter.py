@@ -38,11 +38,16 @@ class Scraped:
         return {reason for reason in Reason if self.errors(reason)}
 
 
-def scrape(address: str, timeout: str | float | None = None, path: str = "/metrics") -> Scraped:
+def scrape(
+    address: str,
+    timeout: str | float | None = None,
+    path: str = "/metrics",
+    auth: tuple[str, str] | None = None,
+) -> Scraped:
     headers = {} if timeout is None else {TIMEOUT_HEADER: str(timeout)}
     with requests.Session() as session:
         session.trust_env = False
-        got = session.get(f"http://{address}{path}", headers=headers, timeout=30)
+        got = session.get(f"http://{address}{path}", headers=headers, auth=auth, timeout=30)
     assert got.status_code == 200, got.text
     return Scraped(got.text, got.elapsed.total_seconds())
 
