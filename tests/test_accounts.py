@@ -281,6 +281,18 @@ def test_the_clis_own_file_may_come_later(monkeypatch: pytest.MonkeyPatch) -> No
     assert accounts._credentials("default")().url == "https://api.staging.example"
 
 
+def test_keys_that_are_sent_in_clear_are_warned_of_in_one_line(file: Path, logs: list[Any]) -> None:
+    plain = {"apikey": "SECR", "endpoint": "http://api.example"}
+    local = {"apikey": "SECR", "endpoint": "http://127.0.0.1:8080"}
+    write(file, {"a": "SECR"}, b=plain, c=plain, d=local)
+    accounts = accounts_of(file, "*")
+    warning = "API key is sent unencrypted, use an https:// endpoint"
+    assert events(logs, "log_level", "accounts") == [(warning, "warning", "b,c")]
+    assert "SECR" not in str(logs)
+    accounts.reload()
+    assert len(logs) == 1
+
+
 # Names
 
 

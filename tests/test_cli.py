@@ -125,7 +125,17 @@ def test_no_key_anywhere_says_where_one_may_be_put(program: Program) -> None:
             ["--nextmv.api-key-file holds one key", "several profiles"],
         ),
         ([key_file("good.key"), "--nextmv.profile=*"], ["--nextmv.api-key-file holds one key"]),
-        ([key_file("good.key"), "--nextmv.endpoint=ftp://a"], ["'ftp://a' is not a URL"]),
+        (
+            [key_file("good.key"), "--nextmv.endpoint=ftp://a"],
+            ["the endpoint 'ftp://a' is not a URL", "(see --nextmv.endpoint)"],
+        ),
+        ([key_file("quoted.key")], ["the key in API key file", "quoted.key is in quotes"]),
+        ([key_file("bom.key")], ["bom.key starts with a byte order mark", "UTF-8 without one"]),
+        ([key_file("good.key"), "--nextmv.account-name= "], ["--nextmv.account-name", "is empty"]),
+        (
+            [key_file("good.key"), "--nextmv.account-name=a\x01"],
+            ["--nextmv.account-name", "can't be printed"],
+        ),
         ([key_file("good.key"), "--web.config.file=missing.yml"], ["missing.yml"]),
     ],
     ids=lambda value: " ".join(Path(v).name for v in value) if "--" in value[0] else "",
@@ -190,6 +200,14 @@ def test_a_key_that_would_break_a_header_is_refused(
     assert_refused(program(), "NEXTMV_API_KEY has white space, control or non-ASCII characters")
 
 
+@pytest.mark.parametrize("quote", ['"', "'"])
+def test_a_key_in_quotes_as_an_env_file_leaves_them_is_refused(
+    program: Program, monkeypatch: pytest.MonkeyPatch, quote: str
+) -> None:
+    monkeypatch.setenv("NEXTMV_API_KEY", f"{quote}{KEY}{quote}")
+    assert_refused(program(), "NEXTMV_API_KEY is in quotes: remove them")
+
+
 @pytest.mark.parametrize(
     "endpoint", ["ftp://a", "https://", "https://SECRET@a", "https://me:SECRET@a:b", "a?k=SECRET"]
 )
@@ -198,7 +216,12 @@ def test_a_bad_endpoint_is_refused(
 ) -> None:
     monkeypatch.setenv("NEXTMV_API_KEY", KEY)
     monkeypatch.setenv("NEXTMV_ENDPOINT", endpoint)
-    assert_refused(program(), "endpoint", "write it like https://api.cloud.nextmv.io")
+    assert_refused(
+        program(),
+        "the endpoint",
+        "write it like https://api.cloud.nextmv.io",
+        "(see --nextmv.endpoint or NEXTMV_ENDPOINT)",
+    )
 
 
 @pytest.mark.parametrize("profiles", ["a,b", "*", "default,staging"])
@@ -232,6 +255,72 @@ def test_an_address_of_another_machine_is_named(
 
 def test_a_refusal_is_one_line_without_a_traceback_in_a_real_process() -> None:
     assert_refused(process(config("invalid.yaml")), "invalid.yaml is not valid YAML (line 2)")
+
+
+WITHOUT_HOME = """
+import os, pwd
+from nextmv_exporter.cli import main
+
+def no_entry(uid):
+    raise KeyError(uid)
+
+os.environ.pop("HOME")
+pwd.getpwuid = no_entry
+main(["--once"])
+"""
+
+
+@pytest.mark.parametrize(
+    ("key", "parts"), [("", ["no API key", "add an apikey to ~/.nextmv/config.yaml"]), (KEY, [])]
+)
+def test_without_a_home_directory_only_what_needs_a_file_in_it_is_an_error(
+    api: FakeAPI, key: str, parts: list[str]
+) -> None:
+    api.serves(RUN)
+    environment = {"NEXTMV_API_KEY": key, "NEXTMV_ENDPOINT": api.url}
+    ran = subprocess.run(
+        [sys.executable, "-c", WITHOUT_HOME],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    ended = Ended(ran.returncode, ran.stdout, ran.stderr)
+    if parts:
+        assert_refused(ended, *parts)
+    else:
+        assert (ended.status, value(ended.out, "nextmv_up", account="default")) == (0, 1)
+
+
+@pytest.mark.parametrize("by_flag", [True, False])
+@pytest.mark.parametrize("locale", ["C", "C.UTF-8"])
+def test_a_profiles_name_may_have_characters_that_the_locale_lacks(
+    api: FakeAPI, tmp_path: Path, locale: str, by_flag: bool
+) -> None:
+    api.serves(RUN)
+    environment = {"LC_ALL": locale, "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    config_file = tmp_path / "config.yaml"
+    config_file.write_text(json.dumps({"stagïng": {"apikey": KEY, "endpoint": api.url}}))
+    file = f"--nextmv.config-file={config_file}"
+
+    def once(profile: str) -> Ended:
+        if by_flag:
+            return process("--once", file, f"--nextmv.profile={profile}", **environment)
+        return process("--once", file, NEXTMV_PROFILE=profile, **environment)
+
+    ended = once("stagïng")
+    assert ended.status == 0, ended.err
+    assert value(ended.out, "nextmv_up", account="stagïng") == 1
+    assert_refused(once("nosüch"), "is not in", "see --nextmv.profile")
+
+
+@pytest.mark.parametrize("name", ["\udcff", "a\x01b", "a\u2028b"])
+def test_a_profiles_name_that_can_not_be_printed_is_refused(
+    program: Program, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    assert_refused(program(f"--nextmv.profile={name}"), repr(name), "can't be printed")
+    monkeypatch.setenv("NEXTMV_PROFILE", name)
+    assert_refused(program(), repr(name), "(from NEXTMV_PROFILE)")
 
 
 # --once

@@ -111,6 +111,11 @@ class Accounts:
         for account, previous in old.credentials.items():
             if new.credentials.get(account, previous) != previous:
                 log.info("Credentials reloaded", account=account)
+        in_clear = [a for a, found in new.credentials.items() if found.sent_in_clear]
+        if in_clear and new.credentials != old.credentials:
+            log.warning(
+                "API key is sent unencrypted, use an https:// endpoint", accounts=",".join(in_clear)
+            )
         self._found = new
         self.targets = {
             account: self.targets.get(account) or self._target(account)

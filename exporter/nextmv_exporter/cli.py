@@ -17,18 +17,10 @@ from nextmv_exporter.collector import ProcessMetricsCollector, QueueCollector
 from nextmv_exporter.errors import ConfigurationError
 from nextmv_exporter.nextmv.credentials import Credentials
 from nextmv_exporter.scrape.exposition import expose
-from nextmv_exporter.settings import Settings, command, unknown_variables
+from nextmv_exporter.settings import OPTIONS, Settings, command, unknown_variables
 
 EXIT_DOWN = 1
 EXIT_CONFIGURATION = 2
-
-_FLAGS = {
-    "api_key": " (or give --nextmv.api-key-file; --demo needs no key)",
-    "config_file": " (see --nextmv.config-file)",
-    "profile": " (see --nextmv.profile)",
-    "url": " (see --nextmv.endpoint)",
-}
-"""Which flag to change, by the setting that a ConfigurationError is about."""
 
 log = structlog.get_logger()
 
@@ -47,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except click.ClickException as error:
         status = _refuse(_with_variable(error))
     except ConfigurationError as error:
-        status = _refuse(f"{error}{_FLAGS.get(error.setting, '')}")
+        status = _refuse(_with_flag(error))
     except (KeyboardInterrupt, click.Abort):
         status = 128 + 2
     sys.exit(status)
@@ -155,20 +147,33 @@ To see it in Prometheus, scrape localhost:{port}. Ctrl+C ends it.
     )
 
 
+def _with_flag(error: ConfigurationError) -> str:
+    """Return the message of an error with the flag, and the variable in use, that change it."""
+    names = [f"--nextmv.{error.setting}"]
+    for option in OPTIONS:
+        if names[0] in option.opts:
+            names += filter(None, [_variable_in_use(option)])
+            demo = "; --demo needs no key" if error.setting == "api-key-file" else ""
+            return f"{error} (see {' or '.join(names)}{demo})"
+    return str(error)
+
+
 def _with_variable(error: click.ClickException) -> str:
-    """Say what click says, and from which variable a bad value came."""
+    """Return click's message, with the variable that an invalid value came from."""
     message = error.format_message()
     if isinstance(error, click.BadParameter) and error.ctx and error.param:
-        names = error.param.envvar or ()
-        variable = next((name for name in names if os.environ.get(name)), None)
+        variable = _variable_in_use(error.param)
         source = error.ctx.get_parameter_source(error.param.name or "")
         if variable and source is ParameterSource.ENVIRONMENT:
             return f"{message} (from {variable})"
     return message
 
 
+def _variable_in_use(option: click.Parameter) -> str | None:
+    return next((name for name in option.envvar or () if os.environ.get(name)), None)
+
+
 def _refuse(message: str) -> int:
-    logs.flush()  # the lines before come first
     logs.flush()  # the lines before come first
     click.echo(f"nextmv-exporter: {' '.join(message.split())}", err=True)
     return EXIT_CONFIGURATION

@@ -5,9 +5,9 @@ class ConfigurationError(ValueError):
     """A setting, variable or file is invalid. The message says which, why, and what to do.
 
     Args:
-        message: one line without secrets and without names of command line flags.
-        setting: the setting concerned, such as `config_file`, from which a command line tells
-            the flag to change; empty if the message names everything there is to change.
+        message: one line that names no command line flag and holds no secret.
+        setting: the setting to change, such as `config-file`, where the message does not name it;
+            a command line adds its flag.
     """
 
     def __init__(self, message: str, setting: str = "") -> None:

@@ -134,6 +134,8 @@ def test_a_key_file_holds_a_key_and_white_space_around_it() -> None:
         ("blank.key", "is empty: write the key into it"),
         ("two_lines.key", "white space, control or non-ASCII"),
         ("not_ascii.key", "white space, control or non-ASCII"),
+        ("quoted.key", "is in quotes: remove them"),
+        ("bom.key", "starts with a byte order mark: save the file as UTF-8 without one"),
         ("not_text.key", "is UTF-16 text: save it as UTF-8"),
     ],
 )
@@ -145,7 +147,7 @@ def test_a_bad_key_file_is_named_and_not_quoted(file: str, fault: str) -> None:
     assert "SECR" not in str(caught.value)
 
 
-@pytest.mark.parametrize("key", ["k", "nxmvv1_a/B+0:c~d=e", "!" * 4096, "{}$%\"'"])
+@pytest.mark.parametrize("key", ["k", "nxmvv1_a/B+0:c~d=e", "!" * 4096, "{}$%\"'", '"', "a'", "'a"])
 def test_any_visible_ascii_may_be_a_key(key: str) -> None:
     assert check_api_key(key) == key
 
@@ -187,6 +189,9 @@ def test_an_endpoint_becomes_a_base_url(given: str, url: str) -> None:
         "api.example\r\nX-Injected: 1",
         "https://[::1",
         "://",
+        "https://a..example",
+        "https://" + 64 * "a",
+        "https://\ud800.example",
     ],
 )
 def test_what_is_no_url_is_refused_with_an_example(url: str) -> None:
@@ -217,3 +222,24 @@ def test_a_password_in_a_bad_url_is_not_quoted(url: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
         check_url(url)
     assert "SECRET" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "in_clear"),
+    [
+        ("http://api.example", True),
+        ("http://localhost.example", True),
+        ("http://10.0.0.1:8080/base", True),
+        ("http://[fd00::1]:8080", True),
+        ("https://api.example", False),
+        ("https://10.0.0.1", False),
+        ("http://localhost:8080", False),
+        ("http://LOCALHOST:8080", False),
+        ("http://api.localhost", False),
+        ("http://127.0.0.1", False),
+        ("http://127.8.9.1:80", False),
+        ("http://[::1]:8080", False),
+    ],
+)
+def test_a_key_is_sent_in_clear_to_another_machine_without_tls(url: str, in_clear: bool) -> None:
+    assert Credentials("k", check_url(url)).sent_in_clear is in_clear

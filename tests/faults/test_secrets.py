@@ -139,21 +139,66 @@ def test_a_proxy_that_never_answers_is_abandoned_in_time(monkeypatch: pytest.Mon
     assert answered.reasons == {"timeout"}
 
 
-def test_a_proxys_password_is_not_logged() -> None:
-    def refuses(conversation: Conversation) -> None:
-        conversation.hear()
-        conversation.say(b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n")
+PROXY_USER, PROXY_PASSWORD = "anna/proxyuser", "proxy#pass?wörd"
+PROXY_LOGIN = f"{quote(PROXY_USER, safe='')}:{quote(PROXY_PASSWORD, safe='')}"
 
-    with FaultServer(refuses) as between:
-        environment = {"HTTPS_PROXY": f"http://anna:proxypassword@127.0.0.1:{between.port}"}
+
+def login_sent(head: bytes) -> str:
+    """The value of a request's `Proxy-Authorization`, without `Basic `."""
+    lines = head.decode().split("\r\n")
+    [line] = [h for h in lines if h.startswith("Proxy-Authorization: Basic ")]
+    return line.removeprefix("Proxy-Authorization: Basic ")
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "reason"),
+    [("https://api.nextmv.example", "connection"), ("http://api.nextmv.example", "client_error")],
+)
+def test_no_output_holds_a_proxys_user_or_password_even_if_the_proxy_echoes_them(
+    endpoint: str, reason: str
+) -> None:
+    forms: list[Callable[[str], str]] = [
+        str,
+        lambda sent: base64.b64decode(sent).decode("latin-1"),
+        lambda sent: base64.b64decode(sent).decode("latin-1").partition(":")[2],
+        lambda sent: base64.b64encode(b"x" + base64.b64decode(sent) + b"y").decode(),
+        lambda _: PROXY_LOGIN,
+        lambda _: f"http://{PROXY_LOGIN}@proxy.example",
+        lambda _: f"{PROXY_USER} {PROXY_PASSWORD}",
+        lambda _: quote(PROXY_PASSWORD),
+        lambda _: base64.b64encode(PROXY_PASSWORD.encode()).decode(),
+    ]
+    output = []
+
+    def echo_as(form: Callable[[str], str]) -> Behaviour:
+        def behave(conversation: Conversation) -> None:
+            echo = form(login_sent(conversation.hear())).encode("latin-1")
+            conversation.say(b"HTTP/1.1 407 Denied %b\r\nX: %b\r\n\r\n%b" % (echo, echo, echo))
+
+        return behave
+
+    with FaultServer(echo_as(str)) as between:
+        proxy = f"http://{PROXY_LOGIN}@127.0.0.1:{between.port}"
+        environment = {"HTTPS_PROXY": proxy, "HTTP_PROXY": proxy}
         with exporter_process(
-            "--log.level=debug", environment=environment, endpoint="https://api.nextmv.example"
+            "--log.level=debug", environment=environment, endpoint=endpoint
         ) as exporter:
-            answered = scrape(exporter.address, 10)
-            log = exporter.log
+            for form in forms:
+                between.behave = echo_as(form)
+                between.close_connections()
+                output.append(scrape(exporter.address, 10).text)
+                output.append(html.unescape(exporter.get("/").body))
+            reasons = scrape(exporter.address, 10).reasons
+            output.append(exporter.log)
 
-    assert answered.reasons == {"connection"}
-    assert "proxypassword" not in log
+    assert reasons == {reason}
+    assert "407" in exporter.log
+    assert "<redacted>" in exporter.log
+    everything = "\n".join(output).lower()
+    secrets = ["anna", "proxyuser", "pass?w", "pass%3fw", "proxy#", "proxy%23", "rd@"]
+    sent = base64.b64encode(f"{PROXY_USER}:{PROXY_PASSWORD}".encode("latin-1")).decode()
+    for secret in [*secrets, sent[:12].lower(), sent[-12:].lower()]:
+        assert secret not in everything, secret
 
 
 @pytest.mark.usefixtures("authority")
@@ -306,9 +351,18 @@ def test_a_redacted_text_holds_no_form_of_the_key(key: str) -> None:
     redactor = Redactor(key)
     for form in (key, quote(key, safe=""), json.dumps(key)[1:-1], html.escape(key)):
         assert redactor.clean(f"?{form}?", 500) == "?<redacted>?"
-    for before in ("", "Bearer ", "xy"):
-        encoded = base64.b64encode((before + key).encode()).decode()
-        assert len(redactor.hide(encoded)) < 30 or len(key) < 5
+
+
+@pytest.mark.parametrize("key", [KEY, "5chrs", 'a"b\\c&<>', "=" * 50, "x" * 5000])
+@pytest.mark.parametrize("before", ["", "x", "xy", "xyz"])
+def test_of_a_redacted_key_in_base64_only_what_depends_on_its_surroundings_is_left(
+    key: str, before: str
+) -> None:
+    for encode in (base64.b64encode, base64.urlsafe_b64encode):
+        encoded = encode(f"{before}{key}z".encode()).decode()
+        left = Redactor(key).hide(encoded)
+        assert left.count("<redacted>") == 1
+        assert len(left.replace("<redacted>", "")) <= len(encode(f"{before}z".encode())) + 4
 
 
 @pytest.mark.parametrize("key", ["two\nlines", "naïve", "tab\there", "sp ace", "nul\x7f"])

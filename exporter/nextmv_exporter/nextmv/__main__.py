@@ -37,7 +37,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except click.ClickException as error:
         status = _fail(error.format_message(), EXIT_CONFIGURATION)
     except ConfigurationError as error:
-        status = _fail(str(error), EXIT_CONFIGURATION)
+        flag = f" (see --{error.setting})" if error.setting else ""
+        status = _fail(f"{error}{flag}", EXIT_CONFIGURATION)
     except NextmvError as error:
         status = _fail(f"cannot read the queue: {error}", EXIT_UNREADABLE)
     except OSError as error:

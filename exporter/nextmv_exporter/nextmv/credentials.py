@@ -9,9 +9,11 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
+from ipaddress import ip_address
 from pathlib import Path
 from threading import Lock
 from typing import Any
+from urllib.parse import urlsplit
 
 from urllib3.exceptions import LocationParseError
 from urllib3.util import parse_url
@@ -19,6 +21,7 @@ from urllib3.util import parse_url
 from nextmv_exporter import files
 from nextmv_exporter.errors import ConfigurationError, UnreadableFileError
 from nextmv_exporter.nextmv.errors import InvalidNameError, UnknownProfileError
+from nextmv_exporter.nextmv.proxies import check_proxies
 
 DEFAULT_ENDPOINT = "https://api.cloud.nextmv.io"
 DEFAULT_PROFILE = "default"
@@ -62,6 +65,17 @@ class Credentials:
     api_key: str = field(repr=False)
     url: str
 
+    @property
+    def sent_in_clear(self) -> bool:
+        """Whether the key is sent without encryption over a network."""
+        parts = urlsplit(self.url)
+        host = parts.hostname or ""
+        try:
+            loopback = ip_address(host).is_loopback
+        except ValueError:
+            loopback = host == "localhost" or host.endswith(".localhost")
+        return parts.scheme == "http" and not loopback
+
 
 def resolve(
     profile: str = DEFAULT_PROFILE,
@@ -86,8 +100,8 @@ def resolve(
     Raises:
         UnknownProfileError: the profile is not in the file.
         InvalidNameError: the profile's name can't be printed.
-        ConfigurationError: no key, a profile that a server can't use, or an invalid file, key
-            or URL.
+        ConfigurationError: no key, a profile that a server can't use, or an invalid file, key,
+            URL, or proxy in the environment.
     """
     name = profile_name(profile)
     if not name.isprintable():
@@ -107,7 +121,9 @@ def resolve(
             api_key, key_origin = _api_key(entry, name, path), f"apikey {of_profile}"
         if url is None:
             url, url_origin = _endpoint(entry, name, path), f"endpoint {of_profile}"
-    return Credentials(check_api_key(api_key, key_origin), check_url(url, url_origin))
+    found = Credentials(check_api_key(api_key, key_origin), check_url(url, url_origin))
+    check_proxies(found.url)
+    return found
 
 
 def profile_name(profile: str) -> str:
@@ -254,6 +270,7 @@ def check_url(url: str, origin: str = "the endpoint") -> str:
     full = url if "://" in url else f"https://{url}"
     try:
         parts = parse_url(full)
+        (parts.host or "").encode("idna")
     except (LocationParseError, UnicodeError):
         parts = None
     if (
@@ -264,13 +281,13 @@ def check_url(url: str, origin: str = "the endpoint") -> str:
     ):
         shown = re.sub(r"(?s)^.*@|[?#].*", "<redacted>", url)  # it may hold a password
         raise ConfigurationError(
-            f"{origin} {shown!r} is not a URL: write it like {DEFAULT_ENDPOINT}", "url"
+            f"{origin} {shown!r} is not a URL: write it like {DEFAULT_ENDPOINT}", "endpoint"
         )
     if parts.auth or parts.query or parts.fragment:
         raise ConfigurationError(
             f"{origin} for host {parts.host} must not hold a user, a query or a fragment: "
             f"write it like {DEFAULT_ENDPOINT}",
-            "url",
+            "endpoint",
         )
     return full.rstrip("/")
 
@@ -292,7 +309,7 @@ def _profile(config: Mapping[str, Any], name: str, path: Path) -> Mapping[str, A
         raise ConfigurationError(
             f"profile {name!r} is asked for, but there is no configuration in {path}: "
             "create it with `nextmv configuration create`",
-            "config_file",
+            "config-file",
         )
     entry = config.get(name)
     if name in _SETTINGS or not isinstance(entry, dict):
@@ -326,7 +343,7 @@ def _api_key(entry: Mapping[str, Any], name: str, path: Path) -> str:
     raise ConfigurationError(
         f"no API key: set NEXTMV_API_KEY, or add an apikey to {path} "
         "with `nextmv configuration create`",
-        "api_key",
+        "api-key-file",
     )
 
 

@@ -12,6 +12,7 @@ import urllib3
 
 from nextmv_exporter.nextmv import errors
 from nextmv_exporter.nextmv.connections import InvalidChunkError
+from nextmv_exporter.nextmv.proxies import proxy_secrets
 from nextmv_exporter.nextmv.redaction import Redactor
 
 _EXCERPT = 200
@@ -36,7 +37,7 @@ def status_error(response: requests.Response, endpoint: str, api_key: str) -> er
     Returns:
         The error, with the start of the body in its message.
     """
-    redactor = Redactor(api_key)
+    redactor = Redactor(api_key, *proxy_secrets())
     status = f"{response.status_code} {redactor.clean(response.reason or '', _EXCERPT)}".rstrip()
     message = f"{endpoint}: the API responded {status}"
     if location := response.headers.get("Location"):
@@ -126,7 +127,7 @@ def failure_of(error: Exception, endpoint: str, api_key: str) -> errors.NextmvEr
     """
     causes = list(_causes(error))
     root = next((c for c in reversed(causes) if str(c)), error)
-    message = f"{endpoint}: {Redactor(api_key).clean(str(root), _EXCERPT)}"
+    message = f"{endpoint}: {Redactor(api_key, *proxy_secrets()).clean(str(root), _EXCERPT)}"
 
     def caused_by(*types: type[BaseException]) -> bool:
         return any(isinstance(cause, types) for cause in causes)

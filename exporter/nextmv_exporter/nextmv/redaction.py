@@ -1,10 +1,11 @@
-"""Texts from the other end, made fit for a log: one line, short, and without the key."""
+"""Texts from the other end, made fit for a log: one line, short, and without secrets."""
 
 import html
 import json
 import re
 from base64 import b64encode, urlsafe_b64encode
 from collections.abc import Iterator
+from itertools import product
 from urllib.parse import quote
 
 REDACTED = "<redacted>"
@@ -12,42 +13,37 @@ _SHORTEST_CORE = 4
 
 
 class Redactor:
-    r"""Takes a key out of texts, in the forms in which a server may echo it.
+    r"""Removes secrets from texts, in the forms in which a server may echo them.
 
     Args:
-        api_key: the key.
+        secrets: such as the API key; at least one.
 
     Example:
-        >>> Redactor("nx/1").clean("got\tnx/1 and nx%2f1", 80)
-        'got <redacted> and <redacted>'
+        >>> Redactor("nx/1", "pw").clean("got\tnx/1, nx%2f1 and pw", 80)
+        'got <redacted>, <redacted> and <redacted>'
     """
 
-    def __init__(self, api_key: str) -> None:
-        longest_first = sorted(set(_forms(api_key)), key=len, reverse=True)
+    def __init__(self, *secrets: str) -> None:
+        forms = {form for secret in secrets for form in _forms(secret)}
+        longest_first = sorted(forms, key=len, reverse=True)
         self._longest = len(longest_first[0])
         self._pattern = re.compile("|".join(map(re.escape, longest_first)), re.IGNORECASE)
 
     def hide(self, text: str) -> str:
-        """Take the key out.
+        """Return a text without the secrets.
 
         Args:
-            text: the text, in full: a part of the key is not known as such.
-
-        Returns:
-            The text, with the key replaced.
+            text: the text, in full: a part of a secret is not recognized.
         """
         return self._pattern.sub(REDACTED, text)
 
     def clean(self, text: str, length: int, *, cut: bool = False) -> str:
-        """Make a short printable line.
+        """Return a text as a short printable line, without the secrets.
 
         Args:
             text: the text.
             length: most characters kept.
-            cut: whether the text may end in the middle of the key.
-
-        Returns:
-            The line, without the key.
+            cut: whether the text may end in the middle of a secret.
         """
         text = self.hide(text)
         if cut:
@@ -56,20 +52,32 @@ class Redactor:
         return " ".join(printable.split())[:length]
 
 
-def _forms(api_key: str) -> Iterator[str]:
-    yield api_key
-    yield quote(api_key, safe="")
-    yield quote(api_key)
-    yield html.escape(api_key)
-    yield repr(api_key)[1:-1]
-    yield json.dumps(api_key)[1:-1]
-    yield json.dumps(api_key)[1:-1].replace("/", "\\/")
-    # In base64, a text looks different by where it begins, as after "Bearer ": of each of the
-    # three ways, the characters that depend on nothing around the key.
+def _forms(secret: str) -> Iterator[str]:
+    # A secret that is not ASCII may be echoed in one encoding and read in another.
+    for sent, read in product(("utf-8", "latin-1"), repeat=2):
+        yield from _text_forms(secret.encode(sent, "replace").decode(read, "replace"))
+        yield from _base64_forms(secret.encode(sent, "replace"))
+
+
+def _text_forms(secret: str) -> Iterator[str]:
+    yield secret
+    yield quote(secret, safe="")
+    yield quote(secret)
+    yield html.escape(secret)
+    yield repr(secret)[1:-1]
+    yield json.dumps(secret)[1:-1]
+    yield json.dumps(secret)[1:-1].replace("/", "\\/")
+
+
+def _base64_forms(secret: bytes) -> Iterator[str]:
+    """Yield a secret in base64, where it looks different by where it begins, as after "Bearer ".
+
+    Of each of the three ways, these are the characters that depend on nothing around the secret.
+    """
     for before in range(3):
-        key = bytes(before) + api_key.encode()
-        known = slice(-(-before * 8 // 6), len(key) * 8 // 6)
+        text = bytes(before) + secret
+        known = slice(-(-before * 8 // 6), len(text) * 8 // 6)
         for encode in (b64encode, urlsafe_b64encode):
-            core = encode(key).decode()[known]
+            core = encode(text).decode()[known]
             if len(core) >= _SHORTEST_CORE:
                 yield core
