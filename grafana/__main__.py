@@ -1,4 +1,4 @@
-"""`python -m grafana`: writes what is generated, or with `--check` tells what is stale."""
+"""Write the generated files, or with `--check` report those that are stale."""
 
 import argparse
 import sys

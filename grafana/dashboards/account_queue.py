@@ -32,15 +32,15 @@ def account_queue() -> str:
 
 
 def importable(text: str) -> str:
-    """Make a dashboard ask for its data source when it is imported by hand.
+    """Let Grafana ask for the data source when the dashboard is imported by hand.
 
-    Provisioning doesn't fill inputs in, so only this copy has them.
+    Provisioning does not fill inputs in, so only this copy has them.
 
     Args:
         text: JSON of the dashboard.
 
     Returns:
-        JSON with `__inputs`, whose answer becomes the variable's first value.
+        JSON with `__inputs`; the chosen data source becomes the variable's first value.
     """
     content: dict[str, Any] = json.loads(text)
     variable = next(each for each in content["templating"]["list"] if each["name"] == "datasource")

@@ -141,6 +141,17 @@ def groupings(keyword: str) -> list[tuple[str, set[str]]]:
     return found
 
 
+def test_histograms_are_queried_in_both_forms() -> None:
+    classic = [
+        (panel, name)
+        for panel, query in QUERIES.items()
+        for name in re.findall(r"\b(nextmv_\w+)_bucket\{", query)
+    ]
+    assert len(classic) > 6
+    for panel, name in classic:
+        assert f"{name}{{" in QUERIES[panel], panel
+
+
 def test_queries_group_only_by_labels_that_exist() -> None:
     known = {label for metric in METRICS for label in metric.labels} | OF_TARGETS | {"le"}
     for panel, labels in groupings("by") + groupings("on"):

@@ -1,7 +1,7 @@
 """Each of the dashboard's queries, run by a real Prometheus that scrapes real exporters.
 
 Four accounts are in four states: the demo, one with an empty queue, one whose key was revoked, and
-one whose exporter is gone. `PROMETHEUS` names another Prometheus than the one on the PATH.
+one whose exporter is gone. With Prometheus 3 on the PATH, histograms are tested in both forms.
 """
 
 import math

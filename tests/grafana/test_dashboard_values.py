@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 from dashboard_file import QUERIES, filled_in
-from support.programs import PROMTOOL, run
+from support.programs import run
 
 LENGTH = "nextmv_account_queue_length"
 AGE = "nextmv_account_queue_oldest_queued_run_age_seconds"
@@ -71,7 +71,7 @@ class Evaluation:
                 }
             )
         )
-        run(PROMTOOL, "test", "rules", self._file)
+        run("promtool", "test", "rules", self._file)
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import yaml
 from dashboard_file import DASHBOARD
-from support.programs import PROMTOOL, ROOT, run
+from support.programs import ROOT, run
 
 GRAFANA = ROOT / "grafana"
 
@@ -16,7 +16,7 @@ def provisioned(path: str) -> Any:
 
 @pytest.mark.parametrize("config", ["prometheus.yml", "prometheus-sd.yml"])
 def test_prometheus_accepts_its_configuration_and_the_rules_beside_it(config: str) -> None:
-    run(PROMTOOL, "check", "config", "--lint=all", GRAFANA / config)
+    run("promtool", "check", "config", "--lint=all", GRAFANA / config)
 
 
 def test_alertmanager_accepts_its_configuration() -> None:

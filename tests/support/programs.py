@@ -20,9 +20,6 @@ import yaml
 from support.waiting import until
 
 ROOT = Path(__file__).parents[2]
-# Another version than the one on the PATH can be tested with.
-PROMETHEUS = os.environ.get("PROMETHEUS", "prometheus")
-PROMTOOL = os.environ.get("PROMTOOL", "promtool")
 
 
 def run(*command: str | Path) -> None:
@@ -84,7 +81,7 @@ def prometheus(directory: Path, config: dict[str, Any]) -> Iterator[str]:
     file.write_text(yaml.safe_dump(config))
     with running(
         [
-            PROMETHEUS,
+            "prometheus",
             f"--config.file={file}",
             f"--storage.tsdb.path={directory / 'prometheus'}",
             f"--web.listen-address={address}",
@@ -116,8 +113,8 @@ def alertmanager(directory: Path, config: dict[str, Any]) -> Iterator[str]:
 
 
 def prometheus_major() -> int:
-    """Return the major version of the Prometheus that is tested with."""
-    told = subprocess.run([PROMETHEUS, "--version"], capture_output=True, text=True, check=True)
+    """Return the major version of the Prometheus on the PATH."""
+    told = subprocess.run(["prometheus", "--version"], capture_output=True, text=True, check=True)
     version = re.search(r"version (\d*)", told.stdout + told.stderr)
     assert version
     # A plain `go build` leaves the version empty.
