@@ -328,7 +328,9 @@ def test_the_endpoint_flag_goes_before_the_variable(api: FakeAPI) -> None:
         (("--config-file", "/nowhere.yaml"), {"NEXTMV_API_KEY": ""}, "/nowhere.yaml"),
         (("--profile", "other"), {"NEXTMV_API_KEY": ""}, "other"),
         (("--endpoint", "http://a b"), {}, "http://a b"),
+        (("--endpoint", "http://a b"), {}, "(see --endpoint)"),
         ((), {"NEXTMV_API_KEY": ""}, "NEXTMV_API_KEY"),
+        ((), {"NEXTMV_API_KEY": ""}, "--api-key-file"),
         ((), {"NEXTMV_PROFILE": "one,two"}, "one, two"),
         ((), {"NEXTMV_PROFILE": "*"}, "--profile"),
     ],
@@ -343,6 +345,7 @@ def test_a_bad_configuration_is_one_line_and_status_2(
     assert done.stderr.startswith("nextmv-queue: ")
     assert done.stderr.count("\n") == 1
     assert named in done.stderr
+    assert "--nextmv" not in done.stderr
 
 
 def test_a_queue_that_cannot_be_read_is_one_line_and_status_1(api: FakeAPI) -> None:

@@ -106,9 +106,7 @@ def print_queue(  # noqa: PLR0913 - one for each flag
 def _only(profiles: Sequence[str]) -> str:
     names = list(dict.fromkeys(map(profile_name, profiles))) or [""]
     if len(names) > 1 or names == ["*"]:
-        raise ConfigurationError(
-            f"the profiles {', '.join(names)} are configured: choose one with --profile"
-        )
+        raise ConfigurationError(f"choose one of the profiles {', '.join(names)}", "profile")
     return names[0]
 
 
