@@ -114,6 +114,11 @@ tools: # Install what they run besides Python, where that is possible
 dashboards: $(VENV)/developed ## Write the dashboard's JSON and the alerting rules from their code
 	$(BIN)/python -m grafana
 
+.PHONY: pictures
+pictures: tools $(VENV)/developed ## Make the pictures of the README from the demo
+	$(BIN)/python -m pip install --quiet --group pictures
+	$(BIN)/python -m pictures
+
 .PHONY: generated
 generated: $(VENV)/developed ## Check that no generated file is stale
 	$(BIN)/python -m grafana --check

@@ -2,16 +2,17 @@
 
 import html
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support.outcomes import NOW, QUEUE, failure, scrapes, success
+from msgspec.structs import replace
+from support.outcomes import NOW, QUEUE, counters, failure, flowing, scrapes, success
 
 from nextmv_exporter import __version__
 from nextmv_exporter.nextmv.errors import Reason
+from nextmv_exporter.scrape.flow import compare
 from nextmv_exporter.scrape.outcome import Failure, Outcome, Scrape
 from nextmv_exporter.scrape.runs import Run
 from nextmv_exporter.scrape.summary import summarise, take_snapshot
@@ -27,12 +28,13 @@ class Scraped:
     last: Scrape | None
 
 
-def page(**accounts: Outcome | None) -> str:
-    return render("/nextmv/metrics", targets_of(accounts))
-
-
-def targets_of(accounts: Mapping[str, Outcome | None]) -> Any:
-    return {name: Scraped(scrapes(last)[0] if last else None) for name, last in accounts.items()}
+def page(*chosen: str, **accounts: Outcome | Scrape | None) -> str:
+    """The page of accounts with these last scrapes."""
+    targets: Any = {
+        name: Scraped(scrapes(last)[0] if isinstance(last, Outcome) else last)
+        for name, last in accounts.items()
+    }
+    return render("/nextmv/metrics", targets, chosen)
 
 
 def queued(created_at: str | None) -> Run:
@@ -109,10 +111,29 @@ def test_the_execution_classes_are_told_with_the_longest_queue_first() -> None:
         Run("queued", "ageless", "packing"),
     ]
     assert rows(page(default=success("default", *runs)), "Queue by execution class") == [
-        ["large", "2", "0", "30 min 0 s"],
-        ["small", "1", "2", "1 min 0 s"],
-        ["ageless", "1", "0", "unknown"],
+        ["large", "2", "0", "30 min 0 s", "none", "0", "0"],
+        ["small", "1", "2", "1 min 0 s", "1 h 0 min", "0", "0"],
+        ["ageless", "1", "0", "unknown", "none", "0", "0"],
     ]
+
+
+def test_the_arrivals_and_starts_of_the_last_minutes_are_told() -> None:
+    text = page(default=flowing())
+    assert "arrived and started in the last 5 minutes" in text
+    assert [row[:1] + row[5:] for row in rows(text, "Queue by execution class")] == [
+        ["8c16gb120m", "0", "1"]
+    ]
+
+
+def test_a_class_whose_runs_have_all_left_still_tells_its_arrivals() -> None:
+    arrived = [replace(run, id=f"new {run.id}", execution_class="gone") for run in QUEUE]
+    metrics = counters()
+    baseline, _ = compare(None, take_snapshot(QUEUE, NOW - 30))
+    baseline, change = compare(baseline, take_snapshot([*QUEUE, *arrived], NOW - 15))
+    metrics.add_flow(change)
+    metrics.add_flow(compare(baseline, take_snapshot(QUEUE, NOW))[1])
+    text = page(default=Scrape(success(), metrics.copy()))
+    assert rows(text, "Queue by execution class")[1] == ["gone", "0", "0", "none", "none", "2", "1"]
 
 
 def test_a_bar_is_as_long_as_its_part_of_the_longest() -> None:
@@ -176,9 +197,9 @@ def test_several_accounts_have_an_overview() -> None:
     assert "accounts</caption>" not in page(one=success("one"))
 
 
-def many() -> dict[str, Outcome | None]:
+def many() -> dict[str, Outcome | Scrape | None]:
     """A thousand accounts; two failed, some were not scraped, and one queue is the longest."""
-    accounts: dict[str, Outcome | None] = {f"account-{n}": success() for n in range(1000)}
+    accounts: dict[str, Outcome | Scrape | None] = {f"account-{n}": success() for n in range(1000)}
     accounts["account-500"] = failure()
     accounts["account-999"] = failure()
     accounts["account-7"] = None
@@ -196,7 +217,7 @@ def test_of_a_thousand_accounts_those_that_need_a_look_are_shown_in_full() -> No
 
 
 def test_an_account_that_is_chosen_is_shown_in_full() -> None:
-    text = render("/metrics", targets_of(many()), ["account-3"])
+    text = page("account-3", **many())
     assert re.findall(r'aria-label="Account ([\w-]+)"', text) == ["account-3"]
 
 

@@ -1,5 +1,6 @@
 """The landing page in a real browser: Chromium without a window."""
 
+import re
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -350,7 +351,7 @@ def test_a_dark_page_is_shown_to_those_who_prefer_it(page: Chrome) -> None:
     with appearing(page, "dark"):
         dark = colours(page)
     for (text, colour, behind), (same, dark_colour, dark_behind) in zip(light, dark, strict=True):
-        assert text == same
+        assert re.sub(r"\d+", "", text) == re.sub(r"\d+", "", same)  # time passes between them
         assert luminance(behind) > 0.8
         assert luminance(dark_behind) < 0.2
         assert luminance(colour) < luminance(dark_colour)

@@ -53,6 +53,7 @@ class Simulator:
             its work: some hours before are simulated at once.
         stuck: Names of the execution classes that get stuck at `start`: their runs never end,
             so nothing of theirs starts any more and their queues grow without bound.
+        execution_classes: Those of the account, with the load on each.
 
     Example:
         >>> account = Simulator(seed=1, start=1_700_000_000)
@@ -61,7 +62,14 @@ class Simulator:
         ['queued', 'running']
     """
 
-    def __init__(self, *, seed: int, start: float, stuck: Collection[str] = ()) -> None:
+    def __init__(
+        self,
+        *,
+        seed: int,
+        start: float,
+        stuck: Collection[str] = (),
+        execution_classes: Sequence[ExecutionClass] = EXECUTION_CLASSES,
+    ) -> None:
         self.applications: Sequence[Application] = APPLICATIONS
         self.queues = {
             execution_class.name: ExecutionQueue(
@@ -71,7 +79,7 @@ class Simulator:
                 opening=_opening(execution_class, start),
                 stuck_from=start if execution_class.name in stuck else float("inf"),
             )
-            for execution_class in EXECUTION_CLASSES
+            for execution_class in execution_classes
         }
         self.advance(start)
 

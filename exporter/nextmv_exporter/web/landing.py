@@ -12,8 +12,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from nextmv_exporter import __version__
 from nextmv_exporter.nextmv.errors import Reason
-from nextmv_exporter.scrape.outcome import Outcome
-from nextmv_exporter.scrape.summary import QUEUED, RUNNING, Group, Summary
+from nextmv_exporter.scrape.metrics import RECENT, Counters
+from nextmv_exporter.scrape.outcome import Scrape
+from nextmv_exporter.scrape.summary import QUEUED, RUNNING, Backlog, Group, Summary
 from nextmv_exporter.scrape.target import Target
 
 MAX_DETAILED = 20
@@ -43,11 +44,14 @@ ADVICE: Mapping[Reason, str] = {
 
 @dataclass
 class ClassRow:
-    """An execution class in numbers; ages in seconds, None if not known."""
+    """An execution class in numbers; ages in seconds, None if there is none or it is not known."""
 
     queued: int = 0
     running: int = 0
     oldest_queued: float | None = None
+    oldest_running: float | None = None
+    entered: int = 0
+    started: int = 0
 
 
 def render(telemetry_path: str, targets: Mapping[str, Target], chosen: Collection[str] = ()) -> str:
@@ -62,24 +66,24 @@ def render(telemetry_path: str, targets: Mapping[str, Target], chosen: Collectio
     Returns:
         HTML.
     """
-    accounts = {
-        name: last.outcome if (last := target.last) else None for name, target in targets.items()
-    }
-    detailed = set(chosen or nsmallest(MAX_DETAILED, accounts, key=lambda n: _rank(accounts[n])))
+    scrapes = {name: target.last for name, target in targets.items()}
+    detailed = set(chosen or nsmallest(MAX_DETAILED, scrapes, key=lambda n: _rank(scrapes[n])))
     return _template().render(
         version=__version__,
         telemetry_path=telemetry_path,
-        accounts=accounts,
-        detailed=[name for name in accounts if name in detailed],
+        accounts={name: scrape and scrape.outcome for name, scrape in scrapes.items()},
+        detailed={name: scrape for name, scrape in scrapes.items() if name in detailed},
         advice=ADVICE,
         classes=_classes,
         groups=_longest_groups,
-        oldest=_oldest,
+        oldest=lambda summary: max(_oldest(summary.oldest, summary.now).values(), default=None),
+        most=lambda rows, field: max(getattr(row, field) or 0 for row in rows.values()),
         age=_age,
         duration=_duration,
         moment=lambda seconds: datetime.fromtimestamp(seconds, UTC),
         now=time(),
         max_classes=MAX_CLASSES,
+        recent_minutes=int(RECENT / 60),
     )
 
 
@@ -95,36 +99,43 @@ def _template() -> Template:
     return environment.get_template("landing.html")
 
 
-def _rank(last: Outcome | None) -> tuple[bool, int]:
+def _rank(scrape: Scrape | None) -> tuple[bool, int]:
     """Return a key that sorts failed accounts first, then the longest queues."""
-    if last is None:
-        return True, 0
-    return last.failure is None, -sum(last.summary.runs.values()) if last.summary else 0
+    summary = scrape and scrape.outcome.summary
+    failed = scrape is not None and summary is None
+    return not failed, -sum(summary.runs.values()) if summary else 0
 
 
-def _classes(summary: Summary) -> dict[str, ClassRow]:
+def _classes(summary: Summary, counters: Counters) -> dict[str, ClassRow]:
     """Return the execution classes in numbers, the longest queue first."""
     rows: dict[str, ClassRow] = defaultdict(ClassRow)
     for group, length in summary.length.items():
         row = rows[group.execution_class]
         row.queued += length * (group.status_v2 == QUEUED)
         row.running += length * (group.status_v2 == RUNNING)
-    for backlog, created in summary.oldest.items():
-        row = rows[backlog.execution_class]
-        if created is not None:
-            row.oldest_queued = max(row.oldest_queued or 0.0, summary.now - created)
+    for name, age in _oldest(summary.oldest, summary.now).items():
+        rows[name].oldest_queued = age
+    for name, age in _oldest(summary.oldest_running, summary.now).items():
+        rows[name].oldest_running = age
+    for name, (entered, started) in counters.recent_flow(summary.now).items():
+        rows[name].entered, rows[name].started = entered, started
     return dict(sorted(rows.items(), key=lambda item: (-item[1].queued, -item[1].running, item[0])))
 
 
-def _longest_groups(summary: Summary) -> Sequence[tuple[Group, int]]:
+def _longest_groups(summary: Summary) -> tuple[Sequence[tuple[Group, int]], int]:
+    """Return the groups with the most runs, and how many groups have any."""
     filled = [(group, length) for group, length in summary.length.items() if length]
-    return nsmallest(MAX_GROUPS, filled, key=lambda item: (-item[1], item[0]))
+    return nsmallest(MAX_GROUPS, filled, key=lambda item: (-item[1], item[0])), len(filled)
 
 
-def _oldest(summary: Summary) -> float | None:
-    """Return the age of the oldest queued run, seconds."""
-    created = [moment for moment in summary.oldest.values() if moment is not None]
-    return max(0.0, summary.now - min(created)) if created else None
+def _oldest(created: Mapping[Backlog, float | None], now: float) -> dict[str, float]:
+    """Return the age of the oldest run of each execution class that has one, in seconds."""
+    ages: dict[str, float] = {}
+    for backlog, moment in created.items():
+        if moment is not None:
+            name = backlog.execution_class
+            ages[name] = max(ages.get(name, 0.0), now - moment)
+    return ages
 
 
 def _age(seconds: float | None, runs: int) -> str:
