@@ -11,7 +11,7 @@ RUN python -m pip install --no-cache-dir --disable-pip-version-check \
  && python -m pip --python /opt/nextmv-exporter install --no-cache-dir --disable-pip-version-check \
         --require-hashes --no-deps --only-binary :all: --no-compile --requirement requirements.txt
 
-COPY pyproject.toml README.md LICENSE ./
+COPY hatch_build.py pyproject.toml README.md LICENSE ./
 COPY exporter ./exporter
 RUN python -m pip wheel --no-cache-dir --disable-pip-version-check \
         --no-build-isolation --no-index --no-deps --wheel-dir /wheels . \

@@ -44,16 +44,16 @@ test: tools $(VENV)/developed ## Run all tests
 	$(BIN)/pytest -n $(PARALLEL)
 
 # The oldest and the newest Python that the project's own machines have.
-PYTHONS ?= python3.11 python3.13
+PYTHONS ?= 3.11 3.13
 
 .PHONY: test-pythons
-test-pythons: $(VENV)/developed ## Run all tests on each of PYTHONS that is installed
-	@version() { "$$1" -c 'import sys; print(sys.version_info[:2])' 2>/dev/null; }; \
-	$(MAKE) --no-print-directory test || exit; \
-	for python in $(PYTHONS); do \
-	  found=$$(version $$python) || { echo "Skipping $$python: not installed"; continue; }; \
-	  test "$$found" != "$$(version $(BIN)/python)" || continue; \
-	  $(MAKE) --no-print-directory test PYTHON=$$python VENV=$(VENV)/$$python || exit; \
+test-pythons: test ## Run all tests, and again on each Python of PYTHONS that is installed
+	@for version in $(PYTHONS); do \
+	  $(BIN)/python -c "import sys; sys.exit(sys.version.startswith('$$version.'))" || continue; \
+	  python=$$($(BIN)/python tests/support/pythons.py $$version) || { \
+	    echo "Python $$version is not installed: skipped"; continue; \
+	  }; \
+	  $(MAKE) --no-print-directory test PYTHON=$$python VENV=$(VENV)/python$$version || exit; \
 	done
 
 # Other packages of development may need newer versions, so the bounds are written down first.

@@ -51,7 +51,11 @@ class Response:
 
     status: int
     headers: http.client.HTTPMessage
-    body: str
+    raw: bytes
+
+    @property
+    def body(self) -> str:
+        return self.raw.decode()
 
 
 def ask(
@@ -64,7 +68,7 @@ def ask(
     """Send a request on a connection, which stays open where the server leaves it so."""
     connection.request(method, path, headers=dict(headers or {}))
     response = connection.getresponse()
-    return Response(response.status, response.headers, response.read().decode())
+    return Response(response.status, response.headers, response.read())
 
 
 @dataclass
