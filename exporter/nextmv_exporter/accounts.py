@@ -57,6 +57,11 @@ class Accounts:
         """Follow changed files: new keys, and profiles that were added or removed under `*`."""
         self._latest()
 
+    @property
+    def outdated(self) -> bool:
+        """Whether `refresh` has files to load, which takes a second for a thousand accounts."""
+        return self._latest.outdated
+
     def reload(self) -> None:
         """Load all accounts again; named profiles that are no longer in the file are dropped.
 

@@ -17,6 +17,7 @@ from nextmv_exporter.collector import ProcessMetricsCollector, QueueCollector
 from nextmv_exporter.errors import ConfigurationError
 from nextmv_exporter.nextmv.credentials import Credentials
 from nextmv_exporter.scrape.exposition import expose
+from nextmv_exporter.scrape.threads import WORKERS
 from nextmv_exporter.settings import OPTIONS, Settings, command, unknown_variables
 
 EXIT_DOWN = 1
@@ -125,7 +126,7 @@ def _serve(settings: Settings, accounts: Accounts) -> int:
 
         server = Server(
             Exporter(settings, accounts),
-            on_hangup=accounts.reload,
+            on_hangup=lambda: WORKERS.run(accounts.reload, "reload"),
             on_started=announce,
             web_config=web_config,
         )

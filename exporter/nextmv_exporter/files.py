@@ -130,9 +130,14 @@ class Reloaded(Generic[T]):
     def __call__(self) -> T:
         """Return the value that the files hold now, or else the last good one."""
         with self._lock:
-            if self._try_again or any(stamp(file) != was for file, was in self._stamps.items()):
+            if self.outdated:
                 self._reload()
             return self._value
+
+    @property
+    def outdated(self) -> bool:
+        """Whether the next call loads the value again."""
+        return self._try_again or any(stamp(file) != was for file, was in self._stamps.items())
 
     def reload(self) -> None:
         """Load the value again, whether or not a file has changed."""
@@ -140,7 +145,7 @@ class Reloaded(Generic[T]):
             self._reload()
 
     def _watch(self, *files: Path) -> None:
-        self._stamps.update({file: stamp(file) for file in files})
+        self._stamps = self._stamps | {file: stamp(file) for file in files}
 
     def _reload(self) -> None:
         self._stamps, self._try_again = {}, True

@@ -29,10 +29,8 @@ def check_proxies(url: str) -> None:
         ConfigurationError: a variable holds no URL of a proxy. The message shows neither the
             user nor the password in it.
     """
-    if should_bypass_proxies(url, no_proxy=None):
-        return
     for name, proxy in _variables():
-        if fault := _fault(proxy):
+        if (fault := _fault(proxy)) and not should_bypass_proxies(url, no_proxy=None):
             raise ConfigurationError(
                 f"{name} is not the URL of a proxy: {fault}. Write it like "
                 "http://user:password@proxy.example:3128, with special characters of the user and "
@@ -51,7 +49,8 @@ def proxy_secrets() -> Iterator[str]:
 
 
 def _variables() -> Iterator[tuple[str, str]]:
-    return ((n, v) for n, v in os.environ.items() if v and _VARIABLE.fullmatch(n))
+    names = filter(_VARIABLE.fullmatch, os.environ)
+    return ((name, os.environ[name]) for name in names if os.environ[name])
 
 
 def _parts(proxy: str) -> Mapping[str, str]:

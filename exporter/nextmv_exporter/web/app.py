@@ -1,5 +1,6 @@
 """The endpoints."""
 
+import contextlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -65,8 +66,7 @@ class Exporter:
             The metrics; 404 if an account is not known, 503 if too many scrapes are waiting.
         """
         timeout = scrape_timeout(request.headers, self.settings)
-        self.accounts.refresh()
-        known = self.accounts.targets
+        known = await self._targets()
         chosen = dict.fromkeys(request.query_params.getlist("account"))
         if unknown := [name for name in chosen if name not in known]:
             return _no_such_account(unknown, known)
@@ -90,10 +90,9 @@ class Exporter:
 
     async def discovery(self, request: Request) -> Response:
         """Tell Prometheus of a target for each account."""
-        self.accounts.refresh()
         base = base_url(request, self.settings.web_external_url)
         path = self.settings.web_telemetry_path
-        return JSONResponse(target_groups(self.accounts.targets, base, path))
+        return JSONResponse(target_groups(await self._targets(), base, path))
 
     async def healthy(self, _: Request) -> Response:
         """Say that the process serves."""
@@ -109,12 +108,18 @@ class Exporter:
         """Show each account's queue at its last scrape; `account` chooses the accounts."""
         from nextmv_exporter.web.landing import render
 
-        self.accounts.refresh()
-        known = self.accounts.targets
+        known = await self._targets()
         chosen = request.query_params.getlist("account")
         if unknown := [name for name in chosen if name not in known]:
             return _no_such_account(unknown, known)
         return HTMLResponse(render(self.settings.web_telemetry_path, known, chosen))
+
+    async def _targets(self) -> Mapping[str, Target]:
+        """Return the accounts that the files name now, without blocking other requests."""
+        if self.accounts.outdated:
+            with contextlib.suppress(TooManyScrapesError):
+                await self._scrapes.run(self.accounts.refresh)
+        return self.accounts.targets
 
 
 def scrape_timeout(headers: Mapping[str, str], settings: Settings) -> float:
