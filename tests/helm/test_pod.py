@@ -316,8 +316,8 @@ def test_the_image_is_named_by(values: dict[str, Any], image: str) -> None:
 
 def test_pull_secrets_may_be_names_or_references() -> None:
     values = DEMO | {
-        "imagePullSecrets": ["a", {"name": "b"}],
-        "global": {"imagePullSecrets": ["c"]},
+        "imagePullSecrets": ["a", {"name": "b"}, {"name": "c"}],
+        "global": {"imagePullSecrets": ["c", {"name": "a"}]},
     }
     for pod in pod_specs(values):
         assert pod["imagePullSecrets"] == [{"name": "c"}, {"name": "a"}, {"name": "b"}]

@@ -178,6 +178,13 @@ MUTUAL_TLS = {"tls_server_config": {"client_auth_type": "RequireAndVerifyClientC
         ),
         ({"nextmv": {"apiKey": "k", "profiles": ["*"]}}, "nextmv.apiKey is not one"),
         (DEMO | {"nextmv": {"profiles": ["staging"]}}, "demo: true is not one"),
+        (
+            {
+                "nextmv": {"profiles": ["staging"]},
+                "extraEnv": [{"name": "NEXTMV_API_KEY", "value": "k"}],
+            },
+            "the environment is not one",
+        ),
         ({"nextmv": {"configFile": "/root/.nextmv/config.yaml"}}, "--set-file nextmv.configFile"),
         (
             DEMO | {"image": {"registry": "ghcr.io", "repository": "ghcr.io/o/exporter"}},

@@ -5,10 +5,14 @@
 {{- end -}}
 
 {{- define "nextmv-exporter.imagePullSecrets" -}}
-{{- with concat (.Values.global.imagePullSecrets | default list) (.Values.imagePullSecrets | default list) }}
+{{- $names := list -}}
+{{- range concat (.Values.global.imagePullSecrets | default list) (.Values.imagePullSecrets | default list) -}}
+{{- $names = append $names (kindIs "map" . | ternary . (dict "name" .) | dig "name" "") -}}
+{{- end -}}
+{{- with uniq $names }}
 imagePullSecrets:
 {{- range . }}
-  - name: {{ kindIs "map" . | ternary . (dict "name" .) | dig "name" "" | quote }}
+  - name: {{ . | quote }}
 {{- end }}
 {{- end }}
 {{- end -}}

@@ -21,8 +21,10 @@
 {{- if not (or .Values.demo $given .Values.extraEnv .Values.extraEnvFrom .Values.extraVolumeMounts) -}}
 {{- fail "no Nextmv account is configured: set nextmv.existingSecret (or apiKey, existingConfigSecret, configFile), or demo: true to try the chart without one" -}}
 {{- end -}}
-{{- if and .Values.nextmv.profiles (or .Values.demo .Values.nextmv.apiKey .Values.nextmv.existingSecret) -}}
-{{- $source := .Values.demo | ternary "demo: true" (first (append $given "")) -}}
+{{- $key := or .Values.demo .Values.nextmv.apiKey .Values.nextmv.existingSecret -}}
+{{- $file := or .Values.nextmv.configFile .Values.nextmv.existingConfigSecret .Values.extraVolumeMounts -}}
+{{- if and .Values.nextmv.profiles (or $key (not $file)) -}}
+{{- $source := empty .Values.demo | ternary (first (append $given "the environment")) "demo: true" -}}
 {{- fail (printf "nextmv.profiles names profiles of a configuration file, and %s is not one: set nextmv.existingConfigSecret or nextmv.configFile in its place, or remove nextmv.profiles" $source) -}}
 {{- end -}}
 {{- if and .Values.nextmv.configFile (hasKey (fromYaml .Values.nextmv.configFile) "Error") -}}
