@@ -227,6 +227,19 @@ def test_probes_run_in_the_container_where_clients_need_a_certificate(
         assert probe["timeoutSeconds"] == 5
 
 
+def test_the_probe_uses_a_web_configuration_that_an_extra_flag_names() -> None:
+    values = DEMO | {
+        "webConfig": {"tls": True, "clientCertificate": True},
+        "extraArgs": ["--web.config.file=/own/web.yml", "--web.timeout-offset=1s"],
+    }
+    assert container(values)["livenessProbe"]["exec"]["command"] == [
+        "nextmv-exporter",
+        "--web.healthcheck",
+        "--web.listen-address=:10057",
+        "--web.config.file=/own/web.yml",
+    ]
+
+
 def test_certificates_that_clients_may_leave_out_change_no_probe() -> None:
     tls = {"cert_file": "a", "key_file": "b", "client_auth_type": "VerifyClientCertIfGiven"}
     exporter = container(DEMO | {"webConfig": {"content": {"tls_server_config": tls}}})

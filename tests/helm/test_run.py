@@ -11,13 +11,10 @@ from urllib.parse import urlencode, urlsplit
 import pytest
 import yaml
 
-from nextmv_exporter.settings import OPTIONS
-
 from .chart import CHART, DEMO, ci_values
 from .conftest import NextmvAPI
 from .running import RunningPod, get
 
-FLAGS = {flag for option in OPTIONS for flag in option.opts}
 UP = 'nextmv_up{account="default"} 1.0'
 
 
@@ -148,7 +145,6 @@ def test_helm_test_accepts_that_clients_need_a_certificate(
         assert "asks for a client certificate" in tested.stdout
 
 
-@pytest.mark.skipif("--web.healthcheck" not in FLAGS, reason="the flag is not there yet")
 def test_probes_are_answered_where_clients_need_a_certificate(
     tmp_path: Path, certificate: dict[str, str]
 ) -> None:

@@ -59,13 +59,9 @@ web-config.yml: {{ toYaml . | b64enc }}
 {{- end }}
 {{- end -}}
 
-{{- define "nextmv-exporter.listenAddress" -}}
---web.listen-address=:{{ int .Values.containerPort }}
-{{- end -}}
-
 {{- define "nextmv-exporter.args" -}}
 {{- $args := list
-      (include "nextmv-exporter.listenAddress" .)
+      (printf "--web.listen-address=:%d" (int .Values.containerPort))
       (printf "--web.telemetry-path=%s" .Values.web.telemetryPath)
       (printf "--log.level=%s" .Values.log.level)
       (printf "--log.format=%s" .Values.log.format) -}}
@@ -121,10 +117,10 @@ which the kubelet does not have. Takes a dict of: root, probe.
 {{- if or $probe.exec $probe.tcpSocket $probe.grpc -}}
 {{- $probe = omit $probe "httpGet" -}}
 {{- else if and $probe.httpGet (include "nextmv-exporter.clientCertificate" .root) -}}
-{{- $command := list "nextmv-exporter" "--web.healthcheck" (include "nextmv-exporter.listenAddress" .root) -}}
-{{- range include "nextmv-exporter.files" .root | fromYamlArray -}}
-{{- if eq .name "web-config" -}}
-{{- $command = append $command (printf "%s=%s/%s" .flag .directory .file) -}}
+{{- $command := list "nextmv-exporter" "--web.healthcheck" -}}
+{{- range include "nextmv-exporter.args" .root | fromYamlArray -}}
+{{- if regexMatch "^--web\\.(listen-address|config\\.file)=" . -}}
+{{- $command = append $command . -}}
 {{- end -}}
 {{- end -}}
 {{- $probe = set (omit $probe "httpGet") "exec" (dict "command" $command) -}}
