@@ -3,7 +3,7 @@
 import gzip
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from functools import lru_cache
+from functools import cache, lru_cache
 from itertools import chain
 
 from prometheus_client import CollectorRegistry
@@ -21,7 +21,7 @@ _ACCOUNT_SERIES = frozenset(series for metric in OF_ACCOUNTS for series in metri
 _FASTEST = 1
 _NEVER = re.compile(r"q\s*=\s*0(\.0*)?")
 _TEXT_KINDS = {"gaugehistogram": "histogram"}
-_CACHED = 1 << 14
+_CACHED = 8192
 
 
 def concerns_accounts(names: Collection[str]) -> bool:
@@ -117,21 +117,30 @@ def _lines(family: Family, *, openmetrics: bool) -> Iterator[str]:
     kind = family.type if openmetrics else _TEXT_KINDS.get(family.type, family.type)
     name = family.name if openmetrics else metric.name
     yield _head(name, kind, metric.help, openmetrics=openmetrics)
+    labels = _label_writer(metric.labels)
     if metric.kind in {"gauge", "counter"}:
+        name = metric.name
         for values, value in family.rows:
-            yield f"{metric.name}{_labels(metric.labels, values)} {_number(value)}\n"
-        return
+            yield f"{name}{labels(values)} {_number(value)}\n"
+    else:
+        yield from _histogram_lines(family, labels, openmetrics=openmetrics)
+
+
+def _histogram_lines(
+    family: Family, labels: Callable[[Sequence[str]], str], *, openmetrics: bool
+) -> Iterator[str]:
+    metric = family.metric
     bucket, count, total = metric.series
+    bucket_labels = _label_writer((*metric.labels, "le"))
+    # The text formats know no gauge histograms, so their counts and sums are gauges of their own.
     apart = metric.kind == "gauge_histogram" and not openmetrics
     counts, totals = [], []
     for values, value in family.rows:
-        labels = _labels(metric.labels, values)
         numbers = (*value.buckets, value.count)
-        buckets = _bucket_labels(metric.labels, values, tuple(value.bounds))
-        for bucket_labels, number in zip(buckets, numbers, strict=True):
-            yield f"{bucket}{bucket_labels} {_number(number)}\n"
-        counts.append(f"{count}{labels} {_number(value.count)}\n")
-        totals.append(f"{total}{labels} {_number(value.sum)}\n")
+        for bound, number in zip(le_values(value.bounds), numbers, strict=True):
+            yield f"{bucket}{bucket_labels((*values, bound))} {_number(number)}\n"
+        counts.append(f"{count}{labels(values)} {_number(value.count)}\n")
+        totals.append(f"{total}{labels(values)} {_number(value.sum)}\n")
         if not apart:
             yield counts[-1] + totals[-1]
     for name, lines in ((count, counts), (total, totals)):
@@ -144,24 +153,29 @@ def _head(name: str, kind: str, documentation: str, *, openmetrics: bool) -> str
     return f"# HELP {name} {documentation}\n# TYPE {name} {kind}\n"
 
 
-@lru_cache(maxsize=_CACHED)
-def _labels(names: tuple[str, ...], values: tuple[str, ...]) -> str:
-    pairs = sorted(zip(names, values, strict=True))
-    text = ",".join([f'{name}="{_escape(value, quotes=True)}"' for name, value in pairs])
-    return f"{{{text}}}"
+@cache
+def _label_writer(names: tuple[str, ...]) -> Callable[[Sequence[str]], str]:
+    """Make a function that writes labels; the same recur at scrape after scrape."""
 
+    @lru_cache(maxsize=_CACHED)
+    def write(values: Sequence[str]) -> str:
+        pairs = sorted(zip(names, values, strict=True))
+        text = ",".join([f'{name}="{_escape(value, quotes=True)}"' for name, value in pairs])
+        return f"{{{text}}}"
 
-@lru_cache(maxsize=_CACHED)
-def _bucket_labels(
-    names: tuple[str, ...], values: tuple[str, ...], bounds: tuple[float, ...]
-) -> Sequence[str]:
-    return [_labels((*names, "le"), (*values, bound)) for bound in le_values(bounds)]
+    return write
 
 
 def _number(value: float) -> str:
-    value = float(value)
-    # For all others, Go and Python differ.
-    return repr(value) if -1e6 < value < 1e6 else floatToGoString(value)  # type: ignore[no-untyped-call]
+    if isinstance(value, int):
+        value = float(value)
+    return repr(value) if -1e6 < value < 1e6 else _large_number(value)
+
+
+@lru_cache(maxsize=_CACHED)
+def _large_number(value: float) -> str:
+    """Write what Go and Python write differently; timestamps recur at each scrape."""
+    return floatToGoString(value)  # type: ignore[no-untyped-call, no-any-return]
 
 
 def _escape(text: str, *, quotes: bool) -> str:

@@ -1,17 +1,19 @@
 """What changed from one snapshot of an account's queue to the next."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
-from itertools import chain
 
-from nextmv_exporter.scrape.summary import QUEUED, RUNNING, Backlog, Group, Members, Snapshot
+from nextmv_exporter.scrape.summary import QUEUED, RUNNING, Backlog, Group, Snapshot
 
 MAX_GAP = 300.0
 """Seconds between two snapshots beyond which starts are counted, but no waits are observed."""
 
 _NO_ID = frozenset(map(hash, (None, "")))
+
+Groups = Mapping[Group, AbstractSet[int]]
+"""The runs of each group, by the hashes of their IDs."""
 
 
 @dataclass(frozen=True)
@@ -19,14 +21,15 @@ class Baseline:
     """What the next snapshot is compared with.
 
     Args:
-        ids: hashes of the runs' IDs, by group.
-        distinct: each of them once.
-        missing: those that the latest snapshot did not have.
+        groups: the runs.
+        lists: the runs of the latest snapshot in its order, by which most groups are found to be
+            unchanged.
+        missing: runs that the latest snapshot did not have.
         now: when the latest snapshot was taken, unix seconds.
     """
 
-    ids: Mapping[Group, Sequence[int]]
-    distinct: AbstractSet[int]
+    groups: Groups
+    lists: Mapping[Group, Sequence[int]]
     missing: AbstractSet[int]
     now: float
 
@@ -57,8 +60,7 @@ def compare(
 ) -> tuple[Baseline, Change]:
     """Compare a snapshot with the one before.
 
-    Runs are compared by ID; those without one are ignored. Several with the same ID are one run,
-    with the status that is furthest: running, then queued, then any other.
+    Runs are compared by ID; those without one are ignored. Several with the same ID are one run.
 
     Args:
         previous: the one before; None for the first, from which nothing is counted.
@@ -71,66 +73,82 @@ def compare(
     Returns:
         What the next snapshot is to be compared with, and the change.
     """
-    ids = {group: members.ids for group, members in snapshot.groups.items()}
-    present = frozenset(chain.from_iterable(ids.values())) - _NO_ID
+    lists = {group: members.ids for group, members in snapshot.groups.items()}
+    groups = _sets(lists, previous)
     if previous is None:
-        return Baseline(ids, present, frozenset(), snapshot.now), Change(snapshot.now, list(ids))
-    gone = previous.distinct - present
-    left = gone if complete else gone & previous.missing
-    missing = gone - left
-    started = list(_by_group(_started(previous, ids), ids))
+        baseline = Baseline(groups, lists, frozenset(), snapshot.now)
+        return baseline, Change(snapshot.now, list(groups))
+    new = _difference(groups, previous.groups)
+    gone = _nowhere(_difference(previous.groups, groups), groups)
+    left = gone if complete else {g: ids & previous.missing for g, ids in gone.items()}
+    missing = _difference(gone, left)
+    started = _nowhere(
+        {group: ids for group, ids in new.items() if group.status_v2 == RUNNING},
+        {group: ids for group, ids in previous.groups.items() if group.status_v2 != QUEUED},
+    )
     change = Change(
         now=snapshot.now,
-        groups=list(ids),
-        entered=_by_backlog(_by_group(present - previous.distinct, ids)),
-        started=_by_backlog(iter(started)),
-        left={group: len(runs) for group, runs in _by_group(left, previous.ids)},
+        groups=list(groups),
+        entered=_by_backlog(_nowhere(new, previous.groups)),
+        started=_by_backlog(started),
+        left={group: len(ids) for group, ids in left.items() if ids},
         waits=_waits(started, previous.now, snapshot),
     )
-    for group, runs in _by_group(missing, previous.ids):
-        ids[group] = [*ids.get(group, ()), *runs]
-    return Baseline(ids, present | missing, missing, snapshot.now), change
+    for group, ids in missing.items():
+        groups[group] = groups.get(group, frozenset()) | ids
+        lists.pop(group, None)
+    return Baseline(groups, lists, frozenset().union(*missing.values()), snapshot.now), change
 
 
-def _started(previous: Baseline, ids: Mapping[Group, Sequence[int]]) -> AbstractSet[int]:
-    """Find the runs that are running, and were queued or absent before."""
-    started = _with_status(RUNNING, ids) - _with_status(RUNNING, previous.ids)
-    known = started & previous.distinct
-    return started - (known - _with_status(QUEUED, previous.ids)) if known else started
+def _sets(
+    lists: Mapping[Group, Sequence[int]], previous: Baseline | None
+) -> dict[Group, AbstractSet[int]]:
+    """Make sets of the lists; of those that are unchanged, the same as before."""
+    sets: dict[Group, AbstractSet[int]] = {}
+    for group, ids in lists.items():
+        if previous and ids == previous.lists.get(group):
+            sets[group] = previous.groups[group]
+        else:
+            runs = set(ids)
+            runs -= _NO_ID
+            sets[group] = runs
+    return sets
 
 
-def _with_status(status: str, ids: Mapping[Group, Sequence[int]]) -> AbstractSet[int]:
-    chosen = (runs for group, runs in ids.items() if group.status_v2 == status)
-    return set(chain.from_iterable(chosen)) - _NO_ID
+def _difference(groups: Groups, others: Groups) -> Groups:
+    """Find the runs of each group that are not in the same group of others."""
+    different = {}
+    for group, ids in groups.items():
+        other = others.get(group, frozenset())
+        if ids is not other and (only := ids - other):
+            different[group] = only
+    return different
 
 
-def _by_group(
-    runs: AbstractSet[int], ids: Mapping[Group, Sequence[int]]
-) -> Iterator[tuple[Group, AbstractSet[int]]]:
-    """Find the group of each run; the first of them in a fixed order, if a run is in several."""
-    runs = set(runs)
-    if not runs:
-        return
-    for group in sorted(ids, key=_precedence):
-        if found := runs.intersection(ids[group]):
-            runs -= found
-            yield group, found
+def _nowhere(groups: Groups, others: Groups) -> Groups:
+    """Find the runs that are in no group of others, each once, even if it is in several groups."""
+    ids: set[int] = set().union(*groups.values())
+    for other in others.values():
+        ids -= ids & other
+    found: dict[Group, AbstractSet[int]] = {}
+    for group in sorted(groups, key=_precedence):
+        found[group] = groups[group] & ids
+        ids -= found[group]
+    return {group: ids for group, ids in found.items() if ids}
 
 
 def _precedence(group: Group) -> tuple[bool, bool, Group]:
     return group.status_v2 != RUNNING, group.status_v2 != QUEUED, group
 
 
-def _by_backlog(groups: Iterator[tuple[Group, AbstractSet[int]]]) -> Mapping[Backlog, int]:
+def _by_backlog(groups: Groups) -> Mapping[Backlog, int]:
     sums: Counter[Backlog] = Counter()
-    for group, runs in groups:
-        sums[Backlog(group.execution_class, group.application_id)] += len(runs)
+    for group, ids in groups.items():
+        sums[Backlog(group.execution_class, group.application_id)] += len(ids)
     return sums
 
 
-def _waits(
-    started: Sequence[tuple[Group, AbstractSet[int]]], before: float, snapshot: Snapshot
-) -> Mapping[str, Sequence[float]]:
+def _waits(started: Groups, before: float, snapshot: Snapshot) -> Mapping[str, Sequence[float]]:
     """Estimate how long runs had waited when they started.
 
     They started after the snapshot before and after they were created, and before this one: the
@@ -139,17 +157,15 @@ def _waits(
     waits: dict[str, list[float]] = defaultdict(list)
     if not 0 <= snapshot.now - before <= MAX_GAP:
         return waits
-    for group, runs in started:
-        for created in _created(snapshot.groups[group], runs):
+    for group, ids in started.items():
+        members = snapshot.groups[group]
+        # Of a run that is listed twice, the earliest.
+        known = sorted(
+            (created.timestamp(), run)
+            for created, run in zip(members.created, members.ids, strict=True)
+            if run in ids and created is not None
+        )
+        for created, _ in {run: (created, run) for created, run in reversed(known)}.values():
             middle = (max(before, created) + snapshot.now) / 2
             waits[group.execution_class].append(max(0.0, middle - created))
     return waits
-
-
-def _created(members: Members, runs: AbstractSet[int]) -> Iterator[float]:
-    """Yield when each run was created, if that is known; the earliest, if it is there twice."""
-    known: dict[int, float] = {}
-    for created, run in zip(members.created, members.ids, strict=True):
-        if run in runs and created is not None:
-            known[run] = min(created, known.get(run, created))
-    yield from known.values()

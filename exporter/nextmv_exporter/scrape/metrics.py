@@ -74,17 +74,20 @@ class Family(ClientMetric):
         self.rows = rows
         name = metric.name.removesuffix("_total")
         super().__init__(name, metric.help, metric.kind.replace("_", ""))
+        self._samples: list[Sample] | None = None
 
     @property
     def samples(self) -> list[Sample]:
         """The samples, as prometheus-client's own families have them."""
-        return list(self._samples())
+        if self._samples is None:
+            self._samples = list(self._make_samples())
+        return self._samples
 
     @samples.setter
-    def samples(self, _: list[Sample]) -> None:
-        """Take the empty list that the base class starts with."""
+    def samples(self, samples: list[Sample]) -> None:
+        self._samples = samples
 
-    def _samples(self) -> Iterator[Sample]:
+    def _make_samples(self) -> Iterator[Sample]:
         for values, value in self.rows:
             labels = dict(zip(self.metric.labels, values, strict=True))
             if not isinstance(value, Distribution):

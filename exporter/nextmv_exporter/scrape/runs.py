@@ -6,6 +6,9 @@ other threads run between the pieces.
 
 import re
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from datetime import datetime
+from itertools import chain
 from typing import TypeVar
 
 import msgspec
@@ -22,8 +25,8 @@ MAX_PIECE = 8 * 1024 * 1024
 """Bytes that are decoded at once at most: a longer run makes the response invalid."""
 
 _PIECE = 16 * 1024
-_MAX_DEPTH = 5000  # levels that are safe to decode with a stack of 256 KiB
-_MAX_ENTRIES = 100_000  # of a piece that is decoded entry by entry
+_MAX_ENTRIES = 100_000  # of a piece whose entries are decoded one by one
+_MAX_NESTING = 5000  # lists and objects that are safe in each other with a stack of 256 KiB
 
 _SPACE = rb"[ \t\r\n]*"
 _GAP = re.compile(rb"\}%s,%s\{" % (_SPACE, _SPACE))
@@ -33,20 +36,20 @@ _NOT_JSON = (msgspec.MsgspecError, RecursionError, UnicodeDecodeError)
 
 
 class Run(msgspec.Struct, gc=False):
-    """What a run contributes to the metrics; None is a field that is absent or not a string.
+    """What a run contributes to the metrics; None is a field that is absent or invalid.
 
     Args:
         status_v2: the status, as the API writes it.
         execution_class: the execution class.
         application_id: ID of the application.
-        created_at: when it was created, RFC 3339; a string until an age is needed.
+        created_at: when it was created; without a time zone where the API wrote none.
         id: its ID.
     """
 
     status_v2: str | None = None
     execution_class: str | None = None
     application_id: str | None = None
-    created_at: str | None = None
+    created_at: datetime | None = None
     id: str | None = None
 
 
@@ -92,11 +95,13 @@ class _RawPage(msgspec.Struct, gc=False):
 
 
 class _RawRun(msgspec.Struct, gc=False):
-    status_v2: msgspec.Raw = msgspec.Raw()
-    execution_class: msgspec.Raw = msgspec.Raw()
-    application_id: msgspec.Raw = msgspec.Raw()
-    created_at: msgspec.Raw = msgspec.Raw()
-    id: msgspec.Raw = msgspec.Raw()
+    """A run whose fields are not decoded yet."""
+
+    status_v2: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    execution_class: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    application_id: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    created_at: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    id: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
 
 
 Entry = TypeVar("Entry", Run, Application)
@@ -107,26 +112,22 @@ _decode_runs_page = msgspec.json.Decoder(RunsPage).decode
 _decode_raw_page = msgspec.json.Decoder(_RawPage).decode
 _decode_raw_run = msgspec.json.Decoder(_RawRun).decode
 _decode_applications_page = msgspec.json.Decoder(ApplicationsPage).decode
-_decode_text = msgspec.json.Decoder(str).decode
 
 
 def parse_queue(body: Bytes) -> Iterator[Run]:
-    """Parse a response of `v1/account/queue`, while its runs are iterated over.
+    """Parse a response of `v1/account/queue` while its runs are iterated over.
 
     Args:
         body: the response's body, JSON.
 
-    Yields:
+    Returns:
         A run for each entry of `runs`; one that is not an object has None everywhere.
 
     Raises:
         InvalidResponseError: not JSON, no object with a list of `runs`, or too many runs for the
             response's size.
     """
-    for runs, _ in _parts(body, "runs", _decode_runs):
-        if runs is None:
-            raise InvalidResponseError('the response has no list of "runs"')
-        yield from runs
+    return chain.from_iterable(_lists_of_runs(body))
 
 
 def parse_runs_page(body: Bytes) -> RunsPage:
@@ -161,6 +162,13 @@ def parse_applications_page(body: Bytes) -> ApplicationsPage:
     return ApplicationsPage(*_joined(_parts(body, "items", _decode_applications)))
 
 
+def _lists_of_runs(body: Bytes) -> Iterator[list[Run]]:
+    for runs, _ in _parts(body, "runs", _decode_runs):
+        if runs is None:
+            raise InvalidResponseError('the response has no list of "runs"')
+        yield runs
+
+
 def _joined(parts: Iterable[Part[Entry]]) -> Part[Entry]:
     entries: list[Entry] | None = None
     token = None
@@ -191,38 +199,48 @@ def _decoded_pieces(
     put at the end of each piece: only at the end of an entry does it become one itself. Without
     it, the piece is tried again with a later end.
     """
-    opening = b'{"%s":[' % key.encode()
     listed = re.search(rb'"%s"%s:%s\[' % (key.encode(), _SPACE, _SPACE), body)
+    whole, opening = memoryview(body), b""
     start, size = 0, _PIECE
-    while listed and size <= MAX_PIECE:
-        gap = _GAP.search(body, max(start + size, listed.end()))
-        if gap is None:
-            break
-        piece = (opening if start else b"") + body[start : gap.start() + 1] + _MARKED_END
+    while listed and (gap := _GAP.search(body, max(start + size, listed.end()))):
+        piece = b"".join((opening, whole[start : gap.start() + 1], _MARKED_END))
         entries, token = _decode_marked(piece, decode)
-        if entries and entries[-1].id == _MARK:
-            yield entries[:-1], token
+        if entries is not None:
+            yield entries, token
+            opening = b'{"%s":[' % key.encode()
             start, size = gap.end() - 1, _PIECE
         else:
             size = len(piece) + len(piece) // 8
-    yield decode((opening if start else b"") + body[start:])
+            _check_size(size)
+    _check_size(len(body) - start)
+    yield decode(b"".join((opening, whole[start:])))
+
+
+def _check_size(size: int) -> None:
+    if size > MAX_PIECE:
+        raise InvalidResponseError(f"an entry of more than {MAX_PIECE} bytes, or not JSON")
 
 
 def _decode_marked(piece: Bytes, decode: Callable[[Bytes], Part[Entry]]) -> Part[Entry]:
+    """Decode a piece without its mark; there are no entries if it does not end with the mark."""
     try:
-        return decode(piece)
+        entries, token = decode(piece)
     except InvalidResponseError:
         return None, None
+    if entries and entries.pop().id == _MARK:
+        return entries, token
+    return None, None
 
 
 def _decode_runs(piece: Bytes) -> Part[Run]:
     _check_piece(piece)
     try:
-        page = _decode_runs_page(piece)
-    except msgspec.ValidationError:
-        return _decode_runs_leniently(piece)
+        try:
+            page = _decode_runs_page(piece)
+        except msgspec.ValidationError:
+            page = _decode_runs_leniently(piece)
     except _NOT_JSON as error:
-        raise InvalidResponseError(f"the response is not valid JSON: {error}") from None
+        raise InvalidResponseError(f"the response is not a list of runs: {error}") from None
     return page.runs, page.next_page_token
 
 
@@ -236,37 +254,36 @@ def _decode_applications(piece: Bytes) -> Part[Application]:
 
 
 def _check_piece(piece: Bytes) -> None:
-    """Refuse what could exhaust memory, or the stack, which Python 3.12 and 3.13 do not check."""
-    if len(piece) > MAX_PIECE:
-        raise InvalidResponseError(f"an entry of more than {MAX_PIECE} bytes")
-    # Each level of objects takes four bytes, so that a small piece need not be searched for them.
-    levels = len(piece) // 4 if len(piece) < 4 * _MAX_DEPTH else piece.count(b"{")
-    if levels + piece.count(b"[") > _MAX_DEPTH:
+    """Refuse what could exhaust the stack, which Python 3.12 and 3.13 do not check."""
+    # Each level of objects takes four bytes, so most pieces need no counting: they have one list.
+    if len(piece) < 4 * _MAX_NESTING and piece.find(b"[") == piece.rfind(b"["):
+        return
+    if piece.count(b"{") + piece.count(b"[") > _MAX_NESTING:
         raise InvalidResponseError("the response nests too deeply")
 
 
-def _decode_runs_leniently(piece: Bytes) -> Part[Run]:
-    """Decode the runs one by one, so that a bad one does not affect the others."""
+def _decode_runs_leniently(piece: Bytes) -> RunsPage:
+    """Decode the runs one by one, so that an invalid one does not affect the others."""
     if piece.count(b",") > _MAX_ENTRIES:
         raise InvalidResponseError("too many values that are not runs")
-    try:
-        page = _decode_raw_page(piece)
-        runs = None if page.runs is None else [_lenient_run(entry) for entry in page.runs]
-    except msgspec.ValidationError as error:
-        raise InvalidResponseError(f"the response is not a list of runs: {error}") from None
-    except _NOT_JSON as error:
-        raise InvalidResponseError(f"the response is not valid JSON: {error}") from None
-    return runs, page.next_page_token
+    page = _decode_raw_page(piece)
+    runs = None if page.runs is None else [_decode_run_leniently(entry) for entry in page.runs]
+    return RunsPage(runs, page.next_page_token)
 
 
-def _lenient_run(entry: msgspec.Raw) -> Run:
-    """Take the fields that are strings; from what is not an object, none."""
+def _decode_run_leniently(entry: msgspec.Raw) -> Run:
+    """Decode the fields one by one; what is not an object has none."""
+    run = Run()
+    with suppress(msgspec.ValidationError):
+        raw = _decode_raw_run(entry)
+        for field, value in msgspec.structs.asdict(raw).items():
+            if value is not msgspec.UNSET:
+                setattr(run, field, _valid(value, datetime if field == "created_at" else str))
+    return run
+
+
+def _valid(value: msgspec.Raw, kind: type[datetime | str]) -> datetime | str | None:
     try:
-        fields = msgspec.structs.asdict(_decode_raw_run(entry))
+        return msgspec.json.decode(value, type=kind)
     except msgspec.ValidationError:
-        return Run()
-    return Run(**{name: _decode_text(raw) for name, raw in fields.items() if _is_text(raw)})
-
-
-def _is_text(raw: msgspec.Raw) -> bool:
-    return bytes(memoryview(raw)[:1]) == b'"'
+        return None

@@ -5,8 +5,8 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from itertools import islice, repeat
+from datetime import UTC, datetime, timedelta
+from itertools import chain, repeat
 from operator import sub
 from typing import NamedTuple, cast
 
@@ -21,9 +21,7 @@ MAX_LABEL_LENGTH = 256
 """Characters of a label value that are kept; IDs are shorter by far."""
 
 _STATUSES = frozenset({"canceled", "failed", "none", QUEUED, RUNNING, "succeeded"})
-_YEAR_2000 = 946_684_800.0
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_BATCH = 1024  # runs that are grouped at a time, few enough to stay in the processor's cache
+_YEAR_2000 = datetime(2000, 1, 1, tzinfo=UTC)
 _Labels = tuple[str | None, str | None, str | None]
 # Prometheus takes NUL for the end of its input, and UTF-8 has no surrogates.
 _UNSAFE = re.compile("[\0\ud800-\udfff]")
@@ -48,13 +46,17 @@ class Members(NamedTuple):
     """The runs of a group.
 
     Args:
-        created: `created_at` of each, unix seconds; None where it gives no age.
+        created: `created_at` of each; None where it gives no age.
         ids: the hash of each one's ID, in the same order. A hash takes less memory than an ID,
             and the same for each.
+        oldest: the least `created_at`, if any gives an age.
+        ageless: how many give none.
     """
 
-    created: list[float | None]
+    created: list[datetime | None]
     ids: list[int]
+    oldest: datetime | None
+    ageless: int
 
 
 class Snapshot(NamedTuple):
@@ -115,14 +117,22 @@ class Summary:
 
 @dataclass
 class _Tally:
-    """Runs of one group, and `created_at` of those of them that give an age."""
+    """Runs of one or several groups.
+
+    Args:
+        length: how many.
+        created: `created_at` of those that give an age, in several lists.
+        oldest: the least of them.
+    """
 
     length: int = 0
-    created: list[float] = field(default_factory=list)
+    created: list[Sequence[datetime]] = field(default_factory=list)
+    oldest: datetime | None = None
 
     def add(self, other: "_Tally") -> None:
         self.length += other.length
         self.created += other.created
+        self.oldest = min(filter(None, (self.oldest, other.oldest)), default=None)
 
 
 def take_snapshot(runs: Iterable[Run], now: float) -> Snapshot:
@@ -135,25 +145,23 @@ def take_snapshot(runs: Iterable[Run], now: float) -> Snapshot:
     Returns:
         The snapshot, which keeps none of the runs.
     """
-    by_labels: dict[_Labels, Members] = defaultdict(lambda: Members([], []))
-    runs = iter(runs)
-    while batch := list(islice(runs, _BATCH)):
-        created = _timestamps([run.created_at for run in batch])
-        ids = map(hash, [run.id for run in batch])
-        for run, moment, run_id in zip(batch, created, ids, strict=True):
-            members = by_labels[run.status_v2, run.execution_class, run.application_id]
-            members.created.append(moment)
-            members.ids.append(run_id)
+    by_labels: dict[_Labels, tuple[list[datetime | None], list[int]]]
+    by_labels = defaultdict(lambda: ([], []))
+    for run in runs:
+        created, ids = by_labels[run.status_v2, run.execution_class, run.application_id]
+        created.append(run.created_at)
+        ids.append(hash(run.id))
     groups: dict[Group, Members] = {}
     malformed = 0
-    for labels, members in by_labels.items():
-        malformed += len(members.ids) if not all(labels) else members.created.count(None)
+    for labels, (created, ids) in by_labels.items():
+        members = _members(created, ids)
+        malformed += members.ageless if all(labels) else len(ids)
         status, execution_class, application_id = map(_label, labels)
         group = Group(_status(status), execution_class, application_id)
-        known = groups.setdefault(group, members)
-        if known is not members:
-            known.created.extend(members.created)
-            known.ids.extend(members.ids)
+        if group in groups:
+            same = groups[group]
+            members = _members(same.created + members.created, same.ids + ids)
+        groups[group] = members
     return Snapshot(groups, malformed, now)
 
 
@@ -177,20 +185,18 @@ def summarise(
     Returns:
         The numbers.
     """
-    tallies = {
-        group: _Tally(len(created), [moment for moment in created if moment is not None])
-        for group, (created, _) in snapshot.groups.items()
-    }
+    tallies = {group: _tally(members) for group, members in snapshot.groups.items()}
     kept, folded = _fold(tallies, max_groups)
     for group in sorted(recent):
         if len(kept) >= max_groups:
             break
         kept.setdefault(group, _Tally())
+    oldest = _oldest(kept, folded)
     return Summary(
         length={group: tally.length for group, tally in kept.items()},
-        oldest=_oldest(kept, folded, QUEUED),
-        oldest_running=_oldest(kept, folded, RUNNING),
-        waits=_waits(kept, snapshot.now, wait_buckets),
+        oldest=oldest[QUEUED],
+        oldest_running=oldest[RUNNING],
+        waits=_waits(kept, datetime.fromtimestamp(snapshot.now, UTC), wait_buckets),
         runs=_by_status(kept),
         malformed=snapshot.malformed,
         folded=len(folded),
@@ -198,43 +204,37 @@ def summarise(
     )
 
 
-def created_timestamp(text: str | None) -> float | None:
-    """Read a `created_at`.
+def created_timestamp(created: datetime | None) -> float | None:
+    """Convert a `created_at`.
 
     Args:
-        text: RFC 3339 with up to nine digits of a second; UTC is meant without an offset.
+        created: the moment; UTC is meant without a time zone.
 
     Returns:
-        Unix seconds, or None if it is missing, unparsable, or before the year 2000, as Go's
-        zero time is.
+        Unix seconds, or None if it is missing, or before the year 2000, as Go's zero time is.
     """
-    if text is None:
-        return None
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        try:
-            moment = datetime.fromisoformat(text.upper())  # RFC 3339 allows `t` and `z`
-        except ValueError:
-            return None
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
-    timestamp = moment.timestamp()
-    return timestamp if timestamp >= _YEAR_2000 else None
+    moment = _members([created], []).oldest
+    return None if moment is None else moment.timestamp()
 
 
-def _timestamps(texts: Sequence[str | None]) -> Sequence[float | None]:
-    """Read every `created_at`: all at once, or one by one where any is unusual."""
-    with suppress(TypeError, ValueError):  # a TypeError also where one has no time zone
-        moments = map(datetime.fromisoformat, cast("Sequence[str]", texts))
-        # The same as timestamp(), in half the time.
-        created = [
-            age.days * 86400 + age.seconds + age.microseconds / 1e6
-            for age in map(sub, moments, repeat(_EPOCH))
-        ]
-        if min(created) >= _YEAR_2000:
-            return created
-    return [created_timestamp(text) for text in texts]
+def _members(created: list[datetime | None], ids: list[int]) -> Members:
+    """Make all moments comparable, and None of those that give no age."""
+    with suppress(TypeError):  # raised where some are missing, or have no time zone
+        oldest = min(cast("list[datetime]", created))
+        if oldest >= _YEAR_2000:
+            return Members(created, ids, oldest, 0)
+    aware = [
+        moment.replace(tzinfo=UTC) if moment and moment.tzinfo is None else moment
+        for moment in created
+    ]
+    created = [moment if moment and moment >= _YEAR_2000 else None for moment in aware]
+    known = list(filter(None, created))
+    return Members(created, ids, min(known, default=None), len(created) - len(known))
+
+
+def _tally(members: Members) -> _Tally:
+    created = list(filter(None, members.created)) if members.ageless else members.created
+    return _Tally(len(members.ids), [cast("Sequence[datetime]", created)], members.oldest)
 
 
 def _label(value: str | None) -> str:
@@ -287,58 +287,63 @@ def _most_to_keep(
 
 
 def _oldest(
-    kept: Mapping[Group, _Tally], folded: Collection[Group], status: str
-) -> dict[Backlog, float | None]:
-    """Find the oldest run of a status in each backlog.
+    kept: Mapping[Group, _Tally], folded: Collection[Group]
+) -> dict[str, dict[Backlog, float | None]]:
+    """Find the oldest queued and the oldest running run of each backlog.
 
     A backlog whose runs give no age, or were folded, is left out: it has runs of that status, so
     0 would be wrong.
     """
-    oldest: dict[Backlog, float | None] = {}
-    silent = {Backlog(*group[1:]) for group in folded if group.status_v2 == status}
+    oldest: dict[str, dict[Backlog, float | None]] = {QUEUED: {}, RUNNING: {}}
+    silent = {
+        status: {Backlog(*group[1:]) for group in folded if group.status_v2 == status}
+        for status in oldest
+    }
     for group, tally in kept.items():
         backlog = Backlog(*group[1:])
-        oldest.setdefault(backlog, None)
-        if group.status_v2 == status and tally.length:
-            if tally.created:
-                oldest[backlog] = min(tally.created)
-                silent.discard(backlog)
-            else:
-                silent.add(backlog)
-    return {backlog: created for backlog, created in oldest.items() if backlog not in silent}
+        for status, moments in oldest.items():
+            moments.setdefault(backlog, None)
+            if group.status_v2 == status and tally.length:
+                if tally.oldest:
+                    moments[backlog] = tally.oldest.timestamp()
+                    silent[status].discard(backlog)
+                else:
+                    silent[status].add(backlog)
+    for status, backlogs in silent.items():
+        for backlog in backlogs:
+            oldest[status].pop(backlog, None)
+    return oldest
 
 
 def _waits(
-    kept: Mapping[Group, _Tally], now: float, bounds: Sequence[float]
+    kept: Mapping[Group, _Tally], now: datetime, bounds: Sequence[float]
 ) -> dict[str, Distribution]:
     queued: dict[str, _Tally] = defaultdict(_Tally)
     for group, tally in kept.items():
         by_class = queued[group.execution_class]
         if group.status_v2 == QUEUED:
             by_class.add(tally)
-    return {
-        execution_class: Distribution(
-            bounds,
-            _buckets(tally.created, [now - bound for bound in bounds]),
-            tally.length,
-            sum(now - moment for moment in tally.created if moment < now),
-        )
-        for execution_class, tally in queued.items()
-    }
+    return {name: _distribution(tally, now, bounds) for name, tally in queued.items()}
 
 
-def _buckets(created: Sequence[float], earliest: Sequence[float]) -> list[int]:
-    """Count, for each of descending times, the moments that are not before it.
+def _distribution(tally: _Tally, now: datetime, bounds: Sequence[float]) -> Distribution:
+    """Distribute the ages of runs; those created in the future have one of 0.
 
-    Those that are go one by one, so that most buckets of most queues are counted in few moments.
+    The oldest are dropped on the way from one bound to the next, so that most buckets of most
+    queues take no time.
     """
-    oldest = min(created, default=0.0)
-    counts: list[int] = []
-    for limit in reversed(earliest):
-        if oldest < limit:
-            created = [moment for moment in created if moment >= limit]
-        counts.append(len(created))
-    return counts[::-1]
+    total = sum(map(sub, repeat(now), chain.from_iterable(tally.created)), timedelta())
+    moments: Iterable[datetime] = chain.from_iterable(tally.created)
+    oldest, number = tally.oldest or now, sum(map(len, tally.created))
+    buckets: list[int] = []
+    for bound in (*reversed(bounds), 0.0):
+        earliest = now - timedelta(seconds=bound)
+        if oldest < earliest:
+            moments = [moment for moment in moments if moment >= earliest]
+            number = len(moments)
+        buckets.append(number)
+    total -= sum(map(sub, repeat(now), moments), timedelta())
+    return Distribution(bounds, buckets[-2::-1], tally.length, total.total_seconds())
 
 
 def _by_status(kept: Mapping[Group, _Tally]) -> dict[str, int]:
