@@ -6,7 +6,7 @@ import subprocess
 import pytest
 from prometheus_client.core import Metric as Family
 from support.metrics import open_metrics, parse, value
-from support.outcomes import ScrapedCollector, failure, flowing, scrapes, success
+from support.outcomes import ScrapedCollector, failure, flowing, run, scrapes, success
 
 from nextmv_exporter import __version__
 from nextmv_exporter.collector import ProcessMetricsCollector
@@ -14,7 +14,6 @@ from nextmv_exporter.scrape import metrics
 from nextmv_exporter.scrape.exposition import expose
 from nextmv_exporter.scrape.metrics import METRICS
 from nextmv_exporter.scrape.outcome import Outcome
-from nextmv_exporter.scrape.runs import Run
 
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 KINDS = {"gauge_histogram": "gaugehistogram"}
@@ -90,9 +89,9 @@ def test_promtool_has_nothing_to_say(outcomes: tuple[Outcome, ...]) -> None:
 @pytest.mark.parametrize("label", NASTY, ids=lambda label: ascii(label[:16]))
 def test_labels_of_any_characters_come_through(label: str) -> None:
     runs = [
-        Run("queued", label, "routing", "2026-11-23T11:59:00Z"),
-        Run("queued", "8c16gb120m", label, "2026-11-23T11:59:00Z"),
-        Run(label, "8c16gb120m", "routing", "2026-11-23T11:59:00Z"),
+        run("queued", label, "routing", "2026-11-23T11:59:00Z"),
+        run("queued", "8c16gb120m", label, "2026-11-23T11:59:00Z"),
+        run(label, "8c16gb120m", "routing", "2026-11-23T11:59:00Z"),
     ]
     as_text, openly = text(success("default", *runs)), families(success("default", *runs))
     expected = label[:256].replace("\0", "\ufffd").replace("\ud800", "\ufffd")

@@ -1,13 +1,12 @@
 import pytest
-from support.outcomes import BOUNDS, NOW, QUEUE, failure, scrapes, success
+from support.outcomes import BOUNDS, NOW, QUEUE, failure, run, scrapes, success
 
 from nextmv_exporter.nextmv.errors import Reason
 from nextmv_exporter.scrape import metrics
 from nextmv_exporter.scrape.metrics import METRICS, AccountMetrics, Family, Metric, families
 from nextmv_exporter.scrape.outcome import Outcome
-from nextmv_exporter.scrape.runs import Run
 
-NOTHING_QUEUED = (Run("running", "8c16gb120m", "routing", "2026-11-23T11:50:00Z"),)
+NOTHING_QUEUED = (run("running", "8c16gb120m", "routing", "2026-11-23T11:50:00Z"),)
 GAUGES = [metric for metric in METRICS if metric.kind == "gauge"]
 OF_THE_QUEUE = {gauge.name for gauge in GAUGES if "_account_queue_" in gauge.name}
 
@@ -67,7 +66,7 @@ def test_where_none_is_queued_the_age_is_0_and_there_is_no_timestamp() -> None:
 
 
 def test_a_run_from_the_future_is_of_age_0_and_keeps_its_timestamp() -> None:
-    outcome = success("default", Run("queued", "c", "a", "2026-11-23T12:00:30Z"))
+    outcome = success("default", run("queued", "c", "a", "2026-11-23T12:00:30Z"))
     assert samples(metrics.OLDEST_AGE, outcome) == {("default", "c", "a"): 0}
     assert samples(metrics.OLDEST_CREATED, outcome) == {("default", "c", "a"): NOW + 30}
 
@@ -75,7 +74,7 @@ def test_a_run_from_the_future_is_of_age_0_and_keeps_its_timestamp() -> None:
 def test_malformed_and_folded_are_told_also_at_0() -> None:
     assert samples(metrics.MALFORMED_RUNS, success()) == {("default",): 0}
     assert samples(metrics.FOLDED_GROUPS, success()) == {("default",): 0}
-    bad = success("default", *QUEUE, Run(), max_groups=1)
+    bad = success("default", *QUEUE, run(), max_groups=1)
     assert samples(metrics.MALFORMED_RUNS, bad) == {("default",): 1}
     assert samples(metrics.FOLDED_GROUPS, bad) == {("default",): 3}
 
@@ -98,7 +97,7 @@ def test_a_failure_leaves_the_other_accounts_alone() -> None:
 
 
 def test_the_wait_histogram_ends_with_all_queued_runs() -> None:
-    runs = (*QUEUE, Run("queued", "8c16gb120m", "routing", None))
+    runs = (*QUEUE, run("queued", "8c16gb120m", "routing", None))
     family = family_of(metrics.WAIT, success("default", *runs))
     assert family.type == "gaugehistogram"
     assert {s.labels["le"]: s.value for s in family.samples if "le" in s.labels} == {

@@ -1,76 +1,104 @@
+"""From the response's bytes to runs."""
+
 import json
 from contextlib import suppress
+from datetime import UTC, datetime
 from typing import Any
+from unittest import mock
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
+from support.outcomes import moment
 
 from nextmv_exporter.nextmv.errors import InvalidResponseError, Reason
+from nextmv_exporter.scrape import runs as parsing
 from nextmv_exporter.scrape.runs import (
+    BYTES_PER_RUN,
+    FEW_RUNS,
+    MAX_PIECE,
     Application,
     Run,
     parse_applications_page,
     parse_runs_page,
 )
-from nextmv_exporter.scrape.runs import parse_queue as iterate_queue
 
 GOOD = {
     "status_v2": "queued",
     "execution_class": "8c16gb120m",
     "application_id": "routing",
     "created_at": "2026-11-23T10:00:00Z",
+    "id": "run-1",
 }
-texts = st.text(st.characters(exclude_categories=["Cs"]))
-anything_json = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | texts,
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
-    max_leaves=3,
+RUN = Run("queued", "8c16gb120m", "routing", datetime(2026, 11, 23, 10, tzinfo=UTC), "run-1")
+texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20) | st.sampled_from(
+    ["},{", '"}, {"', '"runs":[', "]}", "\\", '\\"},{"id":"']
 )
+anything_json = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | texts,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
+    max_leaves=6,
+)
+entries = (
+    st.fixed_dictionaries({}, optional=dict.fromkeys(GOOD, anything_json | texts)) | anything_json
+)
+spaces = st.sampled_from(["", " ", "\n", "\t\r\n  "])
 
 
 def parse_queue(body: bytes) -> list[Run]:
-    return list(iterate_queue(body))
+    return list(parsing.parse_queue(body))
 
 
-def queue(*runs: Any) -> bytes:
-    return json.dumps({"runs": runs}).encode()
+def queue(*entries: Any) -> bytes:
+    return json.dumps({"runs": entries}).encode()
+
+
+def without(run: Run, field: str) -> Run:
+    return Run(**{name: getattr(run, name) for name in GOOD if name != field})
 
 
 def test_a_run_keeps_what_the_metrics_need_and_nothing_else() -> None:
-    [run] = parse_queue(queue({**GOOD, "id": "run-1", "options": {"x": [1]}}))
-    assert run == Run(**GOOD, id="run-1")
+    assert parse_queue(queue({**GOOD, "name": "Daily", "options": {"x": [1]}})) == [RUN]
 
 
 def test_a_queue_may_be_empty() -> None:
     assert parse_queue(b'{"runs": []}') == []
 
 
-def test_keys_that_are_not_known_are_passed_over() -> None:
+def test_unknown_keys_are_ignored() -> None:
     assert parse_queue(b'{"later": {"runs": 1}, "runs": [{"more": null}]}') == [Run()]
 
 
 @pytest.mark.parametrize("field", GOOD)
 @pytest.mark.parametrize("value", [None, 7, 1.5, True, ["queued"], {"a": 1}], ids=repr)
-def test_a_mistyped_field_costs_that_field_alone(field: str, value: object) -> None:
-    assert parse_queue(queue({**GOOD, field: value}, GOOD)) == [
-        Run(**{**GOOD, field: None}),
-        Run(**GOOD),
+def test_a_mistyped_field_affects_that_field_alone(field: str, value: object) -> None:
+    assert parse_queue(queue({**GOOD, field: value}, GOOD)) == [without(RUN, field), RUN]
+
+
+@pytest.mark.parametrize("value", ["", "yesterday", "2026-02-30T00:00:00Z", "1764892800"])
+def test_a_created_at_that_is_no_moment_affects_that_field_alone(value: str) -> None:
+    assert parse_queue(queue({**GOOD, "created_at": value}, GOOD)) == [
+        without(RUN, "created_at"),
+        RUN,
     ]
 
 
 @pytest.mark.parametrize("entry", [None, 1, "queued", [GOOD], True], ids=repr)
-def test_an_entry_that_is_no_object_is_a_run_of_which_nothing_is_known(entry: object) -> None:
-    assert parse_queue(queue(GOOD, entry, GOOD)) == [Run(**GOOD), Run(), Run(**GOOD)]
+def test_an_entry_that_is_not_an_object_is_a_run_of_which_nothing_is_known(entry: object) -> None:
+    assert parse_queue(queue(GOOD, entry, GOOD)) == [RUN, Run(), RUN]
 
 
-def test_white_space_around_entries_is_passed_over() -> None:
+def test_white_space_around_entries_is_ignored() -> None:
     body = json.dumps({"runs": [GOOD, 1, GOOD | {"status_v2": 1}]}, indent=8).encode()
-
-    parsed = parse_queue(body.replace(b",", b" \t\r\n , \t\r\n "))
-
-    assert parsed[:2] == [Run(**GOOD), Run()]
-    assert parsed[2] == Run(**GOOD | {"status_v2": None})
+    assert parse_queue(body.replace(b",", b" \t\r\n , \t\r\n ")) == [
+        RUN,
+        Run(),
+        without(RUN, "status_v2"),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -82,6 +110,7 @@ def test_white_space_around_entries_is_passed_over() -> None:
         b'{"runs": []} and more',
         b"\xff\xfe\x00",
         b'{"runs": [{"application_id": "\xff"}]}',
+        b'{"runs": [{"application_id": 1}, {"application_id": "\xff"}]}',
         b"[]",
         b"null",
         b'"runs"',
@@ -90,48 +119,121 @@ def test_white_space_around_entries_is_passed_over() -> None:
         b'{"runs": {}}',
         b'{"runs": "none"}',
         b"[" * 100_000,
+        b'{"runs": [{"application_id": "\\ud800"}]}',
+        b'{"runs": [{"created_at": NaN}]}',
+        b'{"runs": [{"x": [Infinity]}]}',
+        b'\xef\xbb\xbf{"runs": []}',
     ],
-    ids=lambda body: repr(body[:20]),
+    ids=lambda body: repr(body[:45]),
 )
-def test_what_is_no_queue_is_an_invalid_response(body: bytes) -> None:
+def test_what_is_not_a_queue_is_an_invalid_response(body: bytes) -> None:
     with pytest.raises(InvalidResponseError) as caught:
         parse_queue(body)
     assert caught.value.reason is Reason.INVALID_RESPONSE
     assert "\n" not in str(caught.value)
 
 
-def test_a_run_that_nests_too_deeply_is_refused_rather_than_crash() -> None:
-    deep = b'{"runs": [{"status_v2": ' + b"[" * 100_000 + b"]" * 100_000 + b"}]}"
-    with pytest.raises(InvalidResponseError, match="nests too deeply"):
-        parse_queue(deep)
+@pytest.mark.parametrize(("opening", "closing"), [(b"[", b"]"), (b'{"x":', b"}")])
+def test_a_run_that_nests_too_deeply_is_refused(opening: bytes, closing: bytes) -> None:
+    deep = opening * 100_000 + b"1" + closing * 100_000
+    with pytest.raises(InvalidResponseError):
+        parse_queue(b'{"runs": [{"status_v2": %s}]}' % deep)
 
 
-@pytest.mark.parametrize(
-    "run", [b'{"application_id": "\\ud800"}', b'{"created_at": NaN}', b'{"x": [Infinity]}']
+# Pieces
+
+
+def in_pieces(size: int) -> Any:
+    """Decode in pieces of that many bytes, so that short responses have many."""
+    return mock.patch.object(parsing, "_PIECE", size)
+
+
+def expected(entry: Any) -> Run:
+    """What is known of an entry, by the standard library."""
+    known = entry if isinstance(entry, dict) else {}
+    run = Run()
+    for name in GOOD:
+        if isinstance(text := known.get(name), str):
+            setattr(run, name, text if name != "created_at" else moment(text))
+    return run
+
+
+@given(st.lists(entries, max_size=8), st.integers(0, 60), spaces, st.booleans())
+@example([{"x": [{}, {}, {}]}, {"name": "},{"}, {}], 0, "", False)
+def test_a_response_gives_the_same_runs_in_pieces_of_any_size(
+    listed: list[Any], size: int, space: str, ascii_only: bool
+) -> None:
+    separators = (f"{space},{space}", f"{space}:{space}")
+    body = json.dumps({"runs": listed}, separators=separators, ensure_ascii=ascii_only).encode()
+    with in_pieces(size):
+        assert parse_queue(body) == [expected(entry) for entry in listed]
+        assert (parse_runs_page(body).runs or []) == [expected(entry) for entry in listed]
+
+
+@given(st.lists(entries, max_size=5), st.dictionaries(texts, anything_json, max_size=3), st.data())
+def test_other_lists_of_objects_are_not_taken_for_runs(
+    listed: list[Any], others: dict[str, Any], data: st.DataObject
+) -> None:
+    others = {key: value for key, value in others.items() if key not in {"runs", "next_page_token"}}
+    others |= {"before": [{"id": "x"}, {"id": "y"}], "after": {"runs": [{}, {}]}, "last": [{}] * 9}
+    keys = data.draw(st.permutations([*others, "runs", "next_page_token"]))
+    response = others | {"runs": listed, "next_page_token": "t"}
+    body = json.dumps({key: response[key] for key in keys}).encode()
+    with in_pieces(data.draw(st.integers(0, 30))):
+        page = parse_runs_page(body)
+    assert (page.runs or []) == [expected(entry) for entry in listed]
+    assert page.next_page_token == "t"
+
+
+@given(
+    st.integers(0, 40), st.integers(0, 200), st.sampled_from([b"", b"]", b"}", b'"', b"{", b"["])
 )
-def test_what_only_lenient_parsers_take_for_json_is_an_invalid_response(run: bytes) -> None:
-    with pytest.raises(InvalidResponseError, match="not valid JSON"):
-        parse_queue(b'{"runs": [%s]}' % run)
+def test_a_response_that_is_cut_or_changed_is_not_read_in_part(
+    size: int, position: int, change: bytes
+) -> None:
+    body = queue(GOOD, {"x": [{}, {}]}, GOOD)
+    position %= len(body)
+    changed = body[:position] + change + body[position + 1 :]
+    try:
+        json.loads(changed)
+    except ValueError:
+        with in_pieces(size), pytest.raises(InvalidResponseError):
+            parse_queue(changed)
 
 
-@given(st.lists(anything_json, max_size=8))
-def test_any_list_of_runs_gives_as_many_runs(entries: list[Any]) -> None:
-    assert len(parse_queue(queue(*entries))) == len(entries)
+@given(st.lists(entries, max_size=8))
+def test_each_entry_gives_a_run(listed: list[Any]) -> None:
+    assert len(parse_queue(queue(*listed))) == len(listed)
 
 
-@given(st.fixed_dictionaries({}, optional=dict.fromkeys(GOOD, anything_json)))
-def test_each_field_is_its_text_or_none(entry: dict[str, Any]) -> None:
-    [run] = parse_queue(queue(entry))
-    for field in GOOD:
-        value = entry.get(field)
-        assert getattr(run, field) == (value if isinstance(value, str) else None)
-
-
-@given(st.binary() | anything_json.map(lambda value: json.dumps(value).encode()))
-def test_no_body_raises_anything_else(body: bytes) -> None:
+@given(
+    st.binary() | anything_json.map(lambda value: json.dumps(value).encode()), st.integers(0, 30)
+)
+def test_no_body_raises_anything_else(body: bytes, size: int) -> None:
     for parse in (parse_queue, parse_runs_page, parse_applications_page):
-        with suppress(InvalidResponseError):
+        with in_pieces(size), suppress(InvalidResponseError):
             parse(body)
+
+
+def test_a_run_of_a_megabyte_is_read() -> None:
+    long = {**GOOD, "name": '},{"' * 250_000}
+    assert parse_queue(queue(*[GOOD] * 100, long, GOOD)) == [RUN] * 102
+
+
+def test_a_run_that_is_longer_than_a_piece_may_be_is_refused() -> None:
+    with pytest.raises(InvalidResponseError, match=f"more than {MAX_PIECE} bytes"):
+        parse_queue(queue(*[GOOD] * 100, {"name": "x" * MAX_PIECE}, GOOD))
+
+
+def test_few_runs_may_be_of_any_size_but_many_may_not_be_tiny() -> None:
+    assert len(parse_queue(queue(*[{}] * FEW_RUNS))) == FEW_RUNS
+    with pytest.raises(InvalidResponseError, match="too many entries"):
+        parse_queue(queue(*[{}] * (FEW_RUNS + 1)))
+    padded = b'{"runs":[' + b",".join([b"{}".ljust(BYTES_PER_RUN)] * (FEW_RUNS + 1)) + b"]}"
+    assert len(parse_queue(padded)) == FEW_RUNS + 1
+
+
+# Pages
 
 
 def test_a_page_of_runs_names_the_next() -> None:
@@ -149,7 +251,7 @@ def test_an_application_may_have_no_runs(body: bytes) -> None:
     assert page.next_page_token is None
 
 
-def test_a_bad_run_on_a_page_spoils_neither_the_others_nor_the_token() -> None:
+def test_a_bad_run_on_a_page_affects_neither_the_others_nor_the_token() -> None:
     body = (
         b'{"runs": [{"id": 1, "status_v2": "queued"}, 2, {"id": "run-3"}], "next_page_token": "t"}'
     )
@@ -161,7 +263,7 @@ def test_a_bad_run_on_a_page_spoils_neither_the_others_nor_the_token() -> None:
 @pytest.mark.parametrize(
     "body", [b"[]", b"nope", b'{"runs": {"a": 1}}', b'{"runs": [], "next_page_token": 7}']
 )
-def test_what_is_no_page_of_runs_is_an_invalid_response(body: bytes) -> None:
+def test_what_is_not_a_page_of_runs_is_an_invalid_response(body: bytes) -> None:
     with pytest.raises(InvalidResponseError):
         parse_runs_page(body)
 
@@ -169,6 +271,13 @@ def test_what_is_no_page_of_runs_is_an_invalid_response(body: bytes) -> None:
 def test_a_page_of_applications_gives_their_ids() -> None:
     page = parse_applications_page(b'{"items": [{"id": "a", "name": "A"}], "next_page_token": "t"}')
     assert page.items == [Application("a")]
+    assert page.next_page_token == "t"
+
+
+def test_a_long_page_of_applications_gives_them_all() -> None:
+    items = [{"id": f"app-{number}", "name": "},{" * 10} for number in range(3000)]
+    page = parse_applications_page(json.dumps({"items": items, "next_page_token": "t"}).encode())
+    assert page.items == [Application(item["id"]) for item in items]
     assert page.next_page_token == "t"
 
 

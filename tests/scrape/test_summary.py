@@ -10,6 +10,8 @@ import pytest
 from freezegun import freeze_time
 from hypothesis import given
 from hypothesis import strategies as st
+from support import outcomes
+from support.outcomes import moment as parse_moment
 
 from nextmv_exporter.scrape.runs import Run
 from nextmv_exporter.scrape.summary import (
@@ -32,6 +34,8 @@ MINUTE_AGO = "2026-11-23T11:59:00Z"
 ZERO_TIME = "0001-01-01T00:00:00Z"
 ROUTING = Backlog(CLASS, APP)
 
+texts = st.text(st.characters(exclude_categories=["Cs"]))  # what JSON can hold
+
 
 def run(
     status_v2: str | None = QUEUED,
@@ -39,7 +43,7 @@ def run(
     execution_class: str | None = CLASS,
     application_id: str | None = APP,
 ) -> Run:
-    return Run(status_v2, execution_class, application_id, created_at)
+    return outcomes.run(status_v2, execution_class, application_id, created_at)
 
 
 def summary(
@@ -100,7 +104,7 @@ def test_the_machines_time_zone_does_not_matter(zone: str, monkeypatch: pytest.M
     monkeypatch.setenv("TZ", zone)
     time.tzset()
     try:
-        assert created_timestamp("2026-11-23T12:00:00") == NOW
+        assert created_timestamp(parse_moment("2026-11-23T12:00:00")) == NOW
     finally:
         monkeypatch.undo()
         time.tzset()
@@ -123,7 +127,6 @@ def test_the_machines_time_zone_does_not_matter(zone: str, monkeypatch: pytest.M
         pytest.param("2026-11-23T12:00:00Z and more", id="more after it"),
         pytest.param(" 2026-11-23T12:00:00Z", id="space before it"),
         pytest.param("2026-11-23T12:00:00+99:00", id="an offset that is not"),
-        pytest.param("\ud800", id="surrogate"),
         pytest.param("\0", id="NUL"),
     ],
 )
@@ -136,9 +139,9 @@ def test_a_created_at_that_is_unusable_gives_no_age_and_is_malformed(
     assert numbers.length == {Group(QUEUED, *ROUTING): 1}
 
 
-@given(st.text() | st.datetimes().map(str) | st.from_regex(r"\d{4}-\d\d-\d\dT[\d:.]+Z?"))
+@given(texts | st.datetimes().map(str) | st.from_regex(r"\d{4}-\d\d-\d\dT[\d:.]+Z?"))
 def test_no_created_at_raises(text: str) -> None:
-    timestamp = created_timestamp(text)
+    timestamp = created_timestamp(parse_moment(text))
     assert timestamp is None or (math.isfinite(timestamp) and timestamp >= 946_684_800)
 
 
@@ -149,9 +152,8 @@ def test_no_created_at_raises(text: str) -> None:
 def test_every_way_to_write_a_moment_is_the_same_moment(moment: datetime, minutes: int) -> None:
     aware = moment.replace(tzinfo=UTC)
     local = aware.astimezone(timezone(timedelta(minutes=minutes)))
-    assert created_timestamp(local.isoformat()) == aware.timestamp()
-    assert created_timestamp(moment.isoformat() + "Z") == aware.timestamp()
-    assert created_timestamp(moment.isoformat()) == aware.timestamp()
+    for text in (local.isoformat(), moment.isoformat() + "Z", moment.isoformat()):
+        assert created_timestamp(parse_moment(text)) == aware.timestamp()
 
 
 def test_the_oldest_queued_run_is_told_for_each_class_and_application() -> None:
@@ -403,7 +405,7 @@ moments = (
     | st.sampled_from(["", "garbage", ZERO_TIME, "2026-11-23T11:59:00"])
     | st.integers(-7200, 86400).map(lambda ago: iso(NOW - ago))
 )
-any_runs = st.lists(st.builds(Run, statuses, labels, labels, moments), max_size=40)
+any_runs = st.lists(st.builds(outcomes.run, statuses, labels, labels, moments), max_size=40)
 limits = st.integers(1, 12)
 recents = st.frozensets(st.builds(Group, *[st.sampled_from(["a", "b", "queued"])] * 3), max_size=5)
 

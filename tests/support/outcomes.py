@@ -1,6 +1,8 @@
 """Outcomes of scrapes, made without an API."""
 
+import json
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 from msgspec.structs import replace
@@ -10,14 +12,33 @@ from nextmv_exporter.nextmv.errors import Reason
 from nextmv_exporter.scrape.flow import compare
 from nextmv_exporter.scrape.metrics import AccountMetrics, Family, families
 from nextmv_exporter.scrape.outcome import Failure, Outcome, Scrape
-from nextmv_exporter.scrape.runs import Run
-from nextmv_exporter.scrape.summary import created_timestamp, summarise, take_snapshot
+from nextmv_exporter.scrape.runs import Run, parse_queue
+from nextmv_exporter.scrape.summary import summarise, take_snapshot
 
-NOW = created_timestamp("2026-11-23T12:00:00Z") or 0.0
+NOW = datetime(2026, 11, 23, 12, tzinfo=UTC).timestamp()
 BOUNDS = (5.0, 60.0, 3600.0)
+
+
+def moment(text: str | None) -> datetime | None:
+    """Parse a `created_at` as the API writes it."""
+    [run] = parse_queue(json.dumps({"runs": [{"created_at": text}]}).encode())
+    return run.created_at
+
+
+def run(
+    status_v2: str | None = None,
+    execution_class: str | None = None,
+    application_id: str | None = None,
+    created_at: str | None = None,
+    id: str | None = None,  # noqa: A002 - the field's name
+) -> Run:
+    """A run as it comes out of the parser."""
+    return Run(status_v2, execution_class, application_id, moment(created_at), id)
+
+
 QUEUE = (
-    Run("queued", "8c16gb120m", "routing", "2026-11-23T11:59:00Z", "run-2"),
-    Run("running", "8c16gb120m", "routing", "2026-11-23T11:50:00Z", "run-1"),
+    run("queued", "8c16gb120m", "routing", "2026-11-23T11:59:00Z", "run-2"),
+    run("running", "8c16gb120m", "routing", "2026-11-23T11:50:00Z", "run-1"),
 )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from msgspec.structs import replace
-from support.outcomes import NOW, QUEUE, counters, failure, flowing, scrapes, success
+from support.outcomes import NOW, QUEUE, counters, failure, flowing, run, scrapes, success
 
 from nextmv_exporter import __version__
 from nextmv_exporter.nextmv.errors import Reason
@@ -38,7 +38,7 @@ def page(*chosen: str, **accounts: Outcome | Scrape | None) -> str:
 
 
 def queued(created_at: str | None) -> Run:
-    return Run("queued", "8c16gb120m", "routing", created_at)
+    return run("queued", "8c16gb120m", "routing", created_at)
 
 
 def test_it_tells_the_version_and_links_to_the_metrics_where_they_are() -> None:
@@ -79,12 +79,12 @@ def test_the_oldest_queued_run_is_told_as_people_say_it(created_at: str, age: st
 
 
 def test_the_oldest_of_several_groups_is_told() -> None:
-    runs = [queued("2026-11-23T11:59:00Z"), Run("queued", "x", "y", "2026-11-23T11:00:00Z")]
+    runs = [queued("2026-11-23T11:59:00Z"), run("queued", "x", "y", "2026-11-23T11:00:00Z")]
     assert "<dd>1 h 0 min</dd>" in page(default=success("default", *runs))
 
 
 def test_what_is_odd_about_a_queue_is_told() -> None:
-    runs = [queued(None), queued("2026-11-23T11:59:00Z"), Run("queued", "x", "y"), Run("running")]
+    runs = [queued(None), queued("2026-11-23T11:59:00Z"), run("queued", "x", "y"), run("running")]
     text = page(default=success("default", *runs, max_groups=1))
     assert "<dt>Malformed runs</dt><dd>3</dd>" in text
     assert "<dt>Folded groups</dt><dd>3</dd>" in text
@@ -103,12 +103,12 @@ def rows(text: str, caption: str) -> list[list[str]]:
 
 def test_the_execution_classes_are_told_with_the_longest_queue_first() -> None:
     runs = [
-        Run("queued", "small", "routing", "2026-11-23T11:59:00Z"),
-        Run("running", "small", "routing", "2026-11-23T11:00:00Z"),
-        Run("running", "small", "packing", "2026-11-23T11:00:00Z"),
-        Run("queued", "large", "routing", "2026-11-23T11:30:00Z"),
-        Run("queued", "large", "packing", "2026-11-23T11:55:00Z"),
-        Run("queued", "ageless", "packing"),
+        run("queued", "small", "routing", "2026-11-23T11:59:00Z"),
+        run("running", "small", "routing", "2026-11-23T11:00:00Z"),
+        run("running", "small", "packing", "2026-11-23T11:00:00Z"),
+        run("queued", "large", "routing", "2026-11-23T11:30:00Z"),
+        run("queued", "large", "packing", "2026-11-23T11:55:00Z"),
+        run("queued", "ageless", "packing"),
     ]
     assert rows(page(default=success("default", *runs)), "Queue by execution class") == [
         ["large", "2", "0", "30 min 0 s", "none", "0", "0"],
@@ -126,7 +126,7 @@ def test_the_arrivals_and_starts_of_the_last_minutes_are_told() -> None:
 
 
 def test_a_class_whose_runs_have_all_left_still_tells_its_arrivals() -> None:
-    arrived = [replace(run, id=f"new {run.id}", execution_class="gone") for run in QUEUE]
+    arrived = [replace(each, id=f"new {each.id}", execution_class="gone") for each in QUEUE]
     metrics = counters()
     baseline, _ = compare(None, take_snapshot(QUEUE, NOW - 30))
     baseline, change = compare(baseline, take_snapshot([*QUEUE, *arrived], NOW - 15))
@@ -137,13 +137,13 @@ def test_a_class_whose_runs_have_all_left_still_tells_its_arrivals() -> None:
 
 
 def test_a_bar_is_as_long_as_its_part_of_the_longest() -> None:
-    runs = [Run("queued", "a", "x")] * 4 + [Run("running", "a", "x")] + [Run("queued", "b", "x")]
+    runs = [run("queued", "a", "x")] * 4 + [run("running", "a", "x")] + [run("queued", "b", "x")]
     text = page(default=success("default", *runs)).partition("Longest groups")[0]
     assert re.findall(r'class="bar" style="width:(\d+)%"', text) == ["100", "25", "25"]
 
 
 def test_the_longest_groups_are_told() -> None:
-    runs = [Run("queued", "c", f"app-{n}") for n in range(12) for _ in range(n)]
+    runs = [run("queued", "c", f"app-{n}") for n in range(12) for _ in range(n)]
     text = page(default=success("default", *runs))
     told = rows(text, "Longest groups, 10 of 11")
     assert told[0] == ["app-11", "c", "queued", "11"]
@@ -151,7 +151,7 @@ def test_the_longest_groups_are_told() -> None:
 
 
 def test_only_the_longest_of_many_classes_are_told() -> None:
-    runs = [Run("queued", f"class-{n}", "x") for n in range(30) for _ in range(n + 1)]
+    runs = [run("queued", f"class-{n}", "x") for n in range(30) for _ in range(n + 1)]
     told = rows(page(default=success("default", *runs)), "Queue by execution class, the longest 20")
     assert [row[0] for row in told] == [f"class-{n}" for n in range(29, 9, -1)]
 
@@ -232,7 +232,7 @@ def test_each_account_has_its_own_section() -> None:
 def test_what_strangers_wrote_is_text_and_no_markup() -> None:
     script = "<script>alert(1)</script>"
     refused = Failure(Reason.SERVER_ERROR, f"500: {script}")
-    named = success("a", Run(script, "c", "a", "2026-11-23T11:59:00Z"))
+    named = success("a", run(script, "c", "a", "2026-11-23T11:59:00Z"))
     down = Outcome("b", "account-queue", 0.1, NOW, failure=refused)
     text = page(**{script: named, "b": down})
     assert "<script" not in text

@@ -30,6 +30,7 @@ _MAX_NESTING = 5000  # lists and objects that are safe in each other with a stac
 
 _SPACE = rb"[ \t\r\n]*"
 _GAP = re.compile(rb"\}%s,%s\{" % (_SPACE, _SPACE))
+_STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
 _MARK = "\0end of piece"
 _MARKED_END = b',{"id":"\\u0000end of piece"}]}'
 _NOT_JSON = (msgspec.MsgspecError, RecursionError, UnicodeDecodeError)
@@ -111,6 +112,8 @@ Bytes = bytes | bytearray
 _decode_runs_page = msgspec.json.Decoder(RunsPage).decode
 _decode_raw_page = msgspec.json.Decoder(_RawPage).decode
 _decode_raw_run = msgspec.json.Decoder(_RawRun).decode
+_decode_moment = msgspec.json.Decoder(datetime).decode
+_decode_text = msgspec.json.Decoder(str).decode
 _decode_applications_page = msgspec.json.Decoder(ApplicationsPage).decode
 
 
@@ -197,21 +200,23 @@ def _decoded_pieces(
 
     What looks like a gap between two entries may be inside a string or another list. So a mark is
     put at the end of each piece: only at the end of an entry does it become one itself. Without
-    it, the piece is tried again with a later end.
+    it, the piece is tried again with a later end, in growing steps.
     """
     listed = re.search(rb'"%s"%s:%s\[' % (key.encode(), _SPACE, _SPACE), body)
     whole, opening = memoryview(body), b""
-    start, size = 0, _PIECE
+    start, size, tries = 0, _PIECE, 0
     while listed and (gap := _GAP.search(body, max(start + size, listed.end()))):
-        piece = b"".join((opening, whole[start : gap.start() + 1], _MARKED_END))
+        end = gap.start() + 1
+        _check_size(end - start)
+        piece = b"".join((opening, whole[start:end], _MARKED_END))
         entries, token = _decode_marked(piece, decode)
-        if entries is not None:
+        if entries is None:
+            tries += 1
+            size = end - start + 8 * tries**2
+        else:
             yield entries, token
             opening = b'{"%s":[' % key.encode()
-            start, size = gap.end() - 1, _PIECE
-        else:
-            size = len(piece) + len(piece) // 8
-            _check_size(size)
+            start, size, tries = gap.end() - 1, _PIECE, 0
     _check_size(len(body) - start)
     yield decode(b"".join((opening, whole[start:])))
 
@@ -233,7 +238,7 @@ def _decode_marked(piece: Bytes, decode: Callable[[Bytes], Part[Entry]]) -> Part
 
 
 def _decode_runs(piece: Bytes) -> Part[Run]:
-    _check_piece(piece)
+    _check_nesting(piece)
     try:
         try:
             page = _decode_runs_page(piece)
@@ -245,7 +250,7 @@ def _decode_runs(piece: Bytes) -> Part[Run]:
 
 
 def _decode_applications(piece: Bytes) -> Part[Application]:
-    _check_piece(piece)
+    _check_nesting(piece)
     try:
         page = _decode_applications_page(piece)
     except _NOT_JSON as error:
@@ -253,13 +258,17 @@ def _decode_applications(piece: Bytes) -> Part[Application]:
     return page.items, page.next_page_token
 
 
-def _check_piece(piece: Bytes) -> None:
+def _check_nesting(piece: Bytes) -> None:
     """Refuse what could exhaust the stack, which Python 3.12 and 3.13 do not check."""
-    # Each level of objects takes four bytes, so most pieces need no counting: they have one list.
+    # A level of objects takes four bytes; most pieces are too short, and have one list.
     if len(piece) < 4 * _MAX_NESTING and piece.find(b"[") == piece.rfind(b"["):
         return
-    if piece.count(b"{") + piece.count(b"[") > _MAX_NESTING:
+    if _openings(piece) > _MAX_NESTING and _openings(_STRING.sub(b"", piece)) > _MAX_NESTING:
         raise InvalidResponseError("the response nests too deeply")
+
+
+def _openings(piece: Bytes) -> int:
+    return piece.count(b"{") + piece.count(b"[")
 
 
 def _decode_runs_leniently(piece: Bytes) -> RunsPage:
@@ -275,15 +284,10 @@ def _decode_run_leniently(entry: msgspec.Raw) -> Run:
     """Decode the fields one by one; what is not an object has none."""
     run = Run()
     with suppress(msgspec.ValidationError):
-        raw = _decode_raw_run(entry)
-        for field, value in msgspec.structs.asdict(raw).items():
-            if value is not msgspec.UNSET:
-                setattr(run, field, _valid(value, datetime if field == "created_at" else str))
+        raw = msgspec.structs.asdict(_decode_raw_run(entry))
+        for field, value in raw.items():
+            decode = _decode_moment if field == "created_at" else _decode_text
+            with suppress(msgspec.ValidationError):
+                if value is not msgspec.UNSET:
+                    setattr(run, field, decode(value))
     return run
-
-
-def _valid(value: msgspec.Raw, kind: type[datetime | str]) -> datetime | str | None:
-    try:
-        return msgspec.json.decode(value, type=kind)
-    except msgspec.ValidationError:
-        return None
