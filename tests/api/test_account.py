@@ -161,6 +161,27 @@ def test_a_bad_run_does_not_spoil_the_queue(api: FakeAPI, account: Account) -> N
     assert others == [QueuedRun(), QueuedRun()]
 
 
+@pytest.mark.parametrize(
+    "odd",
+    [
+        '{"name": "\\ud800", "status_v2": "\\udc00", "created_at": "\\ud800"}',
+        '{"name": NaN}',
+        f'{{"priority": {"9" * 5000}}}',
+        f'{{"tags": {"[" * 300}{"]" * 300}}}',
+    ],
+    ids=["surrogates", "NaN", "digits", "nesting"],
+)
+def test_what_only_some_parsers_take_for_json_does_not_spoil_the_queue(
+    api: FakeAPI, account: Account, odd: str
+) -> None:
+    api.answers(200, f'{{"runs": [{odd}, {json.dumps(RUN)}]}}'.encode())
+    first, second = account.queue().runs
+    assert second.to_dict() == RUN
+    assert json.dumps(first.to_dict()).isascii()
+    assert first.created_at is None
+    "".join(filter(None, [first.name, first.status_v2])).encode()
+
+
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 429, 500])
 def test_a_status_that_is_no_success_is_an_http_error(
     api: FakeAPI, account: Account, status: int
@@ -191,7 +212,9 @@ def test_an_http_error_holds_the_key_nowhere(api: FakeAPI, account: Account) -> 
     assert KEY not in str(error.request.headers)
 
 
-@pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b'{"runs": {}}', b"\xff"], ids=repr)
+@pytest.mark.parametrize(
+    "body", [b"", b"<html>", b"[]", b'{"runs": {}}', b"\xff", b"[" * 100_000], ids=range(6)
+)
 def test_what_is_no_queue_is_an_invalid_response(
     api: FakeAPI, account: Account, body: bytes
 ) -> None:

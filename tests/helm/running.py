@@ -112,6 +112,17 @@ class RunningPod:
             check=False,
         )
 
+    def run_queue(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Runs `nextmv-queue` as `kubectl exec` does, with the container's variables alone."""
+        return subprocess.run(
+            [sys.executable, "-m", "nextmv_exporter.nextmv", *arguments],
+            env=self._environment(),
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
     def _test_command(self) -> list[str]:
         [pod] = [each for each in self.manifests if each["kind"] == "Pod"]
         container = pod["spec"]["containers"][0]
@@ -136,8 +147,7 @@ class RunningPod:
 
     def _value(self, variable: Manifest) -> str:
         if "valueFrom" not in variable:
-            value: str = variable["value"]
-            return value
+            return self._mapped(variable["value"])
         reference = variable["valueFrom"]["secretKeyRef"]
         return self._secrets[reference["name"]][reference["key"]]
 

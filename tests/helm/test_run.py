@@ -11,7 +11,7 @@ from urllib.parse import urlencode, urlsplit
 import pytest
 import yaml
 
-from .chart import CHART, DEMO, ci_values
+from .chart import CHART, DEMO, ci_values, container
 from .conftest import NextmvAPI
 from .running import RunningPod, get
 
@@ -51,6 +51,38 @@ def test_a_key_rotated_in_an_existing_secret_needs_no_restart(
         pod.mount({"own": {"api-key": "rotated\n"}})
         assert UP in get(pod.url + "/metrics")[1]
         assert nextmv_api.received[-1] == "rotated"
+
+
+def test_the_runs_can_be_listed_in_the_container_with_the_same_key(
+    tmp_path: Path, nextmv_api: NextmvAPI
+) -> None:
+    values = {"nextmv": {"apiKey": "not-a-real-key", "endpoint": nextmv_api.url}}
+    listed = RunningPod(values, tmp_path).run_queue("--json")
+    assert listed.returncode == 0, listed.stderr
+    assert nextmv_api.received == ["not-a-real-key"]
+
+
+def test_the_runs_of_a_profile_can_be_listed_in_the_container(
+    tmp_path: Path, nextmv_api: NextmvAPI
+) -> None:
+    values = ci_values(CHART / "ci" / "config-file-values.yaml")
+    values["nextmv"]["endpoint"] = nextmv_api.url
+    nextmv_api.keys = {yaml.safe_load(values["nextmv"]["configFile"])["staging"]["apikey"]}
+    pod = RunningPod(values, tmp_path)
+    assert pod.run_queue("--profile", "staging").returncode == 0
+    assert "choose one of the profiles default, staging" in pod.run_queue().stderr
+
+
+def test_a_variable_that_is_given_goes_before_the_charts_own() -> None:
+    values = {
+        "nextmv": {"apiKey": "k", "endpoint": "https://a.example"},
+        "extraEnv": [{"name": "NEXTMV_ENDPOINT", "value": "https://b.example"}],
+    }
+    variables = [(each["name"], each["value"]) for each in container(values)["env"]]
+    assert variables == [
+        ("NEXTMV_API_KEY_FILE", "/etc/nextmv-exporter/key/api-key"),
+        ("NEXTMV_ENDPOINT", "https://b.example"),
+    ]
 
 
 def test_the_profiles_of_a_configuration_file_are_accounts_and_targets(

@@ -3,6 +3,7 @@
 The exporter itself parses the same response with less memory: see `nextmv_exporter.scrape.runs`.
 """
 
+import json
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated, Any, Self
@@ -28,16 +29,16 @@ _YEAR_2000 = datetime(2000, 1, 1, tzinfo=UTC)
 
 
 def _text(value: object) -> str | None:
-    return value if isinstance(value, str) else None
+    # Halves of surrogate pairs, which JSON may hold, are no text: they become question marks.
+    return value.encode(errors="replace").decode() if isinstance(value, str) else None
 
 
 def _status(value: object) -> StatusV2 | str | None:
-    if not isinstance(value, str):
-        return None
+    text = _text(value)
     try:
-        return StatusV2(value.lower())
+        return StatusV2(text.lower()) if text else None
     except ValueError:
-        return value
+        return text
 
 
 def _created_at(value: object) -> datetime | None:
@@ -139,9 +140,12 @@ class Account:
             requests.HTTPError: the status is not 2xx.
             NextmvError: no valid response was received; a `requests.RequestException`.
         """
-        body = self.client.get(f"{self.endpoint}/queue")
+        body = bytes(self.client.get(f"{self.endpoint}/queue"))
         try:
-            return Queue.model_validate_json(bytes(body))
+            return Queue.model_validate_json(body)
         except ValidationError as error:
             fault = error.errors(include_input=False, include_url=False)[0]["msg"]
+        try:  # the standard library accepts more, such as halves of surrogate pairs
+            return Queue.model_validate(json.loads(body, parse_int=float))
+        except (ValueError, RecursionError):
             raise InvalidResponseError(f"{self.endpoint}/queue: {fault}") from None

@@ -25,6 +25,7 @@ imagePullSecrets:
   directory: /etc/nextmv-exporter/key
   file: api-key
   flag: --nextmv.api-key-file
+  variable: NEXTMV_API_KEY_FILE
   secret: {{ tpl (default $own .Values.nextmv.existingSecret) . | quote }}
   key: {{ empty .Values.nextmv.existingSecret | ternary "api-key" .Values.nextmv.existingSecretKey | quote }}
 {{- end }}
@@ -33,6 +34,7 @@ imagePullSecrets:
   directory: /etc/nextmv-exporter/nextmv
   file: config.yaml
   flag: --nextmv.config-file
+  variable: NEXTMV_CONFIG_FILE
   secret: {{ tpl (default $own .Values.nextmv.existingConfigSecret) . | quote }}
   key: {{ empty .Values.nextmv.existingConfigSecret | ternary "config.yaml" .Values.nextmv.existingConfigSecretKey | quote }}
 {{- end }}
@@ -97,8 +99,24 @@ web-config.yml: {{ toYaml . | b64enc }}
 {{- toYaml $args -}}
 {{- end -}}
 
-{{/* The environment: values become text, as Kubernetes demands. */}}
+{{/*
+The environment: values become text, as Kubernetes demands. `kubectl exec … -- nextmv-queue` sees none of the exporter's
+arguments, so what both need is there too, unless `extraEnv` sets it.
+*/}}
 {{- define "nextmv-exporter.env" -}}
+{{- $shared := dict "NEXTMV_ENDPOINT" .Values.nextmv.endpoint "NEXTMV_PROFILE" (.Values.nextmv.profiles | default list | join ",") -}}
+{{- range include "nextmv-exporter.files" . | fromYamlArray -}}
+{{- $shared = set $shared (.variable | default "") (printf "%s/%s" .directory .file) -}}
+{{- end -}}
+{{- range .Values.extraEnv -}}
+{{- $shared = unset $shared .name -}}
+{{- end -}}
+{{- range $name, $value := unset $shared "" -}}
+{{- if $value }}
+- name: {{ $name }}
+  value: {{ $value | quote }}
+{{- end -}}
+{{- end -}}
 {{- range .Values.extraEnv -}}
 {{- $variable := . -}}
 {{- if and (hasKey . "value") (not (kindIs "string" .value)) -}}
