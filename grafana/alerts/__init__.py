@@ -1,1 +1,1 @@
-"""Alerting and recording rules: one source, rendered for Prometheus and for the Helm chart."""
+"""Recording and alerting rules. Their source is the Helm chart's `files/rules.yaml.tpl`."""

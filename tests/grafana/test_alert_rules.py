@@ -1,22 +1,61 @@
+import json
+import os
 import re
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 from support.programs import ROOT, run
 
 from grafana.alerts.render import plain_rules
-from grafana.alerts.settings import SETTINGS
+from grafana.alerts.settings import THRESHOLDS
+from nextmv_exporter.nextmv.__main__ import print_queue
+from nextmv_exporter.nextmv.errors import Reason
 from nextmv_exporter.scrape.metrics import METRICS
 
 RULES = ROOT / "grafana" / "alerts" / "nextmv-exporter.rules.yaml"
 RUNBOOKS = ROOT / "docs" / "runbooks.md"
+README = ROOT / "grafana" / "README.md"
 RULE_TESTS = sorted((Path(__file__).parent / "rules").glob("*.test.yaml"))
-EVERY_RULE: list[dict[str, Any]] = [
-    rule for group in yaml.safe_load(RULES.read_text())["groups"] for rule in group["rules"]
+DURATION = re.compile(r"([0-9]+(ms|[smhdwy]))+")
+BOUNDS = {"3h20m", "13h", "25h"}
+"""For classes of long runs; see `execution_class:nextmv_longest_run_seconds:bound`."""
+
+PROMTOOLS = [
+    "promtool",
+    pytest.param(
+        os.environ.get("PROMTOOL_3", ""),
+        marks=pytest.mark.skipif(
+            "PROMTOOL_3" not in os.environ, reason="PROMTOOL_3 names no promtool of Prometheus 3"
+        ),
+        id="promtool 3",
+    ),
 ]
+
+
+def rules_of(text: str) -> list[dict[str, Any]]:
+    return [rule for group in yaml.safe_load(text)["groups"] for rule in group["rules"]]
+
+
+EVERY_RULE = rules_of(RULES.read_text())
 ALERTS = {rule["alert"]: rule for rule in EVERY_RULE if "alert" in rule}
+CLASS_ALERTS = {
+    rule["alert"]
+    for group in yaml.safe_load(RULES.read_text())["groups"]
+    if group["name"] in {"nextmv-exporter.queue", "nextmv-exporter.service-level"}
+    for rule in group["rules"]
+    if "alert" in rule
+}
+OWN_CLASSES: dict[str, Any] = {
+    "notStartingForByClass": {"16c60gb12h": "2h", "6c9500mb870s": "2h"},
+    "oldestQueuedSecondsByClass": {"16c60gb12h": 7200},
+    "serviceLevelSecondsByClass": {"16c60gb12h": 3600, "6c9500mb870s": 60},
+    "serviceLevelShareByClass": {"6c9500mb870s": 0.9},
+}
 
 
 def expectations(alert: str) -> list[bool]:
@@ -30,13 +69,35 @@ def expectations(alert: str) -> list[bool]:
     ]
 
 
-def test_promtool_finds_nothing_to_lint_in_the_rules() -> None:
-    run("promtool", "check", "rules", "--lint=all", "--lint-fatal", RULES)
+def check(promtool: str, directory: Path, text: str, tests: list[dict[str, Any]]) -> None:
+    """Lint rules and test them."""
+    (directory / "rules.yaml").write_text(text)
+    run(promtool, "check", "rules", "--lint=all", "--lint-fatal", directory / "rules.yaml")
+    (directory / "tests.yaml").write_text(
+        yaml.safe_dump({"rule_files": ["rules.yaml"], "evaluation_interval": "1m", "tests": tests})
+    )
+    run(promtool, "test", "rules", directory / "tests.yaml")
 
 
+@pytest.mark.skipif("PROMTOOL_3" not in os.environ, reason="PROMTOOL_3 names no promtool")
+def test_promtool_3_is_one() -> None:
+    told = subprocess.run(
+        [os.environ["PROMTOOL_3"], "--version"], capture_output=True, text=True, check=True
+    )
+    assert re.search(r"version (3|0\.3\d\d)\.", told.stdout + told.stderr)
+
+
+@pytest.mark.parametrize("promtool", PROMTOOLS)
+def test_promtool_finds_nothing_to_lint_in_the_rules(promtool: str) -> None:
+    run(promtool, "check", "rules", "--lint=all", "--lint-fatal", RULES)
+
+
+@pytest.mark.parametrize("promtool", PROMTOOLS)
 @pytest.mark.parametrize("file", RULE_TESTS, ids=lambda file: file.name.split(".")[0])
-def test_alerts_fire_keep_silent_and_resolve_as_their_tests_expect(file: Path) -> None:
-    run("promtool", "test", "rules", file)
+def test_alerts_fire_keep_silent_and_resolve_as_their_tests_expect(
+    file: Path, promtool: str
+) -> None:
+    run(promtool, "test", "rules", file)
 
 
 @pytest.mark.parametrize("alert", ALERTS)
@@ -51,14 +112,48 @@ def test_each_alert_says_who_should_care_and_what_to_do(alert: str) -> None:
     rule = ALERTS[alert]
     assert alert.startswith("Nextmv")
     assert rule["labels"]["severity"] in {"critical", "warning", "info"}
-    assert set(rule["annotations"]) == {"summary", "description", "runbook_url"}
-    anchor = rule["annotations"]["runbook_url"].removeprefix("docs/runbooks.md#")
-    assert anchor == alert.lower()
+    assert set(rule["annotations"]) == {"summary", "description"}
+    assert "Next step: " in rule["annotations"]["description"]
+    text = " ".join(rule["annotations"].values())
+    assert "{{ $labels.account }}" in text or alert.startswith("NextmvExporter")
+    assert "{{ $labels.execution_class }}" in text or alert not in CLASS_ALERTS
     assert f"\n## {alert}\n" in RUNBOOKS.read_text()
+    assert f"`{alert}`" in README.read_text()
 
 
 def test_runbooks_are_of_alerts_that_exist() -> None:
     assert set(re.findall(r"^## (Nextmv\w+)$", RUNBOOKS.read_text(), re.MULTILINE)) == set(ALERTS)
+
+
+def test_runbooks_name_every_reason_once() -> None:
+    section = (
+        RUNBOOKS.read_text().partition("\n## NextmvAccountUnreadable\n")[2].partition("\n## ")[0]
+    )
+    reasons = re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)
+    assert sorted(reasons) == sorted(Reason)
+
+
+def test_runbooks_and_next_steps_name_panels_and_flags_that_exist() -> None:
+    text = RUNBOOKS.read_text() + RULES.read_text()
+    dashboard = json.loads((ROOT / "grafana" / "dashboards" / "account-queue.json").read_text())
+    titles = {
+        panel["title"]
+        for row in dashboard["panels"]
+        for panel in (row, *row.get("panels", []))
+        if panel.get("title")
+    }
+    named = re.findall(r"\*([A-Z][^*→]+)\*", RUNBOOKS.read_text().replace("**", ""))
+    assert named
+    assert set(named) <= titles
+    flags = {flag for each in print_queue.params for flag in each.opts}
+    for command in re.findall(r"nextmv-queue([^`|]*)", text):
+        assert set(re.findall(r"--[\w-]+", command.partition("# ")[0])) <= flags
+
+
+def test_settings_that_runbooks_name_exist() -> None:
+    settings = set(re.findall(r"`([a-z]+[A-Z]\w+)`", RUNBOOKS.read_text()))
+    assert settings
+    assert settings - {"jobRegex"} <= set(THRESHOLDS)
 
 
 def test_rules_ask_only_for_metrics_that_the_exporter_has() -> None:
@@ -66,35 +161,167 @@ def test_rules_ask_only_for_metrics_that_the_exporter_has() -> None:
     recorded = {rule["record"] for rule in EVERY_RULE if "record" in rule}
     threshold = "execution_class:nextmv_oldest_queued_run_age_seconds:threshold"
     asked = {
-        name for rule in EVERY_RULE for name in re.findall(r"[\w:]*nextmv_[\w:]+", rule["expr"])
+        name
+        for rule in EVERY_RULE
+        for name in re.findall(r"[\w:]*\bnextmv_[\w:]+|\w+:\w*nextmv_[\w:]+", rule["expr"])
     }
     assert asked - known - recorded == {threshold}
 
 
-def test_one_address_of_the_runbooks_reaches_every_alert() -> None:
-    text = plain_rules({"runbookBaseUrl": "https://wiki.example/nextmv/"})
-    assert text.count("runbook_url: https://wiki.example/nextmv/docs/runbooks.md#") == len(ALERTS)
+@pytest.mark.parametrize("promtool", PROMTOOLS)
+def test_links_lead_to_the_dashboard_of_the_account_and_to_the_runbook(
+    promtool: str, tmp_path: Path
+) -> None:
+    text = plain_rules(
+        dashboardUrl="https://grafana.example/d/nextmv-account-queue",
+        runbookBaseUrl="https://wiki.example/nextmv/",
+    )
+    for alert in (rule for rule in rules_of(text) if "alert" in rule):
+        runbook = f"https://wiki.example/nextmv/docs/runbooks.md#{alert['alert'].lower()}"
+        assert alert["annotations"]["runbook_url"] == runbook
+        assert alert["annotations"]["dashboard_url"].startswith("https://grafana.example/d/")
+    check(
+        promtool,
+        tmp_path,
+        text,
+        [
+            {
+                "interval": "1m",
+                "input_series": [
+                    {
+                        "series": 'nextmv_account_queue_folded_groups{account="a & b", job="j"}',
+                        "values": "1x30",
+                    }
+                ],
+                "alert_rule_test": [
+                    {
+                        "eval_time": "20m",
+                        "alertname": "NextmvGroupsFolded",
+                        "exp_alerts": [
+                            {
+                                "exp_labels": {"account": "a & b", "job": "j", "severity": "info"},
+                                "exp_annotations": {
+                                    "summary": "Nextmv account a & b: applications are folded "
+                                    "together",
+                                    "description": "1 label groups of account a & b (job j) are "
+                                    'reported under application_id="__other__", since there are '
+                                    "more than --queue.max-groups. Next step: raise that flag if "
+                                    "Prometheus can store more series.",
+                                    "dashboard_url": "https://grafana.example/d/"
+                                    "nextmv-account-queue?from=now-6h&var-job=j"
+                                    "&var-account=a+%26+b",
+                                    "runbook_url": "https://wiki.example/nextmv/docs/runbooks.md"
+                                    "#nextmvgroupsfolded",
+                                },
+                            }
+                        ],
+                    }
+                ],
+            }
+        ],
+    )
 
 
-def test_an_execution_class_may_have_a_threshold_of_its_own(tmp_path: Path) -> None:
-    rules = tmp_path / "rules.yaml"
-    rules.write_text(plain_rules({"oldestQueuedSecondsByClass": {"16c60gb12h": 7200}}))
-    run("promtool", "check", "rules", "--lint=all", "--lint-fatal", rules)
-    assert {
-        "record": "execution_class:nextmv_oldest_queued_run_age_seconds:threshold",
-        "expr": "vector(7200)",
-        "labels": {"execution_class": "16c60gb12h"},
-    } in [rule for group in yaml.safe_load(rules.read_text())["groups"] for rule in group["rules"]]
+def recorded(eval_time: str, expr: str, samples: dict[str, float]) -> dict[str, Any]:
+    """An expectation of `promql_expr_test`."""
+    expected = [{"labels": labels, "value": value} for labels, value in samples.items()]
+    return {"eval_time": eval_time, "expr": expr, "exp_samples": expected}
 
 
-def test_a_misspelt_setting_is_refused() -> None:
-    with pytest.raises(KeyError, match="oldestQueuedSecond"):
-        plain_rules({"oldestQueuedSecond": 1})
+@pytest.mark.parametrize("promtool", PROMTOOLS)
+def test_an_execution_class_may_have_settings_of_its_own(promtool: str, tmp_path: Path) -> None:
+    classes = ["16c60gb12h", "6c9500mb870s", "8c16gb120m"]
+    queue = 'nextmv_account_queue_length{{execution_class="{}", status_v2="queued"}}'
+    age = 'nextmv_account_queue_oldest_queued_run_age_seconds{{execution_class="{}"}}'
+    waits = 'nextmv_account_queue_start_wait_seconds_{}{{execution_class="{}"{}}}'
+    series = [{"series": queue.format(name), "values": "5x200"} for name in classes]
+    series += [{"series": age.format(name), "values": "10000x200"} for name in classes]
+    for name in classes:
+        series.append({"series": waits.format("count", name, ""), "values": "0+100x200"})
+        for bound, per_minute in (("60.0", 80), ("300.0", 90), ("3600.0", 95)):
+            bucket = waits.format("bucket", name, f', le="{bound}"')
+            series.append({"series": bucket, "values": f"0+{per_minute}x200"})
+    label = '{{execution_class="{}"}}'
+    check(
+        promtool,
+        tmp_path,
+        plain_rules(OWN_CLASSES),
+        [
+            {
+                "interval": "1m",
+                "input_series": series,
+                "promql_expr_test": [
+                    recorded(
+                        "150m",
+                        'group by (execution_class) (ALERTS{alertname="NextmvRunsNotStarting", '
+                        'alertstate="firing"})',
+                        {label.format("16c60gb12h"): 1, label.format("6c9500mb870s"): 1},
+                    ),
+                    recorded(
+                        "150m",
+                        "group by (execution_class) (ALERTS{alertname="
+                        '"NextmvOldestQueuedRunTooOld", alertstate="firing"})',
+                        {label.format("16c60gb12h"): 1, label.format("6c9500mb870s"): 1},
+                    ),
+                    # 20 late of 10 allowed; 10 of 5; 5 of 5 within an hour.
+                    recorded(
+                        "150m",
+                        "round(max by (execution_class) "
+                        "(execution_class:nextmv_account_queue_starts_late:burn_fast))",
+                        {
+                            label.format("6c9500mb870s"): 2,
+                            label.format("8c16gb120m"): 2,
+                            label.format("16c60gb12h"): 1,
+                        },
+                    ),
+                ],
+            }
+        ],
+    )
 
 
-def test_every_setting_is_used_by_the_rules_and_documented() -> None:
-    source = (ROOT / "grafana" / "alerts" / "rules.source.yaml").read_text()
-    readme = (ROOT / "grafana" / "README.md").read_text()
-    assert set(re.findall(r"<<(\w+)>>", source)) == {each.name for each in SETTINGS}
-    for setting in SETTINGS:
-        assert f"| `{setting.name}` | `{setting.default}` | {setting.meaning} |" in readme
+@given(
+    st.integers(1, 100_000).map(lambda seconds: (f"{seconds}s", seconds))
+    | st.integers(1, 2_000).map(lambda minutes: (f"{minutes}m", 60 * minutes))
+    | st.integers(1, 48).map(lambda hours: (f"{hours}h", 3600 * hours))
+    | st.integers(1, 2).map(lambda days: (f"{days}d", 86_400 * days)),
+    st.sampled_from(["6c9500mb", "16c60gb", "1c1gb"]),
+)
+def test_a_class_has_one_bound_at_most_and_longer_than_its_runs(
+    limit: tuple[str, int], machine: str
+) -> None:
+    (rule,) = (each for each in EVERY_RULE if each.get("record", "").endswith(":bound"))
+    name, seconds = limit
+    bounds = [
+        int(bound)
+        for pattern, bound in re.findall(r'=~"(.+)"} \* (\d+)', rule["expr"])
+        if re.fullmatch(pattern, machine + name)
+    ]
+    if not bounds:
+        assert seconds <= 45 * 60  # an hour by default
+        return
+    (bound,) = bounds
+    assert bound > min(seconds, 86_400)
+
+
+@pytest.mark.parametrize("name", ["unknown", "6c9500mb870s", "16c60gb30m", "standard", "12h"])
+def test_other_classes_have_no_bound(name: str) -> None:
+    (rule,) = (each for each in EVERY_RULE if each.get("record", "").endswith(":bound"))
+    assert not any(re.fullmatch(each, name) for each in re.findall(r'=~"(.+)"}', rule["expr"]))
+
+
+def test_all_windows_follow_the_settings() -> None:
+    names = [
+        name
+        for name, default in THRESHOLDS.items()
+        if isinstance(default, str) and DURATION.fullmatch(default)
+    ]
+    chosen = {name: f"{number}m" for number, name in enumerate(names, 1001)}
+    used = set()
+    for rule in rules_of(plain_rules(chosen)):
+        without_strings = re.sub(r'"[^"]*"', "", rule["expr"])
+        used |= set(re.findall(r"\[(.+?)\]", without_strings))
+        used |= {rule[key] for key in ("for", "keep_firing_for") if key in rule}
+        texts = " ".join(rule.get("annotations", {}).values())
+        used |= {each[0] for each in DURATION.finditer(texts)}
+    assert used - BOUNDS == set(chosen.values())

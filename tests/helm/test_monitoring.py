@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from grafana.alerts.settings import SETTINGS
+from grafana.alerts.render import JOB_REGEX
 
 from .chart import (
     CHART,
@@ -192,31 +192,47 @@ def test_the_rules_are_the_projects_own_at_their_own_thresholds() -> None:
     plain = yaml.safe_load(
         (CHART.parents[1] / "grafana/alerts/nextmv-exporter.rules.yaml").read_text()
     )
-    values = {"enabled": True, "jobRegex": default_of("jobRegex")}
+    values = {"enabled": True, "jobRegex": JOB_REGEX}
     assert rules(values) == plain["groups"]
-
-
-def test_the_charts_thresholds_are_those_of_the_rules() -> None:
-    defaults = yaml.safe_load((CHART / "values.yaml").read_text())["prometheusRule"]
-    for setting in SETTINGS:
-        section = defaults["thresholds"] if setting.section.endswith("thresholds") else defaults
-        # The chart knows which job it makes.
-        expected = "" if setting.name == "jobRegex" else setting.default
-        assert section[setting.name] == expected
-    assert set(defaults["thresholds"]) == {
-        each.name for each in SETTINGS if each.section.endswith("thresholds")
-    }
 
 
 def test_runbooks_are_linked_where_the_values_say() -> None:
     given = rules({"enabled": True, "runbookBaseUrl": "https://runbooks.example.com/"})
     assert "https://runbooks.example.com/docs/runbooks.md#" in str(given)
-    assert "/blob/" not in str(rules({"enabled": True}))
+    assert "runbook_url" not in str(rules({"enabled": True}))
 
 
 def test_a_threshold_reaches_its_rule() -> None:
     text = str(rules({"enabled": True, "thresholds": {"oldestQueuedFor": "47m"}}))
     assert "'for': '47m'" in text
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("stalledFor", "ten minutes"),
+        ("stalledFor", ""),
+        ("fastBurnWindow", "0s"),
+        ("serviceLevelShare", 95),
+        ("serviceLevelShare", 0.5),
+        ("notStartingForByClass", {"c": 3600}),
+        ("oldestQueuedSecondsByClass", {"16c60gb12h": "2h"}),
+    ],
+)
+def test_a_threshold_that_prometheus_could_not_use_is_rejected(name: str, value: Any) -> None:
+    with pytest.raises(Exception, match=name):
+        rules({"enabled": True, "thresholds": {name: value}})
+
+
+def test_a_class_that_would_be_a_pattern_is_rejected() -> None:
+    with pytest.raises(Exception, match="propertyName"):
+        rules({"enabled": True, "thresholds": {"notStartingForByClass": {".*": "1h"}}})
+
+
+@pytest.mark.parametrize("name", ["runbookBaseUrl", "dashboardUrl"])
+def test_a_link_that_is_not_absolute_is_rejected(name: str) -> None:
+    with pytest.raises(Exception, match=name):
+        rules({"enabled": True, name: "grafana/"})
 
 
 def test_prometheus_accepts_the_rules_at_other_thresholds(tmp_path: Path) -> None:
@@ -244,12 +260,12 @@ def test_prometheus_accepts_the_scrape_configuration_in(source: str, tmp_path: P
 def test_the_rules_look_at_the_job_that_the_monitors_make(monitor: str) -> None:
     values = DEMO | {"fullnameOverride": "own-name", monitor: {"enabled": True}}
     groups = rules({"enabled": True}, **values)
-    assert 'up{job=~"(.+/)?own-name"} == 0' in str(groups)
+    assert 'absent(up{job=~"(.+/)?own-name"})' in str(groups)
 
 
 def test_the_rules_look_at_the_job_that_a_scrape_config_names() -> None:
     groups = rules({"enabled": True}, scrapeConfig={"enabled": True, "jobName": "queues"})
-    assert 'up{job=~"(.+/)?queues"} == 0' in str(groups)
+    assert 'absent(up{job=~"(.+/)?queues"})' in str(groups)
 
 
 def test_further_groups_stand_beside_the_projects_own() -> None:
@@ -415,9 +431,3 @@ def promtool(*arguments: str) -> str:
     done = subprocess.run(["promtool", *arguments], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
-
-
-def default_of(name: str) -> Any:
-    """The default of one of the rules' settings."""
-    [setting] = [each for each in SETTINGS if each.name == name]
-    return setting.default

@@ -67,6 +67,7 @@ CANDIDATES: tuple[Any, ...] = (
     True,
     False,
     7,
+    0.9,
     "other",
     "7m",
     "7MiB",
@@ -101,6 +102,8 @@ CANDIDATES: tuple[Any, ...] = (
     {"limits": {"memory": "1Gi"}},
     {"http_server_config": {"headers": {}}},
     {"other": 7},
+    {"other": "7m"},
+    {"other": 0.9},
 )
 
 
