@@ -1,5 +1,6 @@
+"""The rules, tested with the promtool on the PATH, or with another that `PROMTOOL` names."""
+
 import json
-import os
 import re
 import subprocess
 from pathlib import Path
@@ -7,12 +8,13 @@ from typing import Any
 
 import pytest
 import yaml
+from helm_python import Chart
 from hypothesis import given
 from hypothesis import strategies as st
-from support.programs import ROOT, run
+from support.programs import PROMTOOL, ROOT, run
 
-from grafana.alerts.render import plain_rules
-from grafana.alerts.settings import THRESHOLDS
+from grafana.alerts.render import JOB_REGEX, plain_rules
+from grafana.alerts.settings import CHART, THRESHOLDS
 from nextmv_exporter.nextmv.__main__ import print_queue
 from nextmv_exporter.nextmv.errors import Reason
 from nextmv_exporter.scrape.metrics import METRICS
@@ -24,17 +26,6 @@ RULE_TESTS = sorted((Path(__file__).parent / "rules").glob("*.test.yaml"))
 DURATION = re.compile(r"([0-9]+(ms|[smhdwy]))+")
 BOUNDS = {"3h20m", "13h", "25h"}
 """For classes of long runs; see `execution_class:nextmv_longest_run_seconds:bound`."""
-
-PROMTOOLS = [
-    "promtool",
-    pytest.param(
-        os.environ.get("PROMTOOL_3", ""),
-        marks=pytest.mark.skipif(
-            "PROMTOOL_3" not in os.environ, reason="PROMTOOL_3 names no promtool of Prometheus 3"
-        ),
-        id="promtool 3",
-    ),
-]
 
 
 def rules_of(text: str) -> list[dict[str, Any]]:
@@ -69,35 +60,25 @@ def expectations(alert: str) -> list[bool]:
     ]
 
 
-def check(promtool: str, directory: Path, text: str, tests: list[dict[str, Any]]) -> None:
+def check(directory: Path, text: str, tests: list[dict[str, Any]]) -> None:
     """Lint rules and test them."""
     (directory / "rules.yaml").write_text(text)
-    run(promtool, "check", "rules", "--lint=all", "--lint-fatal", directory / "rules.yaml")
+    run(PROMTOOL, "check", "rules", "--lint=all", "--lint-fatal", directory / "rules.yaml")
     (directory / "tests.yaml").write_text(
         yaml.safe_dump({"rule_files": ["rules.yaml"], "evaluation_interval": "1m", "tests": tests})
     )
-    run(promtool, "test", "rules", directory / "tests.yaml")
+    run(PROMTOOL, "test", "rules", directory / "tests.yaml")
 
 
-@pytest.mark.skipif("PROMTOOL_3" not in os.environ, reason="PROMTOOL_3 names no promtool")
-def test_promtool_3_is_one() -> None:
-    told = subprocess.run(
-        [os.environ["PROMTOOL_3"], "--version"], capture_output=True, text=True, check=True
-    )
-    assert re.search(r"version (3|0\.3\d\d)\.", told.stdout + told.stderr)
+def test_promtool_finds_nothing_to_lint_in_the_rules() -> None:
+    run(PROMTOOL, "check", "rules", "--lint=all", "--lint-fatal", RULES)
 
 
-@pytest.mark.parametrize("promtool", PROMTOOLS)
-def test_promtool_finds_nothing_to_lint_in_the_rules(promtool: str) -> None:
-    run(promtool, "check", "rules", "--lint=all", "--lint-fatal", RULES)
-
-
-@pytest.mark.parametrize("promtool", PROMTOOLS)
 @pytest.mark.parametrize("file", RULE_TESTS, ids=lambda file: file.name.split(".")[0])
 def test_alerts_fire_keep_silent_and_resolve_as_their_tests_expect(
-    file: Path, promtool: str
+    file: Path,
 ) -> None:
-    run(promtool, "test", "rules", file)
+    run(PROMTOOL, "test", "rules", file)
 
 
 @pytest.mark.parametrize("alert", ALERTS)
@@ -168,10 +149,7 @@ def test_rules_ask_only_for_metrics_that_the_exporter_has() -> None:
     assert asked - known - recorded == {threshold}
 
 
-@pytest.mark.parametrize("promtool", PROMTOOLS)
-def test_links_lead_to_the_dashboard_of_the_account_and_to_the_runbook(
-    promtool: str, tmp_path: Path
-) -> None:
+def test_links_lead_to_the_dashboard_of_the_account_and_to_the_runbook(tmp_path: Path) -> None:
     text = plain_rules(
         dashboardUrl="https://grafana.example/d/nextmv-account-queue",
         runbookBaseUrl="https://wiki.example/nextmv/",
@@ -181,7 +159,6 @@ def test_links_lead_to_the_dashboard_of_the_account_and_to_the_runbook(
         assert alert["annotations"]["runbook_url"] == runbook
         assert alert["annotations"]["dashboard_url"].startswith("https://grafana.example/d/")
     check(
-        promtool,
         tmp_path,
         text,
         [
@@ -228,8 +205,7 @@ def recorded(eval_time: str, expr: str, samples: dict[str, float]) -> dict[str, 
     return {"eval_time": eval_time, "expr": expr, "exp_samples": expected}
 
 
-@pytest.mark.parametrize("promtool", PROMTOOLS)
-def test_an_execution_class_may_have_settings_of_its_own(promtool: str, tmp_path: Path) -> None:
+def test_an_execution_class_may_have_settings_of_its_own(tmp_path: Path) -> None:
     classes = ["16c60gb12h", "6c9500mb870s", "8c16gb120m"]
     queue = 'nextmv_account_queue_length{{execution_class="{}", status_v2="queued"}}'
     age = 'nextmv_account_queue_oldest_queued_run_age_seconds{{execution_class="{}"}}'
@@ -243,7 +219,6 @@ def test_an_execution_class_may_have_settings_of_its_own(promtool: str, tmp_path
             series.append({"series": bucket, "values": f"0+{per_minute}x200"})
     label = '{{execution_class="{}"}}'
     check(
-        promtool,
         tmp_path,
         plain_rules(OWN_CLASSES),
         [
@@ -325,3 +300,28 @@ def test_all_windows_follow_the_settings() -> None:
         texts = " ".join(rule.get("annotations", {}).values())
         used |= {each[0] for each in DURATION.finditer(texts)}
     assert used - BOUNDS == set(chosen.values())
+
+
+def test_the_readmes_command_renders_rules_that_prometheus_accepts(tmp_path: Path) -> None:
+    """`helm template` is Helm's own rendering; the rest of the command is run as it stands."""
+    command = re.search(
+        r"^helm template .*?rules\.yaml$", README.read_text(), re.MULTILINE | re.DOTALL
+    )
+    assert command
+    given: dict[str, Any] = {}
+    for path, value in re.findall(r"--set ([\w.]+)='?([^'\s]+)'?", command[0]):
+        *sections, name = path.split(".")
+        place = given
+        for section in sections:
+            place = place.setdefault(section, {})
+        place[name] = value == "true" or value
+    rendered = Chart.load(CHART).render(given, name="nextmv-exporter")
+    (file,) = (text for path, text in rendered.items() if path.endswith("/prometheusrule.yaml"))
+    (sed,) = re.findall(r"sed '(.+)'", command[0])
+    done = subprocess.run(["sed", sed], input=file, capture_output=True, text=True, check=True)
+    rules = tmp_path / "rules.yaml"
+    rules.write_text(done.stdout)
+    run(PROMTOOL, "check", "rules", "--lint=all", "--lint-fatal", rules)
+    windows = {each.get("for") for each in rules_of(done.stdout)}
+    assert {"15m", "20h"} <= windows
+    assert f'up{{job=~"{JOB_REGEX}"}}' in done.stdout
