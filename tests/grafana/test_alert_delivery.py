@@ -28,8 +28,8 @@ from support.waiting import until
 from grafana.alerts.render import plain_rules
 
 CLASS = RUN["execution_class"]
-QUEUED = [RUN | {"id": f"run-{number}"} for number in range(3)]
-RUNNING = [*QUEUED[1:], QUEUED[0] | {"status_v2": "running"}]
+QUEUED = [{**RUN, "id": f"run-{number}"} for number in range(3)]
+RUNNING = [*QUEUED[1:], {**QUEUED[0], "status_v2": "running"}]
 SHORT = {
     "stalledFor": "3s",
     "gapTolerance": "3s",
