@@ -55,14 +55,16 @@ def rendered(
 def render(
     values: dict[str, Any], release: str = RELEASE, namespace: str = NAMESPACE
 ) -> list[Manifest]:
-    """Every manifest that the chart makes of some values, without the notes."""
-    return [
+    """Every manifest that the chart makes of some values, without the notes; at least one."""
+    manifests = [
         manifest
         for path, text in rendered(values, release, namespace).items()
         if not path.endswith("NOTES.txt")
         for manifest in yaml.load_all(text, StrictLoader)
         if manifest
     ]
+    assert manifests
+    return manifests
 
 
 def notes(values: dict[str, Any]) -> str:
