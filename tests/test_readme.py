@@ -1,4 +1,4 @@
-"""The README's tables of metrics and flags against the code."""
+"""The README's and the runbooks' tables of metrics, flags and failure reasons against the code."""
 
 import re
 from pathlib import Path
@@ -6,17 +6,26 @@ from pathlib import Path
 import click
 import pytest
 
+from nextmv_exporter.nextmv.errors import Reason
 from nextmv_exporter.scrape.metrics import METRICS, Metric
 from nextmv_exporter.settings import ENVIRONMENT_PREFIX, OPTIONS
 
-README = Path(__file__).parents[1] / "README.md"
+ROOT = Path(__file__).parents[1]
+README = ROOT / "README.md"
+RUNBOOKS = ROOT / "docs" / "runbooks.md"
+OWN_RUNBOOKS = {
+    Reason.AUTH: "NextmvAccountAuthFailed",
+    Reason.RATE_LIMITED: "NextmvApiRateLimited",
+}
+"""Reasons with an alert of their own; NextmvAccountUnreadable is for the others."""
+
 NOT_OPTIONS = {"--version", "-h", ""}
 """Rows of flags that click makes, and of the key, which has a variable only."""
 
 
-def table(heading: str) -> list[list[str]]:
-    """The rows of the table under a heading, cell by cell."""
-    section = README.read_text().partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
+def table(heading: str, file: Path = README) -> list[list[str]]:
+    """The rows of the tables under a heading, cell by cell."""
+    section = file.read_text().partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
     lines = [line for line in section.splitlines() if line.startswith("|")]
     return [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines[2:]]
 
@@ -46,19 +55,22 @@ def default_of(option: click.Option) -> str:
 
 
 def test_the_metrics_are_those_of_the_code() -> None:
-    rows = sorted(ticked(row[0])[0] for row in table("Metrics"))
-    assert rows == sorted(metric.name for metric in METRICS)
+    assert METRIC_ROWS.keys() <= {metric.name for metric in METRICS}
+    assert len(table("Metrics")) == len(METRIC_ROWS)
 
 
 @pytest.mark.parametrize("metric", METRICS, ids=lambda metric: metric.name)
 def test_a_metrics_type_and_labels_are_those_of_the_code(metric: Metric) -> None:
+    assert metric.name in METRIC_ROWS, f"README.md, Metrics: add a row for {metric.name}"
     _, kind, labels, meaning = METRIC_ROWS[metric.name]
     assert kind == metric.kind.replace("_", " ")
     assert tuple(ticked(labels)) == metric.labels
     assert meaning
 
 
-def test_the_flags_are_those_of_the_code() -> None:
+def test_the_flags_are_those_of_the_code_in_its_order() -> None:
+    for flag in map(flag_of, OPTIONS):
+        assert flag in FLAG_ROWS, f"README.md, Flags: add a row for {flag}"
     assert [flag for flag in FLAG_ROWS if flag not in NOT_OPTIONS] == list(map(flag_of, OPTIONS))
 
 
@@ -76,3 +88,28 @@ def test_a_flags_default_and_variables_are_those_of_the_code(option: click.Optio
 def test_a_choice_is_named_in_full(option: click.Option) -> None:
     if isinstance(option.type, click.Choice):
         assert set(option.type.choices) <= set(ticked(FLAG_ROWS[flag_of(option)][3]))
+
+
+def reasons(heading: str, file: Path, column: int) -> set[str]:
+    """The failure reasons in a column of a table."""
+    cells = [ticked(row[column]) for row in table(heading, file)]
+    found = [re.fullmatch(r'(?:reason=)?"?([a-z_]+)"?', cell[0]) for cell in cells if cell]
+    return {each[1] for each in found if each} - {"up"}
+
+
+def test_the_failure_reasons_of_the_readme_are_those_of_the_code() -> None:
+    listed = reasons("When things go wrong", README, 1)
+    for reason in Reason:
+        assert reason in listed, f"README.md, When things go wrong: add a row for {reason}"
+    assert listed == set(Reason)
+
+
+def test_the_failure_reasons_of_the_runbooks_are_those_of_the_code() -> None:
+    listed = reasons("NextmvAccountUnreadable", RUNBOOKS, 0)
+    for reason in set(Reason) - OWN_RUNBOOKS.keys():
+        assert reason in listed, (
+            f"docs/runbooks.md, NextmvAccountUnreadable: add a row for {reason}"
+        )
+    assert listed <= set(Reason)
+    for alert in OWN_RUNBOOKS.values():
+        assert f"\n## {alert}\n" in RUNBOOKS.read_text()

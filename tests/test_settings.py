@@ -63,7 +63,9 @@ def flag_of(option: click.Option) -> str:
 
 
 def test_there_is_an_example_of_every_setting() -> None:
-    assert list(EXAMPLES) == [flag_of(option) for option in OPTIONS]
+    for flag in map(flag_of, OPTIONS):
+        assert flag in EXAMPLES, f"tests/test_settings.py: add an example of --{flag}"
+    assert list(EXAMPLES) == list(map(flag_of, OPTIONS))
 
 
 def test_the_defaults_are_the_documented_ones() -> None:
