@@ -1,0 +1,112 @@
+"""The message of a failure is that of its innermost cause, and of no other."""
+
+import socket
+import struct
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import trustme
+from faults.fault_server import Conversation, FaultServer
+from support.harness import dead
+
+from nextmv_exporter.deadline import Deadline
+from nextmv_exporter.nextmv import errors
+from nextmv_exporter.nextmv.client import Client
+
+QUEUE = "v1/account/queue"
+
+
+def message(url: str, kind: type[errors.NextmvError] = errors.ConnectionFailedError) -> str:
+    """The message of a request to this URL."""
+    with pytest.raises(errors.NextmvError) as caught:
+        Client(api_key="the-api-key", url=url).get(QUEUE, deadline=Deadline(20))
+    assert type(caught.value) is kind
+    text = str(caught.value)
+    assert text.startswith(f"{QUEUE}: ")
+    return text.removeprefix(f"{QUEUE}: ")
+
+
+def say(text: bytes) -> Callable[[Conversation], None]:
+    def behave(conversation: Conversation) -> None:
+        conversation.hear()
+        conversation.say(text)
+
+    return behave
+
+
+def reset(conversation: Conversation) -> None:
+    conversation.hear()
+    conversation.say(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n")
+    linger = struct.pack("ii", 1, 0)
+    conversation.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+    conversation.connection.close()
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_refused_connection(scheme: str) -> None:
+    with dead() as url:
+        assert message(f"{scheme}{url.removeprefix('http')}") == "[Errno 111] Connection refused"
+
+
+def test_a_name_that_does_not_exist() -> None:
+    known = {
+        "[Errno -2] Name or service not known",
+        "[Errno -3] Temporary failure in name resolution",
+    }
+    assert message("https://nowhere.invalid") in known
+
+
+def test_a_connection_that_is_reset_in_the_body() -> None:
+    with FaultServer(reset) as server:
+        assert message(server.url) == "[Errno 104] Connection reset by peer"
+
+
+def test_a_body_that_is_cut_off() -> None:
+    with FaultServer(say(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nxyz")) as server:
+        assert message(server.url) == "IncompleteRead(3 bytes read, 97 more expected)"
+
+
+def test_a_response_that_is_not_http() -> None:
+    with FaultServer(say(b"SSH-2.0-OpenSSH\r\n\r\n")) as server:
+        assert message(server.url, errors.InvalidResponseError) == "the response is not valid HTTP"
+
+
+def test_a_proxy_that_refuses_connections(monkeypatch: pytest.MonkeyPatch) -> None:
+    with dead() as url:
+        monkeypatch.setenv("HTTPS_PROXY", url)
+        assert message("https://api.nextmv.example") == "[Errno 111] Connection refused"
+
+
+def test_a_proxy_that_refuses_to_connect_to_the_api(monkeypatch: pytest.MonkeyPatch) -> None:
+    with FaultServer(say(b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n")) as between:
+        monkeypatch.setenv("HTTPS_PROXY", between.url)
+        assert message("https://api.nextmv.example") == (
+            "Tunnel connection failed: 407 Proxy Authentication Required"
+        )
+
+
+def test_a_certificate_of_an_unknown_authority(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import ssl
+
+    trusted = trustme.CA()
+    trusted.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "ca.pem"))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    trustme.CA().issue_cert("127.0.0.1").configure_cert(context)
+    with FaultServer(say(b""), context) as server:
+        text = message(server.url, errors.TLSError)
+    assert text.startswith("[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: ")
+
+
+def test_plain_http_where_tls_is_expected() -> None:
+    def behave(conversation: Conversation) -> None:
+        conversation.connection.recv(65536)
+        conversation.say(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+    with FaultServer(behave) as server:
+        text = message(f"https://127.0.0.1:{server.port}", errors.TLSError)
+    assert text.startswith("[SSL: WRONG_VERSION_NUMBER]") or "RECORD_LAYER" in text
+    assert "the port does not speak TLS" in text
