@@ -10,6 +10,7 @@ from unittest import mock
 import pytest
 import yaml
 from structlog.testing import capture_logs
+from support.descriptors import no_descriptor_left
 from support.exporter import settings_of
 from support.harness import write_yaml
 
@@ -135,6 +136,8 @@ def test_a_named_profile_that_left_the_file_keeps_its_key_until_it_is_asked_to_r
     write(file, {"a": "3", "b": "4"})
     assert keys(accounts) == {"a": "3", "b": "4"}
     assert events(logs, "added", "removed")[-1] == ("Accounts reloaded", "b", "")
+    write(file, {"a": "3"})
+    assert keys(accounts) == {"a": "3", "b": "4"}
 
 
 @pytest.mark.parametrize("reload", [Accounts.refresh, Accounts.reload])
@@ -249,6 +252,22 @@ def test_a_bad_key_file_keeps_the_last_key_and_is_logged_once(
     assert "half a" not in str(entry)
     key_file.write_text("back")
     assert keys(accounts) == {"default": "back"}
+
+
+@pytest.mark.parametrize("of", ["key file", "config file"])
+def test_a_key_replaced_while_no_file_could_be_opened_is_used_once_one_can(
+    file: Path, key_file: Path, of: str
+) -> None:
+    write(file, {"a": "first"})
+    if of == "key file":
+        accounts = Accounts(settings_of(f"--nextmv.api-key-file={key_file}"))
+        key_file.write_text("second")
+    else:
+        accounts = accounts_of(file, "a")
+        write(file, {"a": "second"})
+    with no_descriptor_left():
+        assert [*keys(accounts).values(), *keys(accounts).values()] == ["first", "first"]
+    assert [*keys(accounts).values()] == ["second"]
 
 
 def test_a_key_that_is_written_again_unchanged_is_not_logged(

@@ -8,6 +8,7 @@ from support.certificates import Authority
 from support.descriptors import no_descriptor_left
 from support.harness import write_yaml
 
+from nextmv_exporter.errors import UnreadableFileError
 from nextmv_exporter.web.toolkit.reloading import ReloadingWebConfig
 
 HASH = "$2y$04$" + "." * 53
@@ -47,6 +48,26 @@ def test_a_certificate_replaced_while_no_file_could_be_opened_is_loaded_once_one
     write_yaml(file, {"tls_server_config": inlined if inline else names})
     with no_descriptor_left():
         assert web_config.context() is before
+    assert web_config.context() is not before
+
+
+def test_a_certificate_that_alone_could_not_be_read_is_read_again(
+    file: Path, authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No fault of the system can be timed to hit one file of several, so reading is replaced."""
+    names = {"cert_file": "server.pem", "key_file": "server.key"}
+    write_yaml(file, {"tls_server_config": names})
+    web_config = ReloadingWebConfig(file)
+    before = web_config.context()
+    authority.issue("server")
+
+    def unreadable(path: Path, description: str) -> bytes:
+        raise UnreadableFileError(f"{description} {path} can't be read: Input/output error")
+
+    with monkeypatch.context() as patch, capture_logs() as logs:
+        patch.setattr("nextmv_exporter.web.toolkit.tls.read", unreadable)
+        assert web_config.context() is before
+    assert logs[0]["err"].startswith(f"--web.config.file {file}: tls_server_config.cert_file ")
     assert web_config.context() is not before
 
 
