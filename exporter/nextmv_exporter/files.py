@@ -47,14 +47,15 @@ def read(path: Path, description: str) -> bytes:
 
     Raises:
         UnreadableFileError: the file can't be read.
+        ConfigurationError: no file can have that name.
     """
     try:
         return path.read_bytes()
     except OSError as error:
-        fault = error.strerror
+        fault = f"{description} {path} can't be read: {error.strerror}"
     except ValueError:
-        fault = "its name has a character that no file name can have"
-    raise UnreadableFileError(f"{description} {path} can't be read: {fault}")
+        raise ConfigurationError(f"{description} {str(path)!r} is not a file name") from None
+    raise UnreadableFileError(fault)
 
 
 def read_yaml(path: Path, description: str, loader: "type[yaml.SafeLoader] | None" = None) -> Any:

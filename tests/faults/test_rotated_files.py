@@ -3,6 +3,7 @@
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from support.exporter import Process, exporter_process, settings_of
 from support.waiting import until
 
 from faults.fault_server import FaultServer, answers, queue
-from faults.running_exporter import scrape
+from faults.running_exporter import Scraped, scrape
 from nextmv_exporter.accounts import Accounts
 
 
@@ -152,6 +153,24 @@ def test_other_requests_are_answered_while_a_file_is_loaded(
             loaded.write(config("second"))
         discovery.join()
         until(lambda: exporter.logged("Credentials reloaded"), what="the new key is in use")
+
+
+def test_the_time_that_loading_takes_counts_towards_the_scrapes_timeout(scene: Scene) -> None:
+    file, pipe = scene.directory / "config.yaml", scene.directory / "pipe"
+    file.write_text(config("first"))
+    os.mkfifo(pipe)
+    environment = of_config_file(file) | {"NEXTMV_ENDPOINT": scene.server.url}
+    with exporter_process(environment=environment) as exporter:
+        pipe.replace(file)
+        found: list[Scraped] = []
+        scraping = threading.Thread(target=lambda: found.append(scrape(exporter.address, 1)))
+        scraping.start()
+        with file.open("w") as loaded:  # once the exporter has opened it
+            time.sleep(1)
+            loaded.write(config("second"))
+        scraping.join()
+    assert found[0].reasons == {"timeout"}
+    assert scene.server.requests == []
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -65,8 +66,9 @@ class Exporter:
         Returns:
             The metrics; 404 if an account is not known, 503 if too many scrapes are waiting.
         """
-        timeout = scrape_timeout(request.headers, self.settings)
+        start = time.monotonic()
         known = await self._targets()
+        timeout = scrape_timeout(request.headers, self.settings) - (time.monotonic() - start)
         chosen = dict.fromkeys(request.query_params.getlist("account"))
         if unknown := [name for name in chosen if name not in known]:
             return _no_such_account(unknown, known)
