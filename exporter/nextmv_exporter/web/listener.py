@@ -141,10 +141,10 @@ class Acceptor:
                 ssl=context,
                 ssl_handshake_timeout=REQUEST_TIMEOUT if context else None,
             )
-        except ssl.SSLError as error:
-            log.warning("TLS handshake failed", err=error.reason or str(error))
-        except OSError:
-            pass  # the client has left, or was too slow
+        except OSError as error:
+            # Otherwise the client has left, or was too slow.
+            if isinstance(error, ssl.SSLError) and not isinstance(error, ssl.SSLEOFError):
+                log.warning("TLS handshake failed", err=error.reason or str(error))
 
     def _finish_handshake(self, handshake: asyncio.Task[None]) -> None:
         self._handshakes.discard(handshake)

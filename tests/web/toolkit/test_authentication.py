@@ -1,5 +1,7 @@
 import base64
+import itertools
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
@@ -12,7 +14,7 @@ from support.harness import write_yaml
 from support.waiting import until
 
 from nextmv_exporter.nextmv.credentials import Credentials
-from nextmv_exporter.web.toolkit.authentication import MAX_CHECKS
+from nextmv_exporter.web.toolkit import authentication
 
 PASSWORD = "correct horse: battery staple"
 SECURITY = {
@@ -44,31 +46,32 @@ Users = Callable[[dict[str, str]], None]
 
 
 class Checks:
-    """Watches the calls of bcrypt, which go through; may hold them up.
-
-    They go to bcrypt itself: only how often and with what it is called is of interest.
-    """
+    """Records the calls of bcrypt, and holds some of them up if a test asks for it."""
 
     def __init__(self) -> None:
+        self.passwords: list[str] = []
         self.hashes: list[str] = []
-        self.most_at_once = 0
-        self.go_on = threading.Event()
-        self.go_on.set()
-        self._under_way = 0
-        self._lock = threading.Lock()
+        self.held: set[str] = set()
+        self.release = threading.Event()
         self._bcrypt = bcrypt.checkpw
 
     def __call__(self, password: bytes, hashed_password: bytes) -> bool:
-        with self._lock:
-            self.hashes.append(hashed_password.decode())
-            self._under_way += 1
-            self.most_at_once = max(self.most_at_once, self._under_way)
-        try:
-            assert self.go_on.wait(30)
-            return self._bcrypt(password, hashed_password)
-        finally:
-            with self._lock:
-                self._under_way -= 1
+        self.passwords.append(password.decode())
+        self.hashes.append(hashed_password.decode())
+        if hashed_password.decode() in self.held:
+            assert self.release.wait(30)
+        return self._bcrypt(password, hashed_password)
+
+
+@pytest.fixture(autouse=True)
+def quick_refusals(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(authentication, "MIN_REFUSAL", 0.5)
+    monkeypatch.setattr(authentication, "_SECONDS_PER_GUESS", 0.01)
+
+
+@pytest.fixture
+def one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(authentication, "_CHEAP_THREADS", 1)
 
 
 @pytest.fixture
@@ -97,7 +100,7 @@ def users(file: Path) -> Users:
 def served(file: Path, account: dict[str, Credentials], checks: Checks) -> Iterator[Served]:
     with ExitStack() as stack:
         yield stack.enter_context(exporter_here(accounts=account, web_config=file))
-        checks.go_on.set()
+        checks.release.set()
 
 
 @pytest.fixture(scope="module")
@@ -139,7 +142,7 @@ def test_the_scheme_may_be_written_in_any_case(shared: Served) -> None:
         basic("alice", HASH),
     ],
 )
-def test_a_wrong_password_or_user_is_turned_away(shared: Served, headers: dict[str, str]) -> None:
+def test_a_wrong_password_or_user_is_refused(shared: Served, headers: dict[str, str]) -> None:
     refused = shared.get("/metrics", headers=headers)
     assert refused.status == 401
     assert refused.headers["WWW-Authenticate"] == "Basic"
@@ -162,7 +165,7 @@ def test_a_wrong_password_or_user_is_turned_away(shared: Served, headers: dict[s
         authorization("Basic " + "A" * 8000),
     ],
 )
-def test_a_header_that_brings_no_password_is_turned_away_at_no_cost(
+def test_a_header_without_a_password_is_refused_at_no_cost(
     shared: Served, checks: Checks, headers: dict[str, str]
 ) -> None:
     assert status(shared, headers) == 401
@@ -220,7 +223,7 @@ def test_nothing_else_is_open(shared: Served, path: str) -> None:
         assert shared.get(path, method=method).status == 401
 
 
-def test_a_path_told_in_a_header_opens_nothing(shared: Served) -> None:
+def test_a_path_in_a_header_opens_nothing(shared: Served) -> None:
     told = {
         "X-Original-URL": "/-/healthy",
         "X-Rewrite-URL": "/-/healthy",
@@ -281,13 +284,15 @@ def test_a_user_who_is_added_is_let_in(served: Served, users: Users) -> None:
     "content",
     ["", "basic_auth_users: {}", "basic_auth_users:\n", "basic_auth_users:\n  alice: $2y$10$"],
 )
-def test_a_file_cut_short_opens_nothing(served: Served, file: Path, content: str) -> None:
+def test_a_file_cut_short_does_not_disable_authentication(
+    served: Served, file: Path, content: str
+) -> None:
     file.write_text(content)
     assert status(served, {}) == 401
     assert status(served, ALICE) == 200
 
 
-def test_a_file_that_vanishes_opens_nothing(served: Served, file: Path) -> None:
+def test_a_missing_file_does_not_disable_authentication(served: Served, file: Path) -> None:
     file.unlink()
     assert status(served, {}) == 401
     assert status(served, ALICE) == 200
@@ -299,67 +304,198 @@ def test_a_right_password_costs_bcrypt_once(served: Served, checks: Checks) -> N
     assert len(checks.hashes) == 1
 
 
-def test_a_wrong_password_costs_bcrypt_each_time(served: Served, checks: Checks) -> None:
+@pytest.mark.parametrize("user", ["alice", "nobody"])
+def test_a_wrong_password_costs_bcrypt_once(
+    served: Served, checks: Checks, user: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(authentication, "MIN_REFUSAL", 2.0)
     for _ in range(3):
-        assert status(served, basic("alice", "wrong")) == 401
-    assert len(checks.hashes) == 3
+        assert status(served, basic(user, "wrong")) == 401
+    assert len(checks.hashes) == 1
 
 
-def test_an_unknown_user_costs_as_much_as_the_costliest_known_one(
+def test_wrong_passwords_do_not_displace_a_right_one(
+    served: Served, checks: Checks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(authentication, "_MAX_REMEMBERED", 2)
+    assert status(served, ALICE) == 200
+    for number in range(4):
+        assert status(served, basic("alice", f"guess {number}")) == 401
+    checks.hashes.clear()
+    assert status(served, ALICE) == 200
+    assert not checks.hashes
+    assert status(served, basic("alice", "guess 3")) == 401
+    assert not checks.hashes
+    assert status(served, basic("alice", "guess 0")) == 401
+    assert len(checks.hashes) == 1
+
+
+def test_an_unknown_user_costs_a_hash_of_a_fixed_cost(
     served: Served, users: Users, checks: Checks
 ) -> None:
-    costly = hashed("hers", cost=6)
-    users({"alice": HASH, "carol": costly, "bob": hashed("his", cost=5)})
-    for _ in range(2):
-        assert status(served, basic("nobody", "hers")) == 401
-    assert checks.hashes == [costly, costly]
+    users({"alice": HASH, "carol": hashed("hers", cost=11)})
+    assert status(served, basic("nobody", "hers")) == 401
+    [checked] = checks.hashes
+    assert checked.startswith("$2b$10$")
 
 
-def test_scrapes_that_arrive_together_share_one_check(served: Served, checks: Checks) -> None:
-    with ThreadPoolExecutor(3 * MAX_CHECKS) as pool:
-        statuses = pool.map(lambda _: status(served, ALICE), range(3 * MAX_CHECKS))
-        assert set(statuses) == {200}
-    assert len(checks.hashes) < 3  # one, and another at most where a request came very late
+def test_a_refusal_does_not_wait_for_bcrypt(served: Served, checks: Checks) -> None:
+    checks.held = {HASH}
+    assert status(served, basic("alice", "wrong")) == 401
+    assert status(served, ALICE) == 401  # held longer than a refusal takes
+    checks.release.set()
+    until(lambda: status(served, ALICE) == 200, what="the next time")
 
 
-def test_guesses_are_checked_one_at_a_time_and_sent_away_beyond_a_limit(
-    served: Served, checks: Checks
+@pytest.mark.parametrize("user", ["alice", "carol", "nobody"])
+def test_the_time_of_a_refusal_does_not_depend_on_the_user(
+    served: Served, users: Users, user: str, checks: Checks, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    checks.go_on.clear()
-    guesses = 3 * MAX_CHECKS
-    statuses: list[int] = []
-
-    def guess(number: int) -> None:
-        statuses.append(status(served, basic("alice", f"guess {number}")))
-
-    threads = [threading.Thread(target=guess, args=(number,)) for number in range(guesses)]
-    for thread in threads:
-        thread.start()
-    until(lambda: len(statuses) == guesses - MAX_CHECKS, seconds=30, what="the rest is sent away")
-    assert set(statuses) == {503}
-    checks.go_on.set()
-    for thread in threads:
-        thread.join()
-    assert statuses.count(401) == MAX_CHECKS
-    assert checks.most_at_once == 1
+    monkeypatch.setattr(authentication, "MIN_REFUSAL", 1.5)
+    carols = hashed("hers").replace("$04$", "$13$")
+    users({"alice": HASH, "carol": carols})
+    checks.held = {carols}
+    began = time.monotonic()
+    assert status(served, basic(user, "wrong")) == 401
+    assert 1.5 <= time.monotonic() - began < 10  # the rest is for busy machines
+    monkeypatch.setattr(authentication, "MIN_REFUSAL", 100.0)
+    assert status(served, basic(user, "wrong")) == 401  # at once
 
 
-def test_while_passwords_are_guessed_those_who_are_known_are_served(
-    served: Served, checks: Checks
+def test_a_refusal_takes_longer_the_more_a_client_guesses(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(authentication, "_SECONDS_PER_GUESS", 0.2)
+    began = time.monotonic()
+    with ThreadPoolExecutor(20) as pool:
+        guesses = [pool.submit(status, served, basic("alice", f"{n}")) for n in range(20)]
+        assert {guess.result() for guess in guesses} == {401}
+    assert time.monotonic() - began >= 20 * 0.2
+    assert status(served, basic("alice", "afterwards")) == 401
+
+
+def test_scrapes_that_arrive_together_do_not_cost_bcrypt_each(
+    served: Served, checks: Checks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(authentication, "MIN_REFUSAL", 20.0)
+    with ThreadPoolExecutor(48) as pool:
+        statuses = pool.map(lambda _: status(served, ALICE), range(48))
+        assert set(statuses) == {200}
+    assert len(checks.hashes) <= authentication._CHEAP_THREADS
+
+
+@pytest.mark.parametrize("user", ["alice", "nobody"])
+def test_guesses_beyond_a_limit_are_rejected_whoever_is_guessed(
+    served: Served, checks: Checks, user: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert status(served, ALICE) == 200
-    checks.go_on.clear()
-    with ThreadPoolExecutor(MAX_CHECKS + 1) as pool:
+    monkeypatch.setattr(authentication, "MAX_GUESSES", 16)
+    monkeypatch.setattr(authentication, "MIN_REFUSAL", 5.0)
+    with ThreadPoolExecutor(24) as pool:
         guesses = [
-            pool.submit(status, served, basic("alice", f"guess {number}"))
-            for number in range(MAX_CHECKS + 1)
+            pool.submit(status, served, basic(user, f"guess {number}")) for number in range(24)
         ]
-        until(lambda: any(guess.done() for guess in guesses), seconds=30, what="one is sent away")
+        until(lambda: sum(guess.done() for guess in guesses) == 8, what="8 are rejected")
+        assert {guess.result() for guess in guesses if guess.done()} == {503}
         assert status(served, ALICE, "/metrics") == 200
         assert status(served, {}, "/metrics") == 401
         assert status(served, {}, "/-/healthy") == 200
-        checks.go_on.set()
-    assert sorted(guess.result() for guess in guesses) == [401] * MAX_CHECKS + [503]
+    assert sorted(guess.result() for guess in guesses) == [401] * 16 + [503] * 8
+    assert status(served, basic(user, "one more")) == 401
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_the_latest_password_is_checked_first(
+    served: Served, checks: Checks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(authentication, "MIN_REFUSAL", 8.0)
+    checks.held = {HASH}
+    with ThreadPoolExecutor(5) as pool:
+        for number in range(4):
+            pool.submit(status, served, basic("alice", f"guess {number}"))
+            until(lambda: checks.passwords, what="the first check")
+        time.sleep(0.5)  # until all guesses wait
+        right = pool.submit(status, served, ALICE)
+        time.sleep(0.5)
+        assert checks.passwords == ["guess 0"]
+        monkeypatch.setattr(authentication, "MIN_REFUSAL", 0.1)
+        checks.release.set()
+        assert right.result() == 200
+    assert checks.passwords[1] == PASSWORD
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_passwords_that_were_refused_unchecked_are_not_checked_later(
+    served: Served, checks: Checks
+) -> None:
+    checks.held = {HASH}
+    with ThreadPoolExecutor(5) as pool:
+        guesses = [pool.submit(status, served, basic("alice", f"{n}")) for n in range(5)]
+        assert {guess.result() for guess in guesses} == {401}
+    checks.release.set()
+    assert status(served, ALICE) == 200
+    assert len(checks.passwords) == 2
+
+
+def test_a_costly_hash_of_another_user_keeps_no_one_waiting(
+    served: Served, users: Users, checks: Checks
+) -> None:
+    costly = hashed("hers").replace("$04$", "$13$")
+    users({"alice": HASH, "carol": costly})
+    checks.held = {costly}
+    with ThreadPoolExecutor(8) as pool:
+        guesses = [pool.submit(status, served, basic("carol", f"{n}")) for n in range(8)]
+        until(lambda: checks.passwords, what="a check")
+        assert status(served, ALICE) == 200
+        assert {guess.result() for guess in guesses} == {401}
+
+
+def test_a_thread_that_cannot_be_started_rejects_the_password_alone(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(self: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", fail)
+        assert status(served, ALICE) == 503
+    assert status(served, ALICE) == 200
+
+
+def test_right_users_get_in_while_40_clients_guess(
+    served: Served, users: Users, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(authentication, "MIN_REFUSAL", 2.0)
+    monkeypatch.setattr(authentication, "_SECONDS_PER_GUESS", 1.0)
+    right = {f"user {number}": f"password {number}" for number in range(6)}
+    users(
+        {user: hashed(password, cost=10) for user, password in right.items()}
+        | {"carol": hashed("hers", cost=4).replace("$04$", "$18$")}
+    )
+    ended = threading.Event()
+
+    def guess(client: int) -> set[int]:
+        statuses: set[int] = set()
+        for number in itertools.count():
+            if ended.is_set():
+                return statuses
+            user = ["carol", "nobody", *right][(client + number) % 8]
+            statuses.add(status(served, basic(user, f"guess {client} {number}")))
+        raise AssertionError
+
+    with ThreadPoolExecutor(40) as pool:
+        guesses = [pool.submit(guess, client) for client in range(40)]
+        try:
+            for user, password in right.items():
+                time.sleep(1)
+                began = time.monotonic()
+                assert status(served, basic(user, password)) == 200
+                assert (
+                    time.monotonic() - began < 15
+                )  # promised are 2; the rest is for busy machines
+        finally:
+            ended.set()
+        assert set().union(*(each.result() for each in guesses)) == {401}
 
 
 def test_the_headers_go_with_every_answer(served: Served, file: Path, checks: Checks) -> None:

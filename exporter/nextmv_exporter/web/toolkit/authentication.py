@@ -5,32 +5,49 @@ import base64
 import binascii
 import hashlib
 import os
-from collections.abc import Callable
+import threading
+import time
+from collections import Counter, defaultdict, deque
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from http import HTTPStatus
+from typing import NamedTuple
 
 import bcrypt
+import structlog
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from nextmv_exporter.logs import CLIENTS
 from nextmv_exporter.web.toolkit.config import WebConfig
 
 OPEN_PATHS = frozenset({"/-/healthy", "/-/ready"})
 """Paths that need no password, so that a kubelet can ask."""
 
-MAX_CHECKS = 16
-"""Passwords waiting to be checked at once; beyond that, clients are sent away."""
+MAX_GUESSES = 500
+"""Passwords of one client address that may be in question at once."""
 
+MIN_REFUSAL, MAX_REFUSAL = 2.0, 20.0
+"""Seconds after which a wrong password is refused."""
+
+_SECONDS_PER_GUESS = 1.0
+_MAX_REMEMBERED = 1000
 _BCRYPT_BYTES = 72
-_MAX_REMEMBERED = 100
+_CHEAP_COST = 12
+_CHEAP_THREADS = 4
+# A hash of cost 10 that no known password matches.
+_UNKNOWN_USER = f"$2b$10${'.' * 53}"
+
+log = structlog.get_logger(CLIENTS)
 
 
 class Guard:
-    """An ASGI application in front of another that asks for a password.
+    """An ASGI application that asks for a password before it calls another.
 
     Args:
-        app: the application behind.
-        config: gives the latest configuration.
+        app: the other application.
+        config: returns the latest configuration.
     """
 
     def __init__(self, app: ASGIApp, config: Callable[[], WebConfig]) -> None:
@@ -39,7 +56,7 @@ class Guard:
         self._passwords = Passwords()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request, or pass it on."""
+        """Respond to a request, or pass it on."""
         config = self._config()
 
         async def send_with_headers(message: Message) -> None:
@@ -51,13 +68,16 @@ class Guard:
         await (refusal or self._app)(scope, receive, send_with_headers)
 
     async def _refusal(self, scope: Scope, config: WebConfig) -> ASGIApp | None:
-        if not config.basic_auth_users or scope["path"] in OPEN_PATHS:
+        users = config.basic_auth_users
+        if not users or scope["path"] in OPEN_PATHS:
             return None
         credentials = _basic_credentials(Headers(scope=scope).get("Authorization", ""))
+        address = (scope.get("client") or ("",))[0]
         try:
-            if credentials and await self._passwords.right(*credentials, config.basic_auth_users):
+            if credentials and await self._passwords.admit(*credentials, users, address):
                 return None
-        except TooManyChecksError:
+        except TooManyGuessesError as error:
+            log.warning("Rejecting passwords", err=str(error), client=address)
             return PlainTextResponse(
                 "Too many passwords are being checked\n", HTTPStatus.SERVICE_UNAVAILABLE
             )
@@ -66,68 +86,122 @@ class Guard:
         )
 
 
-class TooManyChecksError(Exception):
-    """More passwords wait to be checked than is reasonable."""
+class TooManyGuessesError(Exception):
+    """More passwords are in question than are allowed, or the system starts no more threads."""
+
+
+class _Check(NamedTuple):
+    ticket: bytes
+    password: bytes
+    hashed: str
+    end: float
+    right: Future[bool]
 
 
 class Passwords:
-    """Checks passwords against bcrypt hashes, one at a time, and remembers the right ones.
+    """Checks passwords against bcrypt hashes, and remembers the results.
 
-    What bcrypt costs is so paid once for each user, not at each scrape; and guessing
-    passwords keeps no more than one thread busy.
+    A right password is admitted as soon as it has been checked, and at once from then on. A wrong
+    one is refused after a time that depends only on how many of its client are in question, and
+    at once from then on: neither depends on whether the user is known, nor on the cost of the
+    user's hash. That time also limits how fast a client can guess, so that checks seldom wait.
+    They are made the latest first, and those of a costly hash in a lane of its own: neither
+    guesses nor the hash of another user keep a right password waiting.
     """
 
     def __init__(self) -> None:
-        self._remembered: set[bytes] = set()
         self._salt = os.urandom(16)
-        self._checks: dict[bytes, asyncio.Task[bool]] = {}
-        self._one_at_a_time = asyncio.Lock()
+        self._guesses: Counter[str] = Counter()
+        self._lock = threading.Lock()
+        self._right: set[bytes] = set()
+        self._wrong: dict[bytes, None] = {}
+        self._refused: dict[bytes, None] = {}
+        self._lanes: defaultdict[str, deque[_Check]] = defaultdict(
+            lambda: deque(maxlen=MAX_GUESSES)
+        )
+        self._threads: Counter[str] = Counter()
 
-    async def right(self, user: str, password: bytes, users: dict[str, str]) -> bool:
+    async def admit(
+        self, user: str, password: bytes, users: Mapping[str, str], address: str
+    ) -> bool:
         """Check a password.
 
         Args:
             user: the name given.
             password: the password given.
             users: bcrypt hashes by name; at least one.
+            address: where the request comes from.
 
         Returns:
-            Whether the user is known and the password right. For an unknown user this takes
-            as long as for a known one.
+            Whether the user is known and the password right.
 
         Raises:
-            TooManyChecksError: too many wait already.
+            TooManyGuessesError: too many passwords of that address are in question.
         """
-        # The costliest hash, so that an unknown user is not told by a fast answer.
-        hashed = users.get(user) or max(users.values(), key=lambda value: value[4:6])
+        password = password[:_BCRYPT_BYTES]
+        hashed = users.get(user, _UNKNOWN_USER)
         ticket = self._ticket(user, hashed, password)
-        if user in users and ticket in self._remembered:
+        if ticket in self._right:
             return True
-        right = await asyncio.shield(self._check(ticket, password, hashed)) and user in users
-        if right:
-            if len(self._remembered) >= _MAX_REMEMBERED:
-                self._remembered.clear()
-            self._remembered.add(ticket)
+        if self._guesses[address] >= MAX_GUESSES:
+            raise TooManyGuessesError(f"{MAX_GUESSES} of one client are in question")
+        self._guesses[address] += 1
+        try:
+            seconds = self._guesses[address] * _SECONDS_PER_GUESS
+            end = time.monotonic() + min(MAX_REFUSAL, max(MIN_REFUSAL, seconds))
+            check = _Check(ticket, password, hashed, end, Future())
+            if ticket not in self._wrong:
+                self._queue(check)
+            if ticket in self._refused:
+                return False  # at once, whether or not it has been checked by now
+            await asyncio.wait({asyncio.wrap_future(check.right)}, timeout=end - time.monotonic())
+            if check.right.done() and check.right.result():
+                return True
+            await asyncio.sleep(end - time.monotonic())
+            _remember(self._refused, ticket)
+            return False
+        finally:
+            self._guesses[address] -= 1
+            if not self._guesses[address]:
+                del self._guesses[address]
+
+    def _queue(self, check: _Check) -> None:
+        costly = int(check.hashed[4:6]) > _CHEAP_COST
+        lane = check.hashed if costly else ""
+        with self._lock:
+            if self._threads[lane] < (1 if costly else _CHEAP_THREADS):
+                try:
+                    # Not of a pool, whose threads the program would wait for when it ends.
+                    threading.Thread(target=self._run_lane, args=(lane,), daemon=True).start()
+                except RuntimeError as error:
+                    raise TooManyGuessesError(str(error)) from None
+                self._threads[lane] += 1
+            self._lanes[lane].append(check)
+
+    def _run_lane(self, lane: str) -> None:
+        """Make the checks of a lane, the latest first, until there are none."""
+        while True:
+            with self._lock:
+                if not self._lanes[lane]:
+                    self._threads[lane] -= 1
+                    return
+                check = self._lanes[lane].pop()
+            if time.monotonic() < check.end:
+                check.right.set_result(self._is_right(check))
+
+    def _is_right(self, check: _Check) -> bool:
+        if check.ticket in self._right or check.ticket in self._wrong:
+            return check.ticket in self._right
+        right = bcrypt.checkpw(check.password, check.hashed.encode())
+        with self._lock:
+            if right:
+                self._right.add(check.ticket)
+            else:
+                _remember(self._wrong, check.ticket)
         return right
 
-    def _check(self, ticket: bytes, password: bytes, hashed: str) -> "asyncio.Task[bool]":
-        """Begin a check, or join the one under way for the same user and password."""
-        if ticket not in self._checks:
-            if len(self._checks) >= MAX_CHECKS:
-                raise TooManyChecksError
-            check = asyncio.create_task(self._matches(password, hashed))
-            check.add_done_callback(lambda _: self._checks.pop(ticket))
-            self._checks[ticket] = check
-        return self._checks[ticket]
-
-    async def _matches(self, password: bytes, hashed: str) -> bool:
-        async with self._one_at_a_time:
-            return await asyncio.to_thread(
-                bcrypt.checkpw, password[:_BCRYPT_BYTES], hashed.encode()
-            )
-
     def _ticket(self, user: str, hashed: str, password: bytes) -> bytes:
-        """What is remembered: it gives no password away and ends with the hash's change."""
+        """Return what is remembered: no password can be read from it."""
         parts = (user.encode(), hashed.encode(), password)
         digest = hashlib.blake2b(key=self._salt)
         for part in parts:
@@ -135,8 +209,14 @@ class Passwords:
         return digest.digest()
 
 
+def _remember(tickets: dict[bytes, None], ticket: bytes) -> None:
+    tickets[ticket] = None
+    if len(tickets) > _MAX_REMEMBERED:
+        del tickets[next(iter(tickets))]
+
+
 def _basic_credentials(header: str) -> tuple[str, bytes] | None:
-    """Read a user and a password; without both there is nothing to spend bcrypt on."""
+    """Return the user and the password; without both there is nothing to spend bcrypt on."""
     scheme, _, encoded = header.partition(" ")
     if scheme.lower() != "basic":
         return None
