@@ -25,30 +25,16 @@ if TYPE_CHECKING:
         StatusError,
         TLSError,
         UnknownProfileError,
-    )
+    )  # fmt: skip
 
 __version__ = "0.1.0"
 
 __all__ = [
-    "Account",
-    "Client",
-    "ConfigurationError",
-    "ConnectionFailedError",
-    "DeadlineExceededError",
-    "InvalidNameError",
-    "InvalidResponseError",
-    "NextmvError",
-    "Queue",
-    "QueueCollector",
-    "QueuedRun",
-    "Reason",
-    "ResponseTooLargeError",
-    "StatusError",
-    "StatusV2",
-    "TLSError",
-    "UnknownProfileError",
-    "UnreadableFileError",
-]
+    "Account", "Client", "ConfigurationError", "ConnectionFailedError", "DeadlineExceededError",
+    "InvalidNameError", "InvalidResponseError", "NextmvError", "Queue", "QueueCollector",
+    "QueuedRun", "Reason", "ResponseTooLargeError", "StatusError", "StatusV2", "TLSError",
+    "UnknownProfileError", "UnreadableFileError",
+]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:

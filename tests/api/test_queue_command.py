@@ -206,6 +206,13 @@ def test_lines_fit_the_terminal_and_the_id_is_whole(api: FakeAPI, columns: int) 
     assert ("…" in line) == ("NAME" in header)
 
 
+def test_wide_lines_are_whole_on_any_terminal(api: FakeAPI) -> None:
+    api.serves(run(1, name="Plan " * 30))
+    shown = "".join(on_terminal("--wide", columns=60))
+    assert RUN["user_email"] in shown
+    assert shown.endswith(("Plan " * 30).strip())
+
+
 def test_columns_can_be_set_in_the_environment(api: FakeAPI) -> None:
     api.serves(run(1, name="Plan " * 30))
     assert len(on_terminal(columns=80, environment={"COLUMNS": "120"})[1]) == 120

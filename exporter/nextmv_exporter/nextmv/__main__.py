@@ -61,7 +61,7 @@ def _shared(flag: str, help: str) -> Callable[..., Any]:  # noqa: A002 - click's
 @click.option("--application", "application_id", multiple=True, help="Only its runs; repeatable.")
 @click.option("--limit", type=click.IntRange(0), default=20, help="Most runs printed; 0 for all.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line, all fields.")
-@click.option("--wide", is_flag=True, help="Print versions and e-mail addresses too.")
+@click.option("--wide", is_flag=True, help="Print versions and e-mail addresses too; cut nothing.")
 @_shared("--profile", "Profile of the configuration file. [default: the default profile]")
 @_shared("--config-file", "Nextmv configuration file. [default: ~/.nextmv/config.yaml]")
 @_shared("--api-key-file", "File that holds the API key.")
@@ -94,7 +94,7 @@ def print_queue(  # noqa: PLR0913 - one for each flag
     if as_json:
         _print(json.dumps(run.model_dump(mode="json")) for run in shown)
     elif shown:
-        width = shutil.get_terminal_size().columns if os.isatty(1) else None
+        width = None if wide or not os.isatty(1) else shutil.get_terminal_size().columns
         _print(table(shown, datetime.now(UTC), wide=wide, width=width))
     else:
         click.echo("No runs found.", err=True)

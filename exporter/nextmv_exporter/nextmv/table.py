@@ -9,13 +9,8 @@ from nextmv_exporter.nextmv.account import QueuedRun
 UNKNOWN = "unknown"
 """Shown where the status, execution class or application is missing, as in the metrics."""
 
-_GAP = "  "
-_ALWAYS_SHOWN = 3
-"""Columns from the left that are shown on a terminal of any width."""
-_NEVER_CUT = 4
-"""Columns from the left whose values are shown in full, if at all."""
+_GAP = 2
 _NARROWEST = 8
-"""Width to which the other columns are narrowed before columns are left out."""
 
 
 def age(run: QueuedRun, now: datetime) -> str | None:
@@ -62,8 +57,7 @@ def table(
         now: the time to which ages are counted.
         wide: whether to show e-mail addresses and versions.
         width: columns of the terminal; None for no limit. ID, status, age and class are never
-            cut, the others are; where that is not enough, columns are left out from the right,
-            but never the first three.
+            cut; the other columns share the rest, and those without room are left out.
 
     Yields:
         The lines, the header first, each `printable`.
@@ -73,11 +67,10 @@ def table(
     rows += (
         [printable(value(run, now) or "") or "-" for value in columns.values()] for run in runs
     )
-    widths = [max(map(_width, cells)) for cells in zip(*rows, strict=True)]
-    if width is not None:
-        widths = _fit(widths, width)
+    natural = [max(map(_width, cells)) for cells in zip(*rows, strict=True)]
+    widths = natural if width is None else _fit(natural, width)
     for row in rows:
-        yield _GAP.join(map(_cell, row, widths)).rstrip()
+        yield (" " * _GAP).join(map(_cell, row, widths)).rstrip()
 
 
 def printable(text: str) -> str:
@@ -96,19 +89,16 @@ def _width(text: str) -> int:
     )
 
 
-def _fit(widths: list[int], available: int) -> list[int]:
-    """Leave out columns from the right until the rest can be narrowed to fit, and narrow them."""
-
-    def missing(sizes: list[int]) -> int:
-        return sum(sizes) + len(_GAP) * (len(sizes) - 1) - available
-
-    least = widths[:_NEVER_CUT] + [min(width, _NARROWEST) for width in widths[_NEVER_CUT:]]
-    while len(least) > _ALWAYS_SHOWN and missing(least) > 0:
-        least.pop()
-    fitted = [min(width, max(available, low)) for width, low in zip(widths, least, strict=False)]
-    while len(fitted) > _NEVER_CUT and missing(fitted) > 0:
-        widest = max(range(_NEVER_CUT, len(fitted)), key=fitted.__getitem__)
-        fitted[widest] -= 1
+def _fit(widths: Sequence[int], available: int) -> Sequence[int]:
+    """Share what the first four columns leave of a line among as many others as have room."""
+    room = available - sum(widths[:4]) - 3 * _GAP
+    if room < 0:
+        return widths[:3]
+    fitted = list(widths[: 4 + room // (_GAP + _NARROWEST)])
+    others = sorted(range(4, len(fitted)), key=fitted.__getitem__)
+    for place, column in enumerate(others):
+        fitted[column] = min(fitted[column], room // (len(others) - place) - _GAP)
+        room -= _GAP + fitted[column]
     return fitted
 
 

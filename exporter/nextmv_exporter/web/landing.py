@@ -102,8 +102,7 @@ def _template() -> Template:
 def _rank(scrape: Scrape | None) -> tuple[bool, int]:
     """Return a key that sorts failed accounts first, then the longest queues."""
     summary = scrape and scrape.outcome.summary
-    failed = scrape is not None and summary is None
-    return not failed, -sum(summary.runs.values()) if summary else 0
+    return not (scrape and scrape.outcome.failure), -sum(summary.runs.values()) if summary else 0
 
 
 def _classes(summary: Summary, counters: Counters) -> dict[str, ClassRow]:
@@ -140,9 +139,9 @@ def _oldest(created: Mapping[Backlog, float | None], now: float) -> dict[str, fl
 
 def _age(seconds: float | None, runs: int) -> str:
     """Format the age of the oldest of some runs."""
-    if seconds is not None:
-        return _duration(seconds)
-    return "unknown" if runs else "none"
+    if seconds is None:
+        return "unknown" if runs else "none"
+    return _duration(seconds)
 
 
 def _duration(seconds: float) -> str:
