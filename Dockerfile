@@ -1,6 +1,9 @@
 # syntax=docker/dockerfile:1
 
-FROM python:3.13-slim AS build
+# By digest, so that a build can be repeated; Dependabot raises it.
+FROM python:3.13-slim@sha256:7c61056e61ac89e852de05f3dc6fa51a6dd2181797bceed46aa725dd7cb2cd3b AS base
+
+FROM base AS build
 WORKDIR /src
 
 # Dependencies first: they change less often than the code.
@@ -19,7 +22,7 @@ RUN python -m pip wheel --no-cache-dir --disable-pip-version-check \
         --no-index --no-deps --no-compile /wheels/*.whl \
  && python -m compileall -q --invalidation-mode unchecked-hash /opt/nextmv-exporter/lib
 
-FROM python:3.13-slim
+FROM base
 
 # The standard library comes without bytecode, and a read-only root could never keep any.
 RUN python -m pip uninstall --yes --quiet --root-user-action ignore pip \

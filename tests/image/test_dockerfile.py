@@ -11,6 +11,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+import yaml
 from dockerfile_parse import DockerfileParser
 from support.exporter import exporter_process
 from support.programs import free_port
@@ -21,13 +22,20 @@ LAST_FROM = max(i for i, each in enumerate(STAGES) if each["instruction"] == "FR
 BUILD, FINAL = STAGES[:LAST_FROM], STAGES[LAST_FROM:]
 
 
-def test_both_stages_are_of_the_same_slim_python_which_the_project_supports() -> None:
-    build, final = [each["value"].split()[0] for each in STAGES if each["instruction"] == "FROM"]
-    assert build == final
-    version = re.fullmatch(r"python:(3\.\d+)-slim", final)
-    assert version
+def test_both_stages_are_of_one_slim_python_by_digest_which_the_project_supports() -> None:
+    base, *stages = [each["value"] for each in STAGES if each["instruction"] == "FROM"]
+    assert [stage.split()[0] for stage in stages] == ["base", "base"]
+    pinned = re.fullmatch(r"python:(3\.\d+)-slim@sha256:[0-9a-f]{64} AS base", base)
+    assert pinned
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    assert f"Programming Language :: Python :: {version[1]}" in project["classifiers"]
+    assert f"Programming Language :: Python :: {pinned[1]}" in project["classifiers"]
+
+
+def test_dependabot_follows_the_digest() -> None:
+    updates = yaml.safe_load((ROOT / ".github" / "dependabot.yml").read_text())["updates"]
+    assert {"package-ecosystem": "docker", "directory": "/"}.items() <= max(
+        updates, key=lambda each: each["package-ecosystem"] == "docker"
+    ).items()
 
 
 def test_dependencies_are_installed_by_hash_from_wheels_alone() -> None:
