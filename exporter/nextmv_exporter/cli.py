@@ -1,29 +1,17 @@
-"""The program: settings in, exit status out."""
+"""The command line: flags and variables in, a message and an exit status out."""
 
 import os
 import sys
-import time
 from collections.abc import Sequence
-from contextlib import ExitStack
 
 import click
-import structlog
 from click.core import ParameterSource
-from prometheus_client import disable_created_metrics
 
-from nextmv_exporter import __version__, logs
-from nextmv_exporter.accounts import Accounts
-from nextmv_exporter.collector import ProcessMetricsCollector, QueueCollector
+from nextmv_exporter import __version__
 from nextmv_exporter.errors import ConfigurationError
-from nextmv_exporter.nextmv.credentials import Credentials
-from nextmv_exporter.scrape.exposition import expose
-from nextmv_exporter.scrape.threads import WORKERS
-from nextmv_exporter.settings import OPTIONS, Settings, command, unknown_variables
+from nextmv_exporter.settings import OPTIONS, Settings, command
 
-EXIT_DOWN = 1
 EXIT_CONFIGURATION = 2
-
-log = structlog.get_logger()
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -32,8 +20,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Args:
         arguments: those of the command line; without them, the process's own.
     """
-    # `_created` series double the number of counters and add nothing that rates need.
-    disable_created_metrics()  # type: ignore[no-untyped-call]
     parser = command(run, __version__)
     try:
         status = parser.main(arguments, prog_name=parser.name, standalone_mode=False)
@@ -47,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def run(settings: Settings) -> int:
-    """Run the exporter.
+    """Check an exporter's health, or run one.
 
     Args:
         settings: the settings.
@@ -58,94 +44,14 @@ def run(settings: Settings) -> int:
     Raises:
         ConfigurationError: the settings can't be followed.
     """
+    # Imported here, since a health check is run often and needs little.
     if settings.web_healthcheck:
         from nextmv_exporter.web.healthcheck import check
 
         return check(settings.web_listen_address, settings.web_config_file)
-    logs.configure(settings.log_level, settings.log_format)
-    for name, nearest in unknown_variables(os.environ):
-        log.warning("Ignoring unknown environment variable", variable=name, nearest=nearest)
-    if settings.demo:
-        # Imported here, since only the demo should pay for its code.
-        from nextmv_exporter.demo import DEMO_KEY, DemoAPI, DemoServer, Simulator
+    from nextmv_exporter import program
 
-        # A proxy has no way to this loopback. In small letters, since those go first.
-        os.environ["no_proxy"] = "127.0.0.1"
-        with DemoServer(DemoAPI({DEMO_KEY: Simulator(seed=1, start=time.time())})) as server:
-            given = {"demo": Credentials(api_key=DEMO_KEY, url=server.url)}
-            return _run(settings, Accounts(settings, given))
-    return _run(settings, Accounts(settings))
-
-
-def _run(settings: Settings, accounts: Accounts) -> int:
-    return _once(settings, accounts) if settings.once else _serve(settings, accounts)
-
-
-def _once(settings: Settings, accounts: Accounts) -> int:
-    queues = QueueCollector(accounts.targets, timeout=settings.nextmv_timeout)
-    body, _ = expose([queues, ProcessMetricsCollector()])
-    _print(body)
-    scrapes = [target.last for target in accounts.targets.values()]
-    return 0 if all(scrape and scrape.outcome.summary for scrape in scrapes) else EXIT_DOWN
-
-
-def _print(body: bytes) -> None:
-    try:
-        # Not through sys.stdout, which Python writes again when it exits.
-        with os.fdopen(os.dup(sys.stdout.fileno()), "wb") as stdout:
-            stdout.write(body)
-    except AttributeError:
-        raise ConfigurationError("can't write to stdout: it is closed") from None
-    except OSError as error:
-        raise ConfigurationError(f"can't write to stdout: {error.strerror}") from None
-
-
-def _serve(settings: Settings, accounts: Accounts) -> int:
-    # Imported here, since printing a single scrape needs no server.
-    from nextmv_exporter.web.app import Exporter
-    from nextmv_exporter.web.listener import listen
-    from nextmv_exporter.web.server import Server
-
-    web_config = None
-    if settings.web_config_file:
-        from nextmv_exporter.web.toolkit.reloading import ReloadingWebConfig
-
-        web_config = ReloadingWebConfig(settings.web_config_file)
-    with ExitStack() as stack:
-        listeners = [stack.enter_context(listen(each)) for each in settings.web_listen_address]
-
-        def announce() -> None:
-            names = ",".join(accounts.targets)
-            for host, port, *_ in (listener.getsockname() for listener in listeners):
-                address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-                log.info("Listening", version=__version__, address=address, accounts=names)
-            if settings.demo:
-                scheme = "https" if web_config and web_config.tls else "http"
-                port = listeners[0].getsockname()[1]
-                _welcome(scheme, port, settings.web_telemetry_path)
-
-        server = Server(
-            Exporter(settings, accounts),
-            on_hangup=lambda: WORKERS.run(accounts.reload, "reload"),
-            on_started=announce,
-            web_config=web_config,
-        )
-        server.run(sockets=listeners)
-    log.info("Ended")
-    return 0
-
-
-def _welcome(scheme: str, port: int, path: str) -> None:
-    click.echo(
-        f"""
-The demo is running: a simulated Nextmv account whose queue grows and drains.
-
-  Metrics      {scheme}://localhost:{port}{path}
-  Status page  {scheme}://localhost:{port}/
-
-To see it in Prometheus, scrape localhost:{port}. Ctrl+C ends it.
-"""
-    )
+    return program.run(settings)
 
 
 def _with_flag(error: ConfigurationError) -> str:
@@ -175,6 +81,8 @@ def _variable_in_use(option: click.Parameter) -> str | None:
 
 
 def _refuse(message: str) -> int:
+    from nextmv_exporter import logs
+
     logs.flush()  # the lines before come first
     click.echo(f"nextmv-exporter: {' '.join(message.split())}", err=True)
     return EXIT_CONFIGURATION

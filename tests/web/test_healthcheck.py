@@ -1,6 +1,8 @@
 """The check of a running exporter, which a container engine runs with the exporter's own flags."""
 
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -141,3 +143,16 @@ def test_a_peer_that_speaks_no_tls_is_not_healthy_where_tls_is_configured(
     with peer(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n") as address:
         assert check([address], file) == 1
     assert "WRONG_VERSION_NUMBER" in capsys.readouterr().out
+
+
+def test_it_loads_little_of_the_program() -> None:
+    """It is run every few seconds, beside a program that may have a tenth of a processor."""
+    code = (
+        "import sys; from nextmv_exporter.cli import main\n"
+        "try: main(['--web.healthcheck', '--web.listen-address=127.0.0.1:0'])\n"
+        "except SystemExit: print(*sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.split())
+    assert "nextmv_exporter.web.healthcheck" in loaded
+    assert not loaded & {"prometheus_client", "pydantic", "requests", "structlog", "uvicorn"}
