@@ -305,7 +305,7 @@ def test_keys_that_are_sent_in_clear_are_warned_of_in_one_line(file: Path, logs:
     local = {"apikey": "SECR", "endpoint": "http://127.0.0.1:8080"}
     write(file, {"a": "SECR"}, b=plain, c=plain, d=local)
     accounts = accounts_of(file, "*")
-    warning = "API key is sent unencrypted, use an https:// endpoint"
+    warning = "API key is sent unencrypted: use https"
     assert events(logs, "log_level", "accounts") == [(warning, "warning", "b,c")]
     assert "SECR" not in str(logs)
     accounts.reload()

@@ -122,7 +122,7 @@ def test_no_key_anywhere_says_where_one_may_be_put(program: Program) -> None:
         ([config(".")], ["configuration file", "can't be read: Is a directory"]),
         (
             [key_file("good.key"), "--nextmv.profile=a", "--nextmv.profile=b"],
-            ["--nextmv.api-key-file holds one key", "several profiles"],
+            ["--nextmv.api-key-file holds one key", "all of several profiles"],
         ),
         ([key_file("good.key"), "--nextmv.profile=*"], ["--nextmv.api-key-file holds one key"]),
         (
@@ -220,7 +220,7 @@ def test_a_bad_endpoint_is_refused(
         program(),
         "the endpoint",
         "write it like https://api.cloud.nextmv.io",
-        "(see --nextmv.endpoint or NEXTMV_ENDPOINT)",
+        "(see --nextmv.endpoint)",
     )
 
 

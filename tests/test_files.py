@@ -31,7 +31,8 @@ class Text:
     def load(self, last: str | None, watch: Watch) -> str:
         self.loads += 1
         assert (last is None) == (self.loads == 1)
-        watch(*self.files)
+        for file in self.files:
+            watch(file)
         text = "".join(read(file, "file").decode() for file in self.files)
         if text.startswith("bad"):
             raise ConfigurationError(text)

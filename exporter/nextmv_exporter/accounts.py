@@ -26,7 +26,7 @@ class _Found(NamedTuple):
 
     credentials: Mapping[str, Credentials]
     """By account."""
-    faults: Mapping[str, ConfigurationError]
+    faults: Mapping[str, str]
     """By profile: its account is missing in `credentials`, or keeps what it had."""
 
 
@@ -81,7 +81,7 @@ class Accounts:
             watch(settings.nextmv_api_key_file)
         known = last.credentials if last else {}
         found: dict[str, Credentials] = {}
-        faults: dict[str, ConfigurationError] = {}
+        faults: dict[str, str] = {}
         for profile in self._profiles():
             account = self._account(profile)
             try:
@@ -91,24 +91,25 @@ class Accounts:
             except ConfigurationError as error:
                 if last is None and not isinstance(error, InvalidNameError):
                     raise
-                faults[profile] = error
+                faults[profile] = str(error)
                 dropped = self._drop_missing and isinstance(error, UnknownProfileError)
                 if account in known and not dropped:
                     found.setdefault(account, known[account])
         if not found:
-            raise next(iter(faults.values()))
+            raise ConfigurationError(next(iter(faults.values())))
         return _Found(found, faults)
 
     def _update(self, old: _Found, new: _Found) -> None:
         for profile, error in new.faults.items():
-            if str(error) == str(old.faults.get(profile)):
-                continue
             account = self._account(profile)
+            if error == old.faults.get(profile):
+                continue
             if account in old.credentials and account in new.credentials:
-                message = "Reload failed, keeping current credentials"
-                log.warning(message, account=account, err=str(error))
+                log.warning(
+                    "Reload failed, keeping current credentials", account=account, err=error
+                )
             else:
-                log.warning("Skipping account with invalid configuration", err=str(error))
+                log.warning("Skipping account with invalid configuration", err=error)
         added = [account for account in new.credentials if account not in old.credentials]
         removed = [account for account in old.credentials if account not in new.credentials]
         if self.targets and (added or removed):
@@ -118,9 +119,7 @@ class Accounts:
                 log.info("Credentials reloaded", account=account)
         in_clear = [a for a, found in new.credentials.items() if found.sent_in_clear]
         if in_clear and new.credentials != old.credentials:
-            log.warning(
-                "API key is sent unencrypted, use an https:// endpoint", accounts=",".join(in_clear)
-            )
+            log.warning("API key is sent unencrypted: use https", accounts=",".join(in_clear))
         self._found = new
         self.targets = {
             account: self.targets.get(account) or self._target(account)
@@ -148,15 +147,14 @@ class Accounts:
         return self._settings.nextmv_account_name if profile == DEFAULT_PROFILE else profile
 
     def _reject_one_key_for_all(self) -> None:
-        if self._settings.nextmv_api_key_file:
+        given = {
+            "--nextmv.api-key-file": self._settings.nextmv_api_key_file,
+            "NEXTMV_API_KEY": os.environ.get("NEXTMV_API_KEY"),
+        }
+        for name in filter(given.get, given):
             raise ConfigurationError(
-                "--nextmv.api-key-file holds one key, but several profiles are asked for: "
-                "drop the file, or ask for one profile"
-            )
-        if os.environ.get("NEXTMV_API_KEY"):
-            raise ConfigurationError(
-                "NEXTMV_API_KEY holds one key and goes before those of the profiles, but several "
-                "profiles are asked for: unset it, or ask for one profile"
+                f"{name} holds one key, which would be used for all of several profiles: "
+                "unset it, or choose one profile"
             )
 
     def _target(self, name: str) -> Target:

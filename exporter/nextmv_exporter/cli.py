@@ -9,7 +9,7 @@ from click.core import ParameterSource
 
 from nextmv_exporter import __version__
 from nextmv_exporter.errors import ConfigurationError
-from nextmv_exporter.settings import OPTIONS, Settings, command
+from nextmv_exporter.settings import Settings, command
 
 EXIT_CONFIGURATION = 2
 
@@ -55,29 +55,23 @@ def run(settings: Settings) -> int:
 
 
 def _with_flag(error: ConfigurationError) -> str:
-    """Return the message of an error with the flag, and the variable in use, that change it."""
-    names = [f"--nextmv.{error.setting}"]
-    for option in OPTIONS:
-        if names[0] in option.opts:
-            names += filter(None, [_variable_in_use(option)])
-            demo = "; --demo needs no key" if error.setting == "api-key-file" else ""
-            return f"{error} (see {' or '.join(names)}{demo})"
-    return str(error)
+    """Return the message of an error with the flag that changes the setting."""
+    if not error.setting:
+        return str(error)
+    demo = "; --demo needs no key" if error.setting == "api-key-file" else ""
+    return f"{error} (see --nextmv.{error.setting}{demo})"
 
 
 def _with_variable(error: click.ClickException) -> str:
     """Return click's message, with the variable that an invalid value came from."""
     message = error.format_message()
     if isinstance(error, click.BadParameter) and error.ctx and error.param:
-        variable = _variable_in_use(error.param)
+        names = error.param.envvar or ()
+        variable = next((name for name in names if os.environ.get(name)), None)
         source = error.ctx.get_parameter_source(error.param.name or "")
         if variable and source is ParameterSource.ENVIRONMENT:
             return f"{message} (from {variable})"
     return message
-
-
-def _variable_in_use(option: click.Parameter) -> str | None:
-    return next((name for name in option.envvar or () if os.environ.get(name)), None)
 
 
 def _refuse(message: str) -> int:

@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import structlog
 
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 Stamp = tuple[int, ...] | None
+Watch = Callable[[Path], None]
+"""Called with each file that a value is loaded from, before it is read."""
 
 log = structlog.get_logger()
 
@@ -52,10 +54,9 @@ def read(path: Path, description: str) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        fault = f"{description} {path} can't be read: {error.strerror}"
+        raise UnreadableFileError(f"{description} {path} can't be read: {error.strerror}") from None
     except ValueError:
         raise ConfigurationError(f"{description} {str(path)!r} is not a file name") from None
-    raise UnreadableFileError(fault)
 
 
 def read_yaml(path: Path, description: str, loader: "type[yaml.SafeLoader] | None" = None) -> Any:
@@ -87,13 +88,6 @@ def read_yaml(path: Path, description: str, loader: "type[yaml.SafeLoader] | Non
         mark = getattr(error, "problem_mark", None)
         fault = " is not valid YAML" + (f" (line {mark.line + 1})" if mark else "")
     raise ConfigurationError(f"{description} {path}{fault}")
-
-
-class Watch(Protocol):
-    """Takes the files that a value is loaded from, before they are read."""
-
-    def __call__(self, *files: Path) -> None:
-        """Load the value again when one of these files changes."""
 
 
 class Reloaded(Generic[T]):
@@ -145,8 +139,8 @@ class Reloaded(Generic[T]):
         with self._lock:
             self._reload()
 
-    def _watch(self, *files: Path) -> None:
-        self._stamps = self._stamps | {file: stamp(file) for file in files}
+    def _watch(self, file: Path) -> None:
+        self._stamps = {**self._stamps, file: stamp(file)}
 
     def _reload(self) -> None:
         self._stamps, self._try_again = {}, True

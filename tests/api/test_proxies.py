@@ -19,39 +19,33 @@ from nextmv_exporter.nextmv.redaction import Redactor
 
 ENDPOINT = "https://api.example"
 VARIABLES = ["http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"]
-SPECIAL = "its user or password has a /, ? or # that is not percent-encoded"
-SCHEME = "it must start with http:// or https://"
-INVALID = "its host, port, user or password is invalid"
-INCOMPLETE = "it must have a host, a port and nothing after them"
-
-BAD = {
-    "http://SECR-user:SECR#pass@proxy.example:3128": SPECIAL,
-    "http://SECR-user:SECR/pass@proxy.example:3128": SPECIAL,
-    "http://SECR-user:SECR?pass@proxy.example:3128": SPECIAL,
-    "http://SECR/user:SECR@proxy.example:3128": SPECIAL,
-    "http://SECR-user:12#SECR@proxy.example:3128": SPECIAL,
-    "http://SECR-user:SECR#proxy.example": INVALID,
-    "http://SECR-user:SECR@proxy.example:65536": INVALID,
-    "http://SECR-user:SECR@proxy.example:99999": INVALID,
-    "http://SECR-user:SECR@proxy.example:port": INVALID,
-    "http://SECR-user:SECR@proxy example:3128": INVALID,
-    "http://SECR-user:SECR@proxy.example:3128\n": INVALID,
-    "http://SECR-user:SECR@proxy..example:3128": INVALID,
-    "http://SECR-user:SECR@[::1": INVALID,
-    "http://SECR-user:SECR\\pass@proxy.example:3128": INVALID,
-    "http://SECR-user:SECR€@proxy.example:3128": INVALID,
-    "http://SECR-user:SECR@proxy.example:0": INCOMPLETE,
-    "http://SECR-user:SECR@": INVALID,
-    "http://": INCOMPLETE,
-    "http://:3128": INCOMPLETE,
-    "http://SECR-user:SECR@proxy.example:3128/path": INCOMPLETE,
-    "http://SECR-user:SECR@proxy.example?query": INCOMPLETE,
-    "http:proxy.example:3128": INCOMPLETE,
-    "socks5://SECR-user:SECR@proxy.example:1080": SCHEME,
-    "ftp://SECR-user:SECR@proxy.example": SCHEME,
-    "SECR-user:SECR@proxy.example:3128": SCHEME,
-    "localhost:3128": SCHEME,
-}
+BAD = [
+    *(f"http://SECR-user:SECR{special}pass@proxy.example:3128" for special in "/?#\\€"),
+    "http://SECR/user:SECR@proxy.example:3128",
+    "http://SECR-user:12#SECR@proxy.example:3128",
+    "http://SECR-user:12/SECR@proxy.example:3128",
+    "http://SECR-user:SECR#proxy.example",
+    "http://SECR-user:SECR@proxy.example:0",
+    "http://SECR-user:SECR@proxy.example:65536",
+    "http://SECR-user:SECR@proxy.example:port",
+    "http://SECR-user:SECR@proxy example:3128",
+    "http://SECR-user:SECR@proxy.example:3128\n",
+    "http://SECR-user:SECR@proxy..example:3128",
+    "http://SECR-user:SECR@[::1",
+    "http://SECR-user:SECR@",
+    "http://SECR-user:SECR@proxy.example:3128/path",
+    "http://SECR-user:SECR@proxy.example?query",
+    "http://SECR-user:SECR@proxy.example/#fragment",
+    "http://",
+    "http://:3128",
+    "http:proxy.example:3128",
+    "http:///proxy.example:3128",
+    "//proxy.example:3128",
+    "socks5://SECR-user:SECR@proxy.example:1080",
+    "ftp://SECR-user:SECR@proxy.example",
+    "SECR-user:SECR@proxy.example:3128",
+    "localhost:3128",
+]
 GOOD = [
     "http://proxy.example:3128",
     "http://proxy.example:3128/",
@@ -76,7 +70,7 @@ def test_a_malformed_proxy_is_refused_in_a_line_that_does_not_quote_it(
     with pytest.raises(ConfigurationError) as caught:
         check_proxies(ENDPOINT)
     message = str(caught.value)
-    assert message.startswith(f"HTTPS_PROXY is not the URL of a proxy: {BAD[proxy]}. Write it like")
+    assert message.startswith("HTTPS_PROXY is not the URL of an HTTP proxy: write it like http://")
     assert "SECR" not in message
     assert message.isprintable()
 
@@ -87,7 +81,7 @@ def test_each_of_the_variables_is_checked_and_named(
     name: str, endpoint: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(name, "http://SECR:SECR@proxy.example:99999")
-    with pytest.raises(ConfigurationError, match=f"^{name} is not the URL of a proxy"):
+    with pytest.raises(ConfigurationError, match=f"^{name} is not the URL of an HTTP proxy"):
         resolve(api_key="k", url=endpoint)
 
 
@@ -163,6 +157,6 @@ def test_the_program_ends_at_start_without_showing_the_password(
         main(["--once"])
     out, err = capsys.readouterr()
     assert (ended.value.code, out, err.count("\n")) == (2, "", 1)
-    assert err.startswith("nextmv-exporter: https_proxy is not the URL of a proxy")
+    assert err.startswith("nextmv-exporter: https_proxy is not the URL of an HTTP proxy")
     for secret in ("anna", "pa#ss", "proxy.example:3128@"):
         assert secret not in err

@@ -9,7 +9,6 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
-from ipaddress import ip_address
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -27,19 +26,12 @@ DEFAULT_ENDPOINT = "https://api.cloud.nextmv.io"
 DEFAULT_PROFILE = "default"
 
 # Top-level keys of the configuration file that are settings, not profiles: as in the SDK.
-_SETTINGS = frozenset(
-    {
-        "apikey",
-        "auth_session",
-        "auth_type",
-        "default",
-        "endpoint",
-        "sso_domain",
-        "system_certs",
-        "team_id",
-    }
-)
+_SETTINGS = frozenset({
+    "apikey", "auth_session", "auth_type", "default",
+    "endpoint", "sso_domain", "system_certs", "team_id",
+})  # fmt: skip
 _KEY = re.compile(r"[\x21-\x7e]+")
+_LOOPBACK = re.compile(r"(.+\.)?localhost|127(\.\d+){3}|::1")
 _BYTE_ORDER_MARK = "\ufeff"
 _parsing = Lock()
 
@@ -69,12 +61,7 @@ class Credentials:
     def sent_in_clear(self) -> bool:
         """Whether the key is sent without encryption over a network."""
         parts = urlsplit(self.url)
-        host = parts.hostname or ""
-        try:
-            loopback = ip_address(host).is_loopback
-        except ValueError:
-            loopback = host == "localhost" or host.endswith(".localhost")
-        return parts.scheme == "http" and not loopback
+        return parts.scheme == "http" and not _LOOPBACK.fullmatch(parts.hostname or "")
 
 
 def resolve(
@@ -238,20 +225,17 @@ def check_api_key(key: str, origin: str = "the API key") -> str:
             control or non-ASCII characters.
     """
     if key.startswith(_BYTE_ORDER_MARK):
-        raise ConfigurationError(
-            f"{origin} starts with a byte order mark: save the file as UTF-8 without one"
-        )
-    if len(key) > 1 and key[0] == key[-1] and key[0] in "\"'":
-        raise ConfigurationError(
-            f"{origin} is in quotes: remove them; env files and key files take them for a part "
-            "of the value"
-        )
-    if not _KEY.fullmatch(key):
-        raise ConfigurationError(
-            f"{origin} has white space, control or non-ASCII characters: "
+        fault = "starts with a byte order mark: save the file as UTF-8 without one"
+    elif re.fullmatch(r"""(["']).*\1""", key):
+        fault = "is in quotes: remove them, since here they are a part of the value"
+    elif not _KEY.fullmatch(key):
+        fault = (
+            "has white space, control or non-ASCII characters: "
             "copy it again from the Nextmv console"
         )
-    return key
+    else:
+        return key
+    raise ConfigurationError(f"{origin} {fault}")
 
 
 def check_url(url: str, origin: str = "the endpoint") -> str:

@@ -57,7 +57,8 @@ class ReloadingWebConfig:
             tls = config.tls_server_config
             if tls:
                 named = (tls.cert_file, tls.key_file, tls.client_ca_file)
-                watch(*(Path(file) for file in named if file))
+                for file in filter(None, named):
+                    watch(Path(file))
             loaded = _Loaded(config, server_context(tls) if tls else None)
             if last:
                 _reject_less_protection(last, loaded)
