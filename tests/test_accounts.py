@@ -9,10 +9,10 @@ from unittest import mock
 
 import pytest
 import yaml
-from structlog.testing import capture_logs
 from support.descriptors import no_descriptor_left
 from support.exporter import settings_of
 from support.harness import write_yaml
+from support.logs import capture_logs
 
 from nextmv_exporter.accounts import Accounts
 from nextmv_exporter.errors import ConfigurationError

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import NoReturn
 
 import pytest
-import structlog
 from support.fake_api import KEY, RUN, FakeAPI
+from support.logs import capture_logs
 from support.metrics import parse, value, values
 
 from nextmv_exporter import __version__, cli
@@ -44,7 +44,7 @@ def program(
         return Ended(caught.value.code, *capfd.readouterr())
 
     monkeypatch.setattr("nextmv_exporter.logs.configure", lambda *_: None)
-    with structlog.testing.capture_logs():
+    with capture_logs():
         yield run
 
 

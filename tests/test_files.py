@@ -10,8 +10,8 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
-from structlog.testing import capture_logs
 from support.descriptors import no_descriptor_left
+from support.logs import capture_logs
 
 from nextmv_exporter.errors import ConfigurationError, UnreadableFileError
 from nextmv_exporter.files import Reloaded, Watch, read, read_yaml, stamp

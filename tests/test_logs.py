@@ -9,11 +9,11 @@ import pytest
 
 PROGRAM = """
 import logging, sys, warnings
-import structlog
+from nextmv_exporter.logs import get_logger
 from nextmv_exporter import logs
 
 logs.configure(*sys.argv[1:3])
-log = structlog.get_logger()
+log = get_logger()
 """
 
 
@@ -98,7 +98,7 @@ def test_what_the_program_logs_itself_is_left_out_of_uvicorns_messages() -> None
 def test_what_clients_cause_is_logged_once_a_minute_with_the_number_of_repetitions() -> None:
     code = """
 import freezegun
-clients = structlog.get_logger(logs.CLIENTS)
+clients = get_logger(logs.CLIENTS)
 with freezegun.freeze_time() as clock:
     for seconds in (0, 1, 58, 1, 30):
         clock.tick(seconds)
@@ -116,7 +116,7 @@ with freezegun.freeze_time() as clock:
 
 def test_each_message_of_clients_has_its_own_minute() -> None:
     code = """
-clients = structlog.get_logger(logs.CLIENTS)
+clients = get_logger(logs.CLIENTS)
 clients.warning("One")
 clients.warning("Two")
 """
@@ -173,3 +173,25 @@ def test_a_stderr_that_cannot_be_written_to_changes_nothing(redirection: str) ->
         check=False,
     )
     assert (ended.returncode, ended.stdout) == (5, b"")
+
+
+def test_in_another_program_the_lines_go_through_its_own_logging_with_the_fields() -> None:
+    code = """
+import logging
+logging.basicConfig(format="%(levelname)s %(name)s %(message)s")
+from nextmv_exporter.logs import get_logger
+get_logger().warning("Scrape failed", account="a", err="x y")
+try:
+    1 / 0
+except ZeroDivisionError:
+    get_logger().exception("Unexpected error")
+get_logger().info("below the level")
+"""
+    ended = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, check=True, text=True, timeout=30
+    )
+    assert ended.stdout == ""
+    first, second, *traceback = ended.stderr.splitlines()
+    assert first == 'WARNING nextmv_exporter Scrape failed account=a err="x y"'
+    assert second == "ERROR nextmv_exporter Unexpected error"
+    assert traceback[-1] == "ZeroDivisionError: division by zero"

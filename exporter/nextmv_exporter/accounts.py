@@ -4,10 +4,9 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-import structlog
-
 from nextmv_exporter.errors import ConfigurationError, UnreadableFileError
 from nextmv_exporter.files import Reloaded, Watch, stamp
+from nextmv_exporter.logs import get_logger
 from nextmv_exporter.nextmv import credentials
 from nextmv_exporter.nextmv.client import Client
 from nextmv_exporter.nextmv.credentials import DEFAULT_PROFILE, Credentials
@@ -18,7 +17,7 @@ from nextmv_exporter.settings import Settings
 
 ALL_PROFILES = "*"
 
-log = structlog.get_logger()
+log = get_logger()
 
 
 class _Found(NamedTuple):

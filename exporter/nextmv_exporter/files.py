@@ -5,9 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-import structlog
-
 from nextmv_exporter.errors import ConfigurationError, UnreadableFileError
+from nextmv_exporter.logs import get_logger
 
 if TYPE_CHECKING:
     import yaml
@@ -17,7 +16,7 @@ Stamp = tuple[int, ...] | None
 Watch = Callable[[Path], None]
 """Called with each file that a value is loaded from, before it is read."""
 
-log = structlog.get_logger()
+log = get_logger()
 
 
 def stamp(path: Path) -> Stamp:

@@ -19,7 +19,41 @@ REPEAT_SECONDS = 60.0
 
 _LEVELS = {"debug": "DEBUG", "info": "INFO", "warn": "WARNING", "error": "ERROR"}
 
-log = structlog.get_logger()
+_renders_fields = False  # whether the handler does, rather than the logger
+
+
+def get_logger(name: str = "nextmv_exporter") -> structlog.stdlib.BoundLogger:
+    """Return a logger that takes fields as keyword arguments.
+
+    It is one of the standard library's, so that a program that uses this package as a library
+    decides where its lines go. There the fields are part of the message; after `configure`, the
+    formatter renders them.
+
+    Args:
+        name: the name of the standard library's logger.
+
+    Returns:
+        The logger.
+    """
+    logger: structlog.stdlib.BoundLogger = structlog.wrap_logger(
+        logging.getLogger(name),
+        processors=[_to_logging],
+        wrapper_class=structlog.stdlib.BoundLogger,
+    )
+    return logger
+
+
+def _to_logging(
+    logger: logging.Logger, method: str, event: structlog.typing.EventDict
+) -> structlog.typing.ProcessorReturnValue:
+    if _renders_fields:
+        return structlog.stdlib.render_to_log_kwargs(logger, method, event)
+    exc_info, message = event.pop("exc_info", None), event.pop("event")
+    fields = structlog.processors.LogfmtRenderer(bool_as_flag=False)(logger, method, event)
+    return (f"{message} {fields}".rstrip(),), {"exc_info": exc_info}
+
+
+log = get_logger()
 
 
 def configure(level: str, log_format: str) -> None:
@@ -29,7 +63,10 @@ def configure(level: str, log_format: str) -> None:
         level: `debug`, `info`, `warn` or `error`.
         log_format: `logfmt` or `json`.
     """
+    global _renders_fields  # noqa: PLW0603 - logging is global too
+    _renders_fields = True
     shared: list[structlog.typing.Processor] = [
+        structlog.stdlib.ExtraAdder(),
         structlog.stdlib.add_log_level,
         _name_level_as_the_flag,
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="ts"),
@@ -42,12 +79,6 @@ def configure(level: str, log_format: str) -> None:
         else structlog.processors.LogfmtRenderer(
             key_order=["ts", "level", "msg"], bool_as_flag=False
         )
-    )
-    structlog.configure(
-        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
-        wrapper_class=structlog.stdlib.BoundLogger,
-        logger_factory=structlog.stdlib.LoggerFactory(),
-        cache_logger_on_first_use=True,
     )
     handler = _ThreadHandler(os.dup(2) if sys.stderr else None)
     handler.setFormatter(
@@ -134,24 +165,25 @@ class _ThreadHandler(logging.Handler):
 
 
 class _RepeatFilter(logging.Filter):
-    """Passes one record a minute from each place in the code, with the number left out before."""
+    """Passes one record a minute of each message or from each place in the code, with the number left out before."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._passed: dict[tuple[str, int], float] = {}
-        self._repeated: dict[tuple[str, int], int] = {}
+        self._passed: dict[object, float] = {}
+        self._repeated: dict[object, int] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Return whether the record is to be logged."""
-        place = record.pathname, record.lineno
+        # All of the package's own records come from the same line of structlog.
+        place = record.msg if record.name == CLIENTS else (record.pathname, record.lineno)
         now = time.monotonic()
         if now - self._passed.get(place, -REPEAT_SECONDS) < REPEAT_SECONDS:
             self._repeated[place] = self._repeated.get(place, 0) + 1
             return False
         self._passed[place] = now
         repeated = self._repeated.pop(place, 0)
-        if repeated and isinstance(record.msg, dict):
-            record.msg["repeated"] = repeated
+        if repeated:
+            record.repeated = repeated
         return True
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 from starlette.responses import JSONResponse
-from structlog.testing import capture_logs
 from support.exporter import exporter_here
 from support.harness import SteppedClock, Watched, profile, prometheus, write_yaml
+from support.logs import capture_logs
 from support.metrics import samples
 from support.waiting import until
 

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import pytest
-from structlog.testing import capture_logs
 from support.fake_api import KEY, RUN, Answer, FakeAPI
+from support.logs import capture_logs
 
 from nextmv_exporter.deadline import Deadline
 from nextmv_exporter.nextmv.client import Client

@@ -6,9 +6,9 @@ import time
 import pytest
 import requests
 from starlette.datastructures import Headers
-from structlog.testing import capture_logs
 from support.exporter import exporter_process, settings_of
 from support.fake_api import FakeAPI
+from support.logs import capture_logs
 from support.metrics import value
 
 from nextmv_exporter.web.app import TIMEOUT_HEADER, scrape_timeout

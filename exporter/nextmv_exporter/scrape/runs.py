@@ -18,7 +18,7 @@ from nextmv_exporter.nextmv.errors import InvalidResponseError
 BYTES_PER_RUN = 100
 """Bytes that a response of many runs must have for each; Nextmv's have 300 or more."""
 
-FEW_RUNS = 100_000
+FEW_RUNS = 10_000
 """Runs that a response may hold whatever its size."""
 
 MAX_PIECE = 8 * 1024 * 1024

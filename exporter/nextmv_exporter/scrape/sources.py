@@ -12,9 +12,8 @@ from functools import partial
 from typing import Protocol, TypeVar
 from urllib.parse import quote
 
-import structlog
-
 from nextmv_exporter.deadline import Deadline
+from nextmv_exporter.logs import get_logger
 from nextmv_exporter.nextmv.client import MAX_REQUESTS, Budget, Client, RequestObserver
 from nextmv_exporter.nextmv.errors import InvalidResponseError, NextmvError, StatusError
 from nextmv_exporter.scrape.runs import (
@@ -51,7 +50,7 @@ _RUNS = "v1/applications/{id}/runs"
 
 Page = TypeVar("Page", RunsPage, ApplicationsPage)
 
-log = structlog.get_logger()
+log = get_logger()
 
 
 @dataclass

@@ -11,9 +11,8 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
-import structlog
-
 from nextmv_exporter.deadline import Deadline
+from nextmv_exporter.logs import get_logger
 from nextmv_exporter.nextmv.client import Client
 from nextmv_exporter.nextmv.errors import NextmvError, Reason, StatusError
 from nextmv_exporter.scrape.flow import Baseline, compare
@@ -33,7 +32,7 @@ MAX_FETCHES = 4
 LOG_INTERVAL = 60.0
 """Seconds between two log lines about the same failure."""
 
-log = structlog.get_logger()
+log = get_logger()
 
 
 @dataclass(frozen=True)

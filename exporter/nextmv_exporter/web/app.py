@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
 
-import structlog
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
@@ -15,7 +14,7 @@ from starlette.routing import Route
 
 from nextmv_exporter.accounts import Accounts
 from nextmv_exporter.collector import ProcessMetricsCollector, QueueCollector
-from nextmv_exporter.logs import CLIENTS
+from nextmv_exporter.logs import CLIENTS, get_logger
 from nextmv_exporter.scrape.exposition import expose
 from nextmv_exporter.scrape.target import Target
 from nextmv_exporter.settings import Settings
@@ -24,7 +23,7 @@ from nextmv_exporter.web.scrapes import ScrapeThreads, TooManyScrapesError
 
 TIMEOUT_HEADER = "X-Prometheus-Scrape-Timeout-Seconds"
 
-log = structlog.get_logger(CLIENTS)
+log = get_logger(CLIENTS)
 
 
 @dataclass

@@ -6,10 +6,8 @@ import socket
 import ssl
 from collections.abc import Callable, Sized
 
-import structlog
-
 from nextmv_exporter.errors import ConfigurationError
-from nextmv_exporter.logs import CLIENTS
+from nextmv_exporter.logs import CLIENTS, get_logger
 from nextmv_exporter.units import Address
 from nextmv_exporter.web.protocol import REQUEST_TIMEOUT, Idle
 
@@ -21,7 +19,7 @@ RETRY_SECONDS = 1.0
 
 _RESERVED_DESCRIPTORS = 32
 
-log = structlog.get_logger(CLIENTS)
+log = get_logger(CLIENTS)
 
 
 def listen(address: Address) -> socket.socket:

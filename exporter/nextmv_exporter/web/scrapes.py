@@ -6,8 +6,7 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-import structlog
-
+from nextmv_exporter.logs import get_logger
 from nextmv_exporter.scrape.threads import WORKERS
 
 MAX_SCRAPES = 256
@@ -18,7 +17,7 @@ LOG_INTERVAL = 60.0
 
 Result = TypeVar("Result")
 
-log = structlog.get_logger()
+log = get_logger()
 
 
 class TooManyScrapesError(Exception):

@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-import structlog
 
+from nextmv_exporter import logs
 from nextmv_exporter.cli import main
 from nextmv_exporter.web.toolkit.reloading import ReloadingWebConfig
 from web.conftest import TESTDATA
@@ -36,7 +36,7 @@ def refusal(
 
     yield start
     logging.root.handlers[:] = handlers
-    structlog.reset_defaults()
+    logs._renders_fields = False
 
 
 def test_there_are_files_of_both_kinds() -> None:

@@ -3,10 +3,10 @@
 from pathlib import Path
 
 import pytest
-from structlog.testing import capture_logs
 from support.certificates import Authority
 from support.descriptors import no_descriptor_left
 from support.harness import write_yaml
+from support.logs import capture_logs
 
 from nextmv_exporter.errors import UnreadableFileError
 from nextmv_exporter.web.toolkit.reloading import ReloadingWebConfig
