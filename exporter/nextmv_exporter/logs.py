@@ -165,7 +165,7 @@ class _ThreadHandler(logging.Handler):
 
 
 class _RepeatFilter(logging.Filter):
-    """Passes one record a minute of each message or from each place in the code, with the number left out before."""
+    """Passes one record a minute of each message, with the number left out before."""
 
     def __init__(self) -> None:
         super().__init__()
