@@ -14,12 +14,11 @@ from http import HTTPStatus
 from typing import NamedTuple
 
 import bcrypt
-import structlog
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from nextmv_exporter.logs import CLIENTS
+from nextmv_exporter.logs import CLIENTS, get_logger
 from nextmv_exporter.web.toolkit.config import WebConfig
 
 OPEN_PATHS = frozenset({"/-/healthy", "/-/ready"})
@@ -39,7 +38,7 @@ _CHEAP_THREADS = 4
 # A hash of cost 10 that no known password matches.
 _UNKNOWN_USER = f"$2b$10${'.' * 53}"
 
-log = structlog.get_logger(CLIENTS)
+log = get_logger(CLIENTS)
 
 
 class Guard:
