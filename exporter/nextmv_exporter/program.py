@@ -6,7 +6,6 @@ import time
 from contextlib import ExitStack
 
 import click
-import structlog
 from prometheus_client import disable_created_metrics
 
 from nextmv_exporter import __version__, logs
@@ -20,7 +19,7 @@ from nextmv_exporter.settings import Settings, unknown_variables
 
 EXIT_DOWN = 1
 
-log = structlog.get_logger()
+log = logs.get_logger()
 
 
 def run(settings: Settings) -> int:
