@@ -30,6 +30,9 @@ _MAX_NESTING = 5000  # lists and objects that are safe in each other with a stac
 
 _SPACE = rb"[ \t\r\n]*"
 _GAP = re.compile(rb"\}%s,%s\{" % (_SPACE, _SPACE))
+_COMMA = re.compile(rb"%s," % _SPACE)
+_TOKEN = re.compile(rb'"(?:[^"\\]++|\\.)*+"|[][{}]', re.DOTALL)
+_LEVELS = {b"[": 1, b"{": 1, b"]": -1, b"}": -1}
 _STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
 _MARK = "\0end of piece"
 _MARKED_END = b',{"id":"\\u0000end of piece"}]}'
@@ -103,6 +106,10 @@ class _RawRun(msgspec.Struct, gc=False):
     application_id: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     created_at: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     id: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+
+
+class _NotJSONError(InvalidResponseError):
+    """A piece cannot be decoded."""
 
 
 Entry = TypeVar("Entry", Run, Application)
@@ -196,45 +203,56 @@ def _parts(body: Bytes, key: str, decode: Callable[[Bytes], Part[Entry]]) -> Ite
 def _decoded_pieces(
     body: Bytes, key: str, decode: Callable[[Bytes], Part[Entry]]
 ) -> Iterator[Part[Entry]]:
-    """Decode a response in pieces, each a response of its own with a part of the list.
-
-    What looks like a gap between two entries may be inside a string or another list. So a mark is
-    put at the end of each piece: only at the end of an entry does it become one itself. Without
-    it, the piece is tried again with a later end, in growing steps.
-    """
+    """Decode a response in pieces, each a response of its own with a part of the list."""
     listed = re.search(rb'"%s"%s:%s\[' % (key.encode(), _SPACE, _SPACE), body)
-    whole, opening = memoryview(body), b""
-    start, size, tries = 0, _PIECE, 0
-    while listed and (gap := _GAP.search(body, max(start + size, listed.end()))):
+    first = listed.end() if listed else len(body)
+    start, opening = 0, b""
+    while gap := _GAP.search(body, max(start + _PIECE, first)):
         end = gap.start() + 1
-        _check_size(end - start)
-        piece = b"".join((opening, whole[start:end], _MARKED_END))
-        entries, token = _decode_marked(piece, decode)
-        if entries is None:
-            tries += 1
-            size = end - start + 8 * tries**2
-        else:
-            yield entries, token
-            opening = b'{"%s":[' % key.encode()
-            start, size, tries = gap.end() - 1, _PIECE, 0
-    _check_size(len(body) - start)
-    yield decode(b"".join((opening, whole[start:])))
+        part = _decode_marked(opening, body, start, end, decode)
+        if part is None and (sure_end := _end_of_entry(body, max(start, first))):
+            end = sure_end
+            part = _decode_marked(opening, body, start, end, decode)
+        if part is None:
+            break  # the list ends here, or this is not JSON
+        yield part
+        comma = _COMMA.match(body, end)
+        start, opening = comma.end() if comma else end, b'{"%s":[' % key.encode()
+    yield decode(_piece(opening, body, start, len(body), b""))
 
 
-def _check_size(size: int) -> None:
-    if size > MAX_PIECE:
-        raise InvalidResponseError(f"an entry of more than {MAX_PIECE} bytes, or not JSON")
+def _decode_marked(
+    opening: bytes, body: Bytes, start: int, end: int, decode: Callable[[Bytes], Part[Entry]]
+) -> Part[Entry] | None:
+    """Decode a piece, if it ends with an entry.
 
-
-def _decode_marked(piece: Bytes, decode: Callable[[Bytes], Part[Entry]]) -> Part[Entry]:
-    """Decode a piece without its mark; there are no entries if it does not end with the mark."""
+    What looks like the end of an entry may be inside a string or another list. So a mark is put
+    at the end of the piece: only at the end of an entry does it become an entry too.
+    """
     try:
-        entries, token = decode(piece)
-    except InvalidResponseError:
-        return None, None
-    if entries and entries.pop().id == _MARK:
-        return entries, token
-    return None, None
+        entries, token = decode(_piece(opening, body, start, end, _MARKED_END))
+    except _NotJSONError:
+        return None
+    return (entries, token) if entries and entries.pop().id == _MARK else None
+
+
+def _piece(opening: bytes, body: Bytes, start: int, end: int, ending: bytes) -> bytes:
+    if end - start > MAX_PIECE:
+        raise InvalidResponseError(f"an entry of more than {MAX_PIECE} bytes")
+    return b"".join((opening, memoryview(body)[start:end], ending))
+
+
+def _end_of_entry(body: Bytes, start: int) -> int | None:
+    """Find the end of the first entry that ends a piece's length after the start of another."""
+    level = 0
+    for token in _TOKEN.finditer(body, start, start + MAX_PIECE):
+        symbol = token[0][:1]
+        level += _LEVELS.get(symbol, 0)
+        if level < 0:
+            return None
+        if level == 0 and symbol == b"}" and token.end() - start >= _PIECE:
+            return token.end()
+    return None
 
 
 def _decode_runs(piece: Bytes) -> Part[Run]:
@@ -245,7 +263,7 @@ def _decode_runs(piece: Bytes) -> Part[Run]:
         except msgspec.ValidationError:
             page = _decode_runs_leniently(piece)
     except _NOT_JSON as error:
-        raise InvalidResponseError(f"the response is not a list of runs: {error}") from None
+        raise _NotJSONError(f"the response is not a list of runs: {error}") from None
     return page.runs, page.next_page_token
 
 
@@ -254,7 +272,7 @@ def _decode_applications(piece: Bytes) -> Part[Application]:
     try:
         page = _decode_applications_page(piece)
     except _NOT_JSON as error:
-        raise InvalidResponseError(f"invalid list of applications: {error}") from None
+        raise _NotJSONError(f"invalid list of applications: {error}") from None
     return page.items, page.next_page_token
 
 
@@ -264,7 +282,7 @@ def _check_nesting(piece: Bytes) -> None:
     if len(piece) < 4 * _MAX_NESTING and piece.find(b"[") == piece.rfind(b"["):
         return
     if _openings(piece) > _MAX_NESTING and _openings(_STRING.sub(b"", piece)) > _MAX_NESTING:
-        raise InvalidResponseError("the response nests too deeply")
+        raise InvalidResponseError(f"an entry of more than {_MAX_NESTING} lists and objects")
 
 
 def _openings(piece: Bytes) -> int:

@@ -1,6 +1,7 @@
 """From runs and a time to numbers, without side effects."""
 
 import re
+import sys
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -10,6 +11,7 @@ from itertools import chain, repeat
 from operator import sub
 from typing import NamedTuple, cast
 
+from nextmv_exporter.nextmv.errors import InvalidResponseError
 from nextmv_exporter.scrape.runs import Run
 
 UNKNOWN = "unknown"
@@ -22,7 +24,9 @@ MAX_LABEL_LENGTH = 256
 
 _STATUSES = frozenset({"canceled", "failed", "none", QUEUED, RUNNING, "succeeded"})
 _YEAR_2000 = datetime(2000, 1, 1, tzinfo=UTC)
-_Labels = tuple[str | None, str | None, str | None]
+_MIB = 1024 * 1024
+_GROUP_BYTES = 1100  # memory that a group takes beside its labels
+_FEW_GROUPS_BYTES = 32 * _MIB
 # Prometheus takes NUL for the end of its input, and UTF-8 has no surrogates.
 _UNSAFE = re.compile("[\0\ud800-\udfff]")
 
@@ -135,18 +139,37 @@ class _Tally:
         self.oldest = min(filter(None, (self.oldest, other.oldest)), default=None)
 
 
-def take_snapshot(runs: Iterable[Run], now: float) -> Snapshot:
+class _ByLabels(dict[tuple[str | None, ...], tuple[list[datetime | None], list[int]]]):
+    """The runs of each group, within a limit of memory."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__()
+        self._left = limit
+
+    def __missing__(
+        self, labels: tuple[str | None, ...]
+    ) -> tuple[list[datetime | None], list[int]]:
+        self._left -= _GROUP_BYTES + 2 * sum(map(sys.getsizeof, labels))
+        if self._left < 0:
+            raise InvalidResponseError(f"too many label groups: more than {len(self)}")
+        return self.setdefault(labels, ([], []))
+
+
+def take_snapshot(runs: Iterable[Run], now: float, *, max_bytes: int = 64 * _MIB) -> Snapshot:
     """Group runs.
 
     Args:
         runs: the runs in the queue; iterated over once.
         now: the time of the snapshot, unix seconds.
+        max_bytes: the largest response, which limits the memory that groups may take.
 
     Returns:
         The snapshot, which keeps none of the runs.
+
+    Raises:
+        InvalidResponseError: too many groups. Iterating over the runs can raise it too.
     """
-    by_labels: dict[_Labels, tuple[list[datetime | None], list[int]]]
-    by_labels = defaultdict(lambda: ([], []))
+    by_labels = _ByLabels(max(_FEW_GROUPS_BYTES, max_bytes * 3 // 2))
     for run in runs:
         created, ids = by_labels[run.status_v2, run.execution_class, run.application_id]
         created.append(run.created_at)

@@ -256,7 +256,11 @@ class Target:
         requests = Requests(self._client, fetch.deadline, self._observe_request, self.account)
         retry_after = None
         try:
-            snapshot = take_snapshot(self._source.fetch(requests, fetch.state), time.time())
+            snapshot = take_snapshot(
+                self._source.fetch(requests, fetch.state),
+                time.time(),
+                max_bytes=self._client.max_response_bytes,
+            )
             with self._lock:
                 self._count_flow(fetch, snapshot)
             summary = summarise(
