@@ -1,18 +1,29 @@
 import gzip
+import math
 from collections.abc import Iterable
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeHistogramMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
+from prometheus_client.utils import floatToGoString
 from support.metrics import open_metrics, parse
 from support.outcomes import ScrapedCollector, flowing
 
 from nextmv_exporter.collector import ProcessMetricsCollector
+from nextmv_exporter.scrape import metrics
 from nextmv_exporter.scrape.exposition import concerns_accounts, expose
-from nextmv_exporter.scrape.metrics import METRICS
+from nextmv_exporter.scrape.metrics import METRICS, Family
+from nextmv_exporter.scrape.summary import Distribution
 
 
 def exposition(*names: str, accept: str = "", encoding: str = "") -> tuple[bytes, dict[str, str]]:
@@ -113,40 +124,90 @@ def test_the_api_is_asked_only_if_a_name_needs_it(names: list[str], needed: bool
     assert concerns_accounts(names) is needed
 
 
-@pytest.mark.parametrize(
-    "accept",
-    [
-        "",
-        "text/plain;version=1.0.0",
-        "text/plain;version=1.0.0;escaping=allow-utf-8",
-        "application/openmetrics-text;version=1.0.0",
-        "application/openmetrics-text;version=1.0.0;escaping=underscores",
-    ],
+ACCEPTED = [
+    "",
+    "text/plain;version=1.0.0",
+    "text/plain;version=1.0.0;escaping=allow-utf-8",
+    "text/plain;version=1.0.0;escaping=dots",
+    "text/plain;version=1.0.0;escaping=values",
+    "application/openmetrics-text;version=1.0.0",
+    "application/openmetrics-text;version=1.0.0;escaping=underscores",
+    "application/openmetrics-text;version=1.0.0;escaping=dots",
+    "application/openmetrics-text;version=1.0.0;escaping=values",
+]
+label_values = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
+helps = st.text(st.sampled_from('ab \\"\n'), max_size=12)
+numbers = st.floats() | st.integers(-(10**18), 10**18) | st.sampled_from([0, 999999, 1e6, 1e-7])
+counts = st.integers(0, 10**9)
+distributions = st.builds(
+    lambda bounds, buckets, total: Distribution(tuple(bounds), buckets[: len(bounds)], 7, total),
+    st.lists(st.floats(0, 1e9), max_size=4, unique=True).map(sorted),
+    st.lists(counts, min_size=4, max_size=4),
+    st.floats(allow_nan=False) | counts,
 )
-@given(
-    label=st.text(st.characters(exclude_categories=["Cs"]), max_size=12),
-    value=st.floats() | st.integers(0, 10**18),
-    help_text=st.text(st.sampled_from('ab \\"\n'), max_size=12),
-)
+LABELS = ("account", "status_v2", "execution_class", "application_id")
+
+
+class Families(Collector):
+    def __init__(self, *families: Metric) -> None:
+        self._families = families
+
+    def collect(self) -> Iterable[Metric]:
+        return self._families
+
+
+@st.composite
+def ours_and_theirs(draw: st.DrawFn) -> tuple[Family, Metric]:
+    """A family of ours, and the same made with prometheus-client's classes."""
+    kind = draw(st.sampled_from(list(THEIR_CLASSES)))
+    labels = LABELS[: draw(st.integers(0, 4))]
+    name = "some_metric_total" if kind == "counter" else "some_metric"
+    metric = metrics.Metric(name, draw(helps), kind, labels)
+    theirs = THEIR_CLASSES[kind](metric.name, metric.help, labels=labels)
+    values = st.tuples(*[label_values] * len(labels))
+    number = distributions if "histogram" in kind else numbers
+    rows = draw(st.lists(st.tuples(values, number), max_size=4 if labels else 1))
+    for row_labels, value in rows:
+        if isinstance(value, Distribution):
+            bounds = [*map(floatToGoString, value.bounds), "+Inf"]
+            pairs = [*zip(bounds, [*value.buckets, value.count], strict=True)]
+            theirs.add_metric(row_labels, pairs, value.sum)
+        else:
+            theirs.add_metric(row_labels, value)
+    return Family(metric, rows), theirs
+
+
+THEIR_CLASSES: dict[metrics.Kind, Any] = {
+    "gauge": GaugeMetricFamily,
+    "counter": CounterMetricFamily,
+    "histogram": HistogramMetricFamily,
+    "gauge_histogram": GaugeHistogramMetricFamily,
+}
+
+
+@pytest.mark.parametrize("accept", ACCEPTED)
+@given(pairs=st.lists(ours_and_theirs(), max_size=3))
 def test_each_family_is_written_as_prometheus_client_writes_it(
-    accept: str, label: str, value: float, help_text: str
+    accept: str, pairs: list[tuple[Family, Metric]]
 ) -> None:
-    gauge = GaugeMetricFamily("some_gauge", help_text, labels=("b", "a"))
-    gauge.add_metric((label, "plain"), value)
-    gauge.add_metric(("plain", label), 1)
-    bare = GaugeMetricFamily("bare_gauge", help_text, value=value)
-    counter = CounterMetricFamily("some_counter", help_text, labels=("a",))
-    counter.add_metric((label,), 3)
-
-    class Families(Collector):
-        def __init__(self, *families: Metric) -> None:
-            self._families = families
-
-        def collect(self) -> Iterable[Metric]:
-            return self._families
-
-    ours, headers = expose([Families(gauge, bare, counter)], accept=accept)
-
+    written, headers = expose([Families(*(ours for ours, _ in pairs))], accept=accept)
     encode, content_type = choose_encoder(accept)
-    assert ours == encode(Families(gauge, bare, counter))
+    assert written == encode(Families(*(theirs for _, theirs in pairs)))
     assert headers["Content-Type"] == content_type
+
+
+@given(ours_and_theirs())
+def test_each_family_has_the_samples_that_prometheus_client_gives_it(
+    pair: tuple[Family, Metric],
+) -> None:
+    ours, theirs = pair
+    for one, other in zip(ours.samples, theirs.samples, strict=True):
+        assert (one.name, one.labels) == (other.name, other.labels)
+        assert one.value == other.value or math.isnan(other.value)
+
+
+@pytest.mark.parametrize("accept", ACCEPTED)
+def test_families_of_others_are_written_too(accept: str) -> None:
+    bare = GaugeMetricFamily("bare_gauge", "Bare.", value=7)
+    written, _ = expose([Families(bare)], accept=accept)
+    assert written == choose_encoder(accept)[0](Families(bare))

@@ -1,14 +1,60 @@
+from dataclasses import dataclass
+
 import pytest
-from support.outcomes import BOUNDS, NOW, QUEUE, failure, run, scrapes, success
+from prometheus_client import CollectorRegistry
+from support.outcomes import (
+    BOUNDS,
+    NOW,
+    QUEUE,
+    ScrapedCollector,
+    failure,
+    flowing,
+    run,
+    scrapes,
+    success,
+)
 
 from nextmv_exporter.nextmv.errors import Reason
 from nextmv_exporter.scrape import metrics
-from nextmv_exporter.scrape.metrics import METRICS, AccountMetrics, Family, Metric, families
+from nextmv_exporter.scrape.flow import Baseline, compare
+from nextmv_exporter.scrape.metrics import (
+    METRICS,
+    RECENT,
+    AccountMetrics,
+    Counters,
+    Family,
+    Metric,
+    families,
+)
 from nextmv_exporter.scrape.outcome import Outcome
+from nextmv_exporter.scrape.runs import Run
+from nextmv_exporter.scrape.summary import OTHER, Backlog, Group, take_snapshot
 
+MINUTE_AGO = "2026-11-23T11:59:00Z"
 NOTHING_QUEUED = (run("running", "8c16gb120m", "routing", "2026-11-23T11:50:00Z"),)
 GAUGES = [metric for metric in METRICS if metric.kind == "gauge"]
 OF_THE_QUEUE = {gauge.name for gauge in GAUGES if "_account_queue_" in gauge.name}
+
+
+@dataclass
+class Account:
+    """An account whose queue is looked at every few seconds, the last time at `now`."""
+
+    max_groups: int = 100
+    every: float = 15.0
+    now: float = NOW - 30
+    baseline: Baseline | None = None
+
+    def __post_init__(self) -> None:
+        self.metrics = AccountMetrics("default", wait_buckets=BOUNDS, max_groups=self.max_groups)
+
+    def sees(self, *runs: Run) -> None:
+        self.now += self.every
+        self.baseline, change = compare(self.baseline, take_snapshot(runs, self.now))
+        self.metrics.add_flow(change)
+
+    def counters(self) -> Counters:
+        return self.metrics.copy()
 
 
 def family_of(metric: Metric, *outcomes: Outcome) -> Family:
@@ -123,3 +169,128 @@ def test_requests_are_counted_and_timed() -> None:
     assert counters.requests == {("v1/account/queue", "200"): 1, ("v1/account/queue", "error"): 1}
     times = counters.request_times["v1/account/queue"]
     assert (times.count, times.sum) == (2, 3.2)
+
+
+# Flow
+
+
+def test_the_counters_of_a_group_are_there_at_0_as_soon_as_it_is_seen() -> None:
+    account = Account()
+    account.sees(run("queued", "c", "a", id="1"))
+    counters = account.counters()
+    assert counters.entered == counters.started == {Backlog("c", "a"): 0}
+    assert counters.left == {Group("queued", "c", "a"): 0, Group("running", "c", "a"): 0}
+    assert counters.start_waits["c"].count == 0
+
+
+def test_flow_adds_up_from_scrape_to_scrape() -> None:
+    account = Account()
+    account.sees()
+    account.sees(run("queued", "c", "a", MINUTE_AGO, "1"), run("queued", "c", "b", MINUTE_AGO, "2"))
+    account.sees(run("running", "c", "a", MINUTE_AGO, "1"))
+    account.sees(run("queued", "c", "a", MINUTE_AGO, "3"))
+    counters = account.counters()
+    assert counters.entered == {Backlog("c", "a"): 2, Backlog("c", "b"): 1}
+    assert counters.started == {Backlog("c", "a"): 1, Backlog("c", "b"): 0}
+    assert {group: n for group, n in counters.left.items() if n} == {
+        Group("queued", "c", "b"): 1,
+        Group("running", "c", "a"): 1,
+    }
+    assert counters.start_waits["c"].count == 1
+
+
+def test_the_counters_of_a_drained_group_stay() -> None:
+    account = Account()
+    account.sees(run("queued", "c", "a", id="1"))
+    account.sees()
+    before = account.counters()
+    account.sees()
+    assert account.counters() == before
+    assert before.left[Group("queued", "c", "a")] == 1
+
+
+def test_a_wait_counts_in_the_buckets_of_its_class() -> None:
+    account = Account()
+    account.sees(run("queued", "c", "a", MINUTE_AGO, "1"))
+    account.sees(run("running", "c", "a", MINUTE_AGO, "1"))
+    waits = account.counters().start_waits["c"]
+    # A minute before `NOW`, and started in the middle of 15 seconds.
+    assert (waits.bounds, waits.buckets, waits.count, waits.sum) == (BOUNDS, [0, 1, 1], 1, 52.5)
+
+
+def test_groups_beyond_the_limit_count_as_other_and_sums_stay_exact() -> None:
+    account = Account(max_groups=2)
+    account.sees()
+    account.sees(*(run("queued", "c", f"app-{n}", id=str(n)) for n in range(10)))
+    account.sees(*(run("running", "c", f"app-{n}", id=str(n)) for n in range(10)))
+    account.sees()
+    counters = account.counters()
+    assert (
+        counters.entered
+        == counters.started
+        == {
+            Backlog("c", "app-0"): 1,
+            Backlog("c", "app-1"): 1,
+            Backlog("c", OTHER): 8,
+        }
+    )
+    assert counters.left[Group("running", "c", OTHER)] == 8
+
+
+def test_no_stream_of_new_labels_grows_the_counters_for_ever() -> None:
+    account = Account(max_groups=5)
+    for n in range(200):
+        account.sees(run(f"status-{n}", f"class-{n}", f"app-{n}", MINUTE_AGO, f"{n}"))
+        account.sees(run("running", f"class-{n}", f"app-{n}", MINUTE_AGO, f"{n} too"))
+    counters = account.counters()
+    assert len(counters.entered) <= 6
+    assert len(counters.left) <= 30
+    assert len(counters.start_waits) <= 6
+    assert sum(counters.entered.values()) == sum(counters.left.values()) == 399
+    assert all(
+        len(by_class) <= 6
+        for _, entered, started in counters.recent
+        for by_class in (entered, started)
+    )
+
+
+def test_a_copy_does_not_change_when_more_is_counted() -> None:
+    account = Account()
+    account.sees()
+    before = account.counters()
+    account.sees(run("queued", "c", "a", id="1"))
+    account.metrics.observe_request("v1/account/queue", "200", 0.1)
+    account.metrics.count_error(Reason.TIMEOUT)
+    assert not before.entered
+    assert not before.requests
+    assert not any(before.errors.values())
+
+
+def test_the_flow_of_the_last_minutes_is_told_by_class() -> None:
+    account = Account(every=100)
+    account.sees()
+    account.sees(run("queued", "old", "a", id="1"))
+    account.sees(run("running", "old", "a", id="1"), run("queued", "new", "a", id="2"))
+    account.sees(run("running", "old", "a", id="1"), run("queued", "new", "b", id="3"))
+    counters, now = account.counters(), account.now
+    assert counters.recent_flow(now) == {"old": (1, 1), "new": (2, 0)}
+    assert counters.recent_flow(now + RECENT - 150) == {"old": (0, 1), "new": (2, 0)}
+    assert counters.recent_flow(now + RECENT + 1) == {}
+
+
+@pytest.mark.parametrize("metric", METRICS[:-1], ids=lambda metric: metric.name)
+def test_samples_are_those_of_the_family_that_prometheus_client_makes(metric: Metric) -> None:
+    [family] = [each for each in families([flowing()]) if each.metric is metric]
+    registry = CollectorRegistry()
+    registry.register(ScrapedCollector([flowing()]))
+    restricted = registry.restricted_registry(metric.series).collect()
+    assert [each.samples for each in restricted] == [family.samples]
+    assert {sample.name for sample in family.samples} == set(metric.series)
+    assert all(isinstance(sample.value, float) for sample in family.samples)
+    assert all(isinstance(v, str) for sample in family.samples for v in sample.labels.values())
+
+
+def test_what_others_make_of_the_samples_is_kept() -> None:
+    [family, *_] = families([flowing()])
+    family.samples = [sample._replace(value=7) for sample in family.samples]
+    assert {sample.value for sample in family.samples} == {7}

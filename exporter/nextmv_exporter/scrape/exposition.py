@@ -161,7 +161,7 @@ def _label_writer(names: tuple[str, ...]) -> Callable[[Sequence[str]], str]:
     def write(values: Sequence[str]) -> str:
         pairs = sorted(zip(names, values, strict=True))
         text = ",".join([f'{name}="{_escape(value, quotes=True)}"' for name, value in pairs])
-        return f"{{{text}}}"
+        return f"{{{text}}}" if text else ""
 
     return write
 

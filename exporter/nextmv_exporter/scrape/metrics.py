@@ -431,20 +431,20 @@ class AccountMetrics:
         for group in change.groups:
             if group not in self._left and (group := self._group(group)) not in self._left:
                 self._add_group(group)
-        for backlog, number in change.entered.items():
-            self._entered[self._backlog(backlog)] += number
-        for backlog, number in change.started.items():
-            self._started[self._backlog(backlog)] += number
+        entered, started = self._bounded(change.entered), self._bounded(change.started)
+        self._entered.update(entered)
+        self._started.update(started)
         for group, number in change.left.items():
             self._left[self._group(group)] += number
         for execution_class, waits in change.waits.items():
+            known = execution_class in self._start_waits
+            histogram = self._start_waits_of(execution_class if known else OTHER)
             for wait in waits:
-                self._start_waits_of(execution_class).observe(wait)
+                histogram.observe(wait)
         while self._recent and change.now - self._recent[0][0] > RECENT:
             self._recent.popleft()
-        if change.entered or change.started:
-            flow = change.now, _by_class(change.entered), _by_class(change.started)
-            self._recent.append(flow)
+        if entered or started:
+            self._recent.append((change.now, _by_class(entered), _by_class(started)))
 
     def copy(self) -> Counters:
         """Copy the counters, so that they can be written while others are counted.
@@ -453,12 +453,12 @@ class AccountMetrics:
             The counters as they are now.
         """
         return Counters(
-            errors=self._errors.copy(),
-            requests=self._requests.copy(),
+            errors=dict(self._errors),
+            requests=dict(self._requests),
             request_times={name: times.read() for name, times in self._request_times.items()},
-            entered=self._entered.copy(),
-            started=self._started.copy(),
-            left=self._left.copy(),
+            entered=dict(self._entered),
+            started=dict(self._started),
+            left=dict(self._left),
             start_waits={name: waits.read() for name, waits in self._start_waits.items()},
             recent=tuple(self._recent),
         )
@@ -471,6 +471,12 @@ class AccountMetrics:
         for status in (QUEUED, RUNNING, group.status_v2):
             self._left[Group(status, *backlog)] += 0
         self._start_waits_of(backlog.execution_class)
+
+    def _bounded(self, backlogs: Mapping[Backlog, int]) -> Mapping[Backlog, int]:
+        sums: Counter[Backlog] = Counter()
+        for backlog, number in backlogs.items():
+            sums[self._backlog(backlog)] += number
+        return sums
 
     def _backlog(self, backlog: Backlog) -> Backlog:
         """Return the labels under which a backlog is counted."""
