@@ -37,7 +37,7 @@ ALERTS = {rule["alert"]: rule for rule in EVERY_RULE if "alert" in rule}
 CLASS_ALERTS = {
     rule["alert"]
     for group in yaml.safe_load(RULES.read_text())["groups"]
-    if group["name"] in {"nextmv-exporter.queue", "nextmv-exporter.service-level"}
+    if group["name"] == "nextmv-exporter.queue"
     for rule in group["rules"]
     if "alert" in rule
 }
@@ -325,3 +325,11 @@ def test_the_readmes_command_renders_rules_that_prometheus_accepts(tmp_path: Pat
     windows = {each.get("for") for each in rules_of(done.stdout)}
     assert {"15m", "20h"} <= windows
     assert f'up{{job=~"{JOB_REGEX}"}}' in done.stdout
+
+
+def test_no_rule_depends_on_one_of_another_group_since_groups_are_evaluated_in_any_order() -> None:
+    for group in yaml.safe_load(RULES.read_text())["groups"]:
+        own = {rule["record"] for rule in group["rules"] if "record" in rule}
+        others = {rule["record"] for rule in EVERY_RULE if "record" in rule} - own
+        for rule in group["rules"]:
+            assert not {name for name in others if name in rule["expr"]}

@@ -67,7 +67,7 @@ EXECUTION_CLASSES = (
     ),
     ExecutionClass(
         name="16c60gb30m",
-        concurrency=2,
+        concurrency=4,
         shortest=_MINUTE,
         usual=1.5 * _MINUTE,
         longest=5 * _MINUTE,
@@ -84,7 +84,7 @@ EXECUTION_CLASSES = (
         longest=45 * _MINUTE,
         period=2 * _HOUR,
         wave=_HOUR,
-        rush=0.001,
+        rush=0.0007,
         calm=0.00005,
     ),
 )

@@ -21,7 +21,8 @@ The source of the recording and alerting rules. The chart renders it into a Prom
 # All aggregations are `without` labels, so that job, namespace, cluster and
 # whatever else tells two environments apart stays. Without `instance` and `pod` a
 # series outlives a restarted pod, and an account that two replicas watch counts
-# once.
+# once. A group holds all that depends on each other, since groups are evaluated in
+# any order.
 groups:
   - name: nextmv-exporter.queue
     rules:
@@ -158,13 +159,11 @@ groups:
             which run it is with `nextmv-queue --status queued --execution-class {{ $class }}`.
           {{- include "nextmv-exporter.links" (list "NextmvOldestQueuedRunTooOld" $settings) }}
 
-  # The share of runs that start in time. Runs that never start are not counted:
-  # for them there are the alerts above.
-  - name: nextmv-exporter.service-level
-    rules:
-      # Counters, as the exporter's: starts that came too late, and as many of all
-      # starts as may. A class whose runs may take more than three hours has no
-      # service level unless it is given one.
+      # The service level: the share of runs that start in time. Runs that never start
+      # are not counted: for them there are the alerts above. First counters, as the
+      # exporter's: starts that came too late, and as many of all starts as may. A class
+      # whose runs may take more than three hours has no service level unless it is
+      # given one.
       - record: instance:nextmv_account_queue_starts_late:total
         expr: |
           (
