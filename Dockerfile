@@ -51,9 +51,8 @@ ENV PATH="/opt/nextmv-exporter/bin:${PATH}" \
 USER 65532:65532
 EXPOSE 10057
 
-# Flags that are given as arguments of `docker run` are not seen here: set variables such as
-# NEXTMV_EXPORTER_WEB_LISTEN_ADDRESS, or give `--health-cmd`.
+# With the flags of the exporter itself, which is the first process.
 HEALTHCHECK --interval=30s --timeout=5s --start-period=10s \
-    CMD ["nextmv-exporter", "--web.healthcheck"]
+    CMD xargs -0 -a /proc/1/cmdline sh -c 'exec "$@" --web.healthcheck' sh || exit 1
 
 ENTRYPOINT ["nextmv-exporter"]

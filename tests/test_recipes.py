@@ -51,7 +51,7 @@ def test_a_flag_is_a_field_of_the_settings(option: object) -> None:
 @pytest.mark.parametrize("field", [field.name for field in dataclasses.fields(Settings)])
 def test_a_setting_is_used(field: str) -> None:
     used = re.search(rf"settings\.{field}\b", text_of(*PACKAGE.rglob("*.py")))
-    assert used, f"nothing reads settings.{field}: use it, for example in cli.py or accounts.py"
+    assert used, f"nothing reads settings.{field}: use it, for example in program.py or accounts.py"
 
 
 # A new failure reason

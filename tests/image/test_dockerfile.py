@@ -2,18 +2,20 @@
 
 import io
 import json
+import os
 import re
 import shlex
+import signal
 import subprocess
 import sys
 import tomllib
-from contextlib import ExitStack
 from pathlib import Path
 
-import pytest
 import yaml
 from dockerfile_parse import DockerfileParser
+from support.certificates import Authority
 from support.exporter import exporter_process
+from support.harness import write_yaml
 from support.programs import free_port
 
 ROOT = Path(__file__).parents[2]
@@ -99,21 +101,48 @@ def test_the_build_is_sent_all_that_it_copies_and_little_else() -> None:
     assert all((ROOT / name).exists() for name in copied)
 
 
-@pytest.mark.parametrize("listening", [True, False])
-def test_the_health_check_asks_where_the_environment_has_the_exporter_listen(
-    listening: bool,
-) -> None:
+def test_the_health_check_asks_where_the_exporter_listens_and_as_it_serves(tmp_path: Path) -> None:
+    Authority(tmp_path).issue("server")
+    tls = {"cert_file": "server.pem", "key_file": "server.key"}
+    file = write_yaml(tmp_path / "web.yml", {"tls_server_config": tls})
+    with exporter_process("--demo", f"--web.config.file={file}", *addresses(2)) as exporter:
+        done = health_check(exporter.pid)
+        assert done.returncode == 0
+        assert done.stdout.count("status 200") == 2
+
+
+def test_the_health_check_follows_the_environment() -> None:
+    variable = {"NEXTMV_EXPORTER_WEB_LISTEN_ADDRESS": f"127.0.0.1:{free_port()}"}
+    with exporter_process("--demo", environment=variable) as exporter:
+        assert health_check(exporter.pid, **variable).returncode == 0
+
+
+def test_the_health_check_fails_with_status_1_where_the_exporter_does_not_respond() -> None:
+    with exporter_process("--demo", *addresses(1)) as exporter:
+        exporter.process.send_signal(signal.SIGSTOP)
+        try:
+            assert health_check(exporter.pid).returncode == 1
+        finally:
+            exporter.process.send_signal(signal.SIGCONT)
+
+
+def addresses(count: int) -> list[str]:
+    return [f"--web.listen-address=127.0.0.1:{free_port()}" for _ in range(count)]
+
+
+def health_check(pid: int, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run the image's health check for an exporter that is not the first process."""
     options, _, command = instruction("HEALTHCHECK").partition("CMD ")
     assert "--interval" in options
-    address = f"127.0.0.1:{free_port()}"
-    program, *arguments = json.loads(command)
-    check = [str(Path(sys.executable).with_name(program)), *arguments]
-    environment = {"NEXTMV_EXPORTER_WEB_LISTEN_ADDRESS": address}
-    with ExitStack() as stack:
-        if listening:
-            stack.enter_context(exporter_process("--demo", f"--web.listen-address={address}"))
-        done = subprocess.run(check, env=environment, capture_output=True, check=False, timeout=30)
-    assert done.returncode == (0 if listening else 1), done.stdout
+    assert "/proc/1/" in command
+    return subprocess.run(
+        ["/bin/sh", "-c", command.replace("/proc/1/", f"/proc/{pid}/")],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
 
 
 def test_a_terminated_exporter_ends_by_itself_and_well() -> None:

@@ -31,6 +31,7 @@ from support.waiting import until
 
 PATIENCE = 30.0
 LISTEN = "--web.listen-address"
+LISTEN_VARIABLE = "NEXTMV_EXPORTER_WEB_LISTEN_ADDRESS"
 
 
 def settings_of(*flags: str) -> Settings:
@@ -178,7 +179,7 @@ def exporter_process(
     """Run the exporter in a process of its own, from when it listens until the block ends.
 
     Args:
-        flags: its command line; without a listen address, a free port of 127.0.0.1.
+        flags: its command line; where no listen address is given, a free port of 127.0.0.1.
         endpoint: if given, the API's URL; the exporter then has `KEY` as its key.
         environment: variables to set.
         inherit: whether the process gets this one's environment too.
@@ -191,7 +192,7 @@ def exporter_process(
     if endpoint is not None:
         given |= {"NEXTMV_ENDPOINT": endpoint, "NEXTMV_API_KEY": KEY}
     given |= environment or {}
-    listening = any(flag.startswith(LISTEN) for flag in flags)
+    listening = any(flag.startswith(LISTEN) for flag in flags) or LISTEN_VARIABLE in given
     where = () if listening else (f"{LISTEN}=127.0.0.1:0",)
     with tempfile.TemporaryDirectory() as directory:
         log_file = Path(directory) / "exporter.log"
