@@ -1,4 +1,5 @@
 import logging
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -49,8 +50,19 @@ def test_a_good_file_is_taken(testdata: Path, name: str) -> None:
     ReloadingWebConfig(testdata / name)
 
 
-def test_prometheus_own_tool_takes_the_good_files_too(testdata: Path) -> None:
-    subprocess.run(["promtool", "check", "web-config", *(testdata / n for n in GOOD)], check=True)
+@pytest.mark.parametrize("name", GOOD)
+def test_prometheus_own_tool_accepts_a_good_file_too(testdata: Path, name: str) -> None:
+    checked = subprocess.run(
+        ["promtool", "check", "web-config", testdata / name],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    faults = checked.stderr.splitlines()[1:]
+    # Keys that are younger than some versions of promtool.
+    younger = r"  line \d+: field (cert|client_ca|client_allowed_sans|rate_limit) not found in .*"
+    assert checked.returncode == 0 or faults
+    assert all(re.fullmatch(younger, fault) for fault in faults), checked.stderr
 
 
 @pytest.mark.parametrize("name", BAD)

@@ -1,5 +1,8 @@
 """The web configuration follows its files, whatever keeps them from being read meanwhile."""
 
+import itertools
+import re
+import ssl
 from pathlib import Path
 
 import pytest
@@ -82,3 +85,50 @@ def test_a_value_that_does_not_fit_its_tag_is_one_line_at_reload_too(file: Path,
         assert [set(web_config.config().basic_auth_users) for _ in range(3)] == [{"anna"}] * 3
     [line] = logs
     assert line["err"] == f"--web.config.file {file} is not valid YAML"
+
+
+WHOLE = f"""
+http_server_config:
+  headers:
+    Strict-Transport-Security: max-age=31536000
+tls_server_config:
+  cert_file: server.pem
+  key_file: server.key
+  client_auth_type: RequireAndVerifyClientCert
+  client_ca_file: ca.pem
+  cipher_suites:
+    - TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384
+    - TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256
+  min_version: TLS13
+basic_auth_users:
+  anna: {HASH}
+  bert: {HASH}
+"""
+SECTIONS = [f"\n{section}" for section in re.split(r"\n(?=\w)", WHOLE.strip())]
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
+def test_a_file_cut_at_any_byte_weakens_nothing(
+    file: Path, authority: Authority, order: tuple[int, ...]
+) -> None:
+    content = "".join(SECTIONS[number] for number in order).encode()
+    file.write_bytes(content)
+    web_config = ReloadingWebConfig(file)
+    with capture_logs():
+        for length in range(len(content)):
+            file.write_bytes(content[:length])
+            context = web_config.context()
+            assert context.verify_mode == ssl.CERT_REQUIRED
+            assert context.cert_store_stats() == {"x509": 1, "crl": 0, "x509_ca": 1}
+            assert context.minimum_version == ssl.TLSVersion.TLSv1_3
+            assert len(cipher_suites_of_tls_1_2(context)) <= 2
+            users = web_config.config().basic_auth_users
+            assert {"anna"} <= users.keys() <= {"anna", "bert"}
+            assert set(users.values()) == {HASH}
+    file.write_bytes(content)
+    assert web_config.config().basic_auth_users.keys() == {"anna", "bert"}
+
+
+def cipher_suites_of_tls_1_2(context: ssl.SSLContext) -> list[str]:
+    ciphers = context.get_ciphers()
+    return [cipher["name"] for cipher in ciphers if cipher["protocol"] != "TLSv1.3"]

@@ -10,9 +10,11 @@ import pytest
 from support.certificates import Authority
 from support.exporter import Served, ask, exporter_here, exporter_process
 from support.harness import write_yaml
+from support.logs import capture_logs
 from support.waiting import until
 
 from nextmv_exporter.nextmv.credentials import Credentials
+from nextmv_exporter.web.toolkit.reloading import ReloadingWebConfig
 
 TLS12, TLS13 = ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3
 AES_128, AES_256 = "ECDHE-ECDSA-AES128-GCM-SHA256", "ECDHE-ECDSA-AES256-GCM-SHA384"
@@ -140,6 +142,20 @@ def test_only_the_cipher_suites_that_are_named_are_spoken(
     assert agreed_cipher(served, client) == AES_256
 
 
+@pytest.mark.parametrize(
+    ("name", "cipher"),
+    [
+        ("TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA", "ECDHE-ECDSA-AES128-SHA"),
+        ("TLS_ECDHE_ECDSA_WITH_AES_256_CBC_SHA", "ECDHE-ECDSA-AES256-SHA"),
+    ],
+)
+def test_cipher_suites_with_cbc_are_spoken_where_they_are_named(
+    serve: Serve, authority: Authority, name: str, cipher: str
+) -> None:
+    client = limited(authority.client(), highest=TLS12, ciphers=cipher)
+    assert agreed_cipher(serve(cipher_suites=[name]), client) == cipher
+
+
 @pytest.mark.parametrize(("servers", "agreed"), [(True, AES_256), (False, AES_128)])
 def test_the_server_or_the_client_chooses_the_cipher_suite(
     serve: Serve, authority: Authority, servers: bool, agreed: str
@@ -202,7 +218,21 @@ def test_a_client_may_show_none_where_it_is_verified_if_given(
     assert serve(**IF_GIVEN).get(tls=authority.client()).status == 200
 
 
-@pytest.mark.parametrize("asked", [{}, {"client_auth_type": "NoClientCert"}])
+def test_without_an_authority_the_systems_verify_a_certificate_that_is_given(
+    serve: Serve, authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    strangers = serve(client_auth_type="VerifyClientCertIfGiven")
+    assert strangers.get(tls=authority.client()).status == 200
+    client = authority.client(authority.issue("client"))
+    assert refuses(strangers, client)
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority.folder / "ca.pem"))
+    assert not refuses(serve(client_auth_type="VerifyClientCertIfGiven"), client)
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [{}, {"client_auth_type": "NoClientCert"}, {"client_auth_type": "RequestClientCert"}],
+)
 def test_a_clients_certificate_is_not_looked_at_where_none_is_asked_for(
     serve: Serve, authority: Authority, tmp_path_factory: pytest.TempPathFactory, asked: Any
 ) -> None:
@@ -264,14 +294,60 @@ def test_a_certificate_reached_by_a_link_is_followed_as_kubernetes_swaps_it(
     assert shown(served, authority.client()) != before
 
 
-def test_what_is_asked_of_clients_may_change(
+def test_more_may_be_demanded_of_clients_also_of_those_who_are_connected(
     serve: Serve, authority: Authority, file: Path
 ) -> None:
     served = serve()
-    assert not refuses(served, authority.client())
-    write_yaml(file, web_config(**REQUIRED))
+    with closing(served.connection(authority.client())) as open_one:
+        assert ask(open_one).status == 200
+        write_yaml(file, web_config(**REQUIRED))
+        with pytest.raises((ConnectionError, ssl.SSLError)):
+            ask(open_one)
     assert refuses(served, authority.client())
     assert not refuses(served, authority.client(authority.issue("client")))
+
+
+def test_clients_of_an_authority_that_is_replaced_are_disconnected(
+    serve: Serve, authority: Authority, file: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    served = serve(**REQUIRED)
+    with closing(served.connection(authority.client(authority.issue("client")))) as open_one:
+        assert ask(open_one).status == 200
+        other = Authority(tmp_path_factory.mktemp("other"))
+        (other.folder / "ca.pem").replace(file.parent / "ca.pem")
+        with pytest.raises((ConnectionError, ssl.SSLError)):
+            ask(open_one)
+    assert not refuses(served, authority.client(other.issue("client")))
+
+
+@pytest.mark.parametrize(
+    ("key", "before", "after"),
+    [
+        ("client_auth_type", REQUIRED, IF_GIVEN),
+        ("client_auth_type", REQUIRED, {}),
+        ("client_auth_type", REQUIRED, {"client_auth_type": "NoClientCert"}),
+        ("client_auth_type", REQUIRED, REQUIRED | {"client_auth_type": "RequestClientCert"}),
+        ("client_auth_type", IF_GIVEN, {}),
+        ("client_ca_file", IF_GIVEN, {"client_auth_type": "VerifyClientCertIfGiven"}),
+        ("min_version", {"min_version": "TLS13"}, {}),
+        ("cipher_suites", {"cipher_suites": [GO_AES_256]}, {}),
+    ],
+)
+def test_protection_is_not_weakened_without_a_restart(
+    authority: Authority, file: Path, key: str, before: Any, after: Any
+) -> None:
+    write_yaml(file, web_config(**before))
+    followed = ReloadingWebConfig(file)
+    context = followed.context()
+    write_yaml(file, web_config(**after))
+    with capture_logs() as lines:
+        assert followed.context() is context
+    [line] = lines
+    assert line["err"] == (
+        f"--web.config.file {file}: tls_server_config.{key} can't be weakened without a restart"
+    )
+    write_yaml(file, web_config(**after))
+    assert ReloadingWebConfig(file).context() is not context
 
 
 def test_a_certificate_that_the_changed_file_names_is_taken_up_once_it_is_there(

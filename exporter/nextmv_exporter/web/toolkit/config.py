@@ -1,16 +1,24 @@
 """The web configuration file, in the format of Prometheus's exporter-toolkit.
 
-See "HTTPS and authentication" in Prometheus's documentation for the format. What this
-server can't do is refused by name, never passed over.
+docs/web-configuration.md lists the differences. What this server can't do is rejected by name.
 """
 
 import re
+import ssl
 from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 
 from nextmv_exporter.errors import ConfigurationError
 from nextmv_exporter.files import read_yaml
@@ -24,6 +32,10 @@ _HEADERS: Mapping[str, frozenset[str]] = {
     "X-Content-Type-Options": frozenset({"nosniff"}),
     "X-Frame-Options": frozenset({"deny", "sameorigin"}),
     "X-XSS-Protection": frozenset(),
+}
+_VERIFY_MODES = {
+    "VerifyClientCertIfGiven": ssl.CERT_OPTIONAL,
+    "RequireAndVerifyClientCert": ssl.CERT_REQUIRED,
 }
 _PLAIN_KEY = re.compile(r"[\w.@+-]{1,64}")
 
@@ -43,9 +55,9 @@ def _known_header(name: str) -> str:
 def _known_values(headers: dict[str, str]) -> dict[str, str]:
     for name, value in headers.items():
         allowed = _HEADERS[name]
-        if allowed and value not in allowed:
+        if allowed and value and value not in allowed:
             raise ValueError(f"{name} must be {' or '.join(sorted(allowed))}")
-    return headers
+    return {name: value for name, value in headers.items() if value}
 
 
 def _one_line(value: str) -> str:
@@ -56,68 +68,98 @@ def _one_line(value: str) -> str:
 
 def _unsupported(value: object) -> object:
     if value:
-        raise ValueError("this server does not support it: take it out")
+        raise ValueError("this server does not support it: remove it")
+    return value
+
+
+def _off(value: str) -> str:
+    if re.search("[1-9]", value):
+        raise ValueError("this server does not limit rates: set it to 0")
     return value
 
 
 Unsupported = Annotated[object, AfterValidator(_unsupported)]
+Boolean = Annotated[bool, Field(strict=False)]
 
 
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, hide_input_in_errors=True)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _without_nulls(cls, values: object) -> object:
+        """Read null as what is not given; but an empty section may be a file cut short."""
+        if not isinstance(values, dict):
+            return values
+        kept = ("tls_server_config", "basic_auth_users")
+        return {key: value for key, value in values.items() if value is not None or key in kept}
+
 
 class TLSServerConfig(_Section):
-    """How the server proves who it is, and what it asks of clients."""
+    """How the server proves who it is, and what it demands of clients."""
 
     cert_file: str = ""
     key_file: str = ""
     cert: str = ""
     key: str = ""
     client_auth_type: Literal[
-        "", "NoClientCert", "VerifyClientCertIfGiven", "RequireAndVerifyClientCert"
+        "",
+        "NoClientCert",
+        "RequestClientCert",
+        "VerifyClientCertIfGiven",
+        "RequireAndVerifyClientCert",
     ] = ""
     client_ca_file: str = ""
     client_ca: str = ""
     min_version: Literal["TLS12", "TLS13"] = "TLS12"
     max_version: Literal["TLS12", "TLS13"] = "TLS13"
     cipher_suites: list[str] = Field(default_factory=list)
-    prefer_server_cipher_suites: bool = True
+    prefer_server_cipher_suites: Boolean = True
     client_allowed_sans: Unsupported = None
     curve_preferences: Unsupported = None
+
+    @property
+    def verify_mode(self) -> ssl.VerifyMode:
+        """Whether clients' certificates are verified; more protection compares as greater."""
+        return _VERIFY_MODES.get(self.client_auth_type, ssl.CERT_NONE)
+
+    @property
+    def has_client_ca(self) -> bool:
+        """Whether the configuration names authorities of clients' certificates."""
+        return bool(self.client_ca or self.client_ca_file)
 
     @model_validator(mode="after")
     def _consistent(self) -> "TLSServerConfig":
         for name in ("cert", "key"):
-            given = bool(getattr(self, name)), bool(getattr(self, f"{name}_file"))
-            if given == (False, False):
+            if not getattr(self, name) and not getattr(self, f"{name}_file"):
                 raise ValueError(f"{name}_file or {name} is missing")
-            if given == (True, True):
-                raise ValueError(f"{name}_file and {name} are both given: keep one")
-        if self.client_ca and self.client_ca_file:
-            raise ValueError("client_ca_file and client_ca are both given: keep one")
-        ca = bool(self.client_ca or self.client_ca_file)
-        verify = self.client_auth_type not in ("", "NoClientCert")
-        if ca and not verify:
-            raise ValueError("client_ca_file or client_ca needs a client_auth_type that verifies")
-        if verify and not ca:
-            raise ValueError(f"client_auth_type {self.client_auth_type} needs a client_ca_file")
+        if self.has_client_ca and self.client_auth_type in ("", "NoClientCert"):
+            raise ValueError("client_ca_file or client_ca needs a client_auth_type")
+        if self.client_auth_type == "RequireAndVerifyClientCert" and not self.has_client_ca:
+            raise ValueError("client_auth_type RequireAndVerifyClientCert needs a client_ca_file")
         if self.min_version > self.max_version:
             raise ValueError("min_version is above max_version")
         return self
 
 
 class HTTPServerConfig(_Section):
-    """Headers that go with every answer."""
+    """Headers of every response."""
 
-    http2: Unsupported = False
+    http2: Boolean = True
     headers: Annotated[
         dict[
             Annotated[str, AfterValidator(_known_header)],
-            Annotated[str, AfterValidator(_one_line)],
+            Annotated[str, BeforeValidator(lambda value: value or ""), AfterValidator(_one_line)],
         ],
         AfterValidator(_known_values),
     ] = Field(default_factory=dict)
+
+
+class RateLimitConfig(_Section):
+    """A limit of requests, which must be switched off."""
+
+    interval: Annotated[str, AfterValidator(_off)] = "0"
+    burst: Annotated[int, Field(strict=False)] = 0
 
 
 class WebConfig(_Section):
@@ -125,10 +167,10 @@ class WebConfig(_Section):
 
     tls_server_config: TLSServerConfig | None = None
     http_server_config: HTTPServerConfig = Field(default_factory=HTTPServerConfig)
-    basic_auth_users: dict[
-        Annotated[str, Field(min_length=1)], Annotated[str, AfterValidator(_bcrypt)]
-    ] = Field(default_factory=dict)
-    rate_limit: Unsupported = None
+    basic_auth_users: dict[str, Annotated[str, AfterValidator(_bcrypt)]] = Field(
+        default_factory=dict
+    )
+    rate_limit: RateLimitConfig = Field(default_factory=RateLimitConfig)
 
 
 def load_web_config(path: Path) -> WebConfig:
@@ -157,7 +199,15 @@ def load_web_config(path: Path) -> WebConfig:
 
 
 class _Loader(yaml.SafeLoader):
-    """Refuses what YAML forbids and PyYAML allows: a key twice, of which one would be ignored."""
+    """Reads numbers, dates and booleans as the text that stands there, which is what Go does.
+
+    Rejects what YAML forbids and PyYAML allows: a key twice, of which one would be ignored.
+    """
+
+    yaml_implicit_resolvers = {  # noqa: RUF012 - as the base class has it
+        first: [(tag, pattern) for tag, pattern in resolvers if tag.endswith((":null", ":merge"))]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:  # noqa: FBT001, FBT002
         seen = set()

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from nextmv_exporter.errors import ConfigurationError
 from nextmv_exporter.files import Reloaded, Watch
 from nextmv_exporter.logs import get_logger
-from nextmv_exporter.web.toolkit.config import WebConfig, load_web_config
+from nextmv_exporter.web.toolkit.config import TLSServerConfig, WebConfig, load_web_config
 from nextmv_exporter.web.toolkit.tls import server_context
 
 log = get_logger()
@@ -70,11 +70,27 @@ class ReloadingWebConfig:
 
 
 def _reject_less_protection(old: _Loaded, new: _Loaded) -> None:
-    """A file cut short, as one is while it is written, must not disable TLS or authentication."""
-    if bool(old.context) != bool(new.context):
-        what = "tls_server_config can't come or go"
-    elif old.config.basic_auth_users and not new.config.basic_auth_users:
+    """A file cut short, as one is while it is written, must not disable or weaken protection."""
+    was, now = old.config.tls_server_config, new.config.tls_server_config
+    if old.config.basic_auth_users and not new.config.basic_auth_users:
         what = "the last of basic_auth_users can't go"
+    elif bool(was) != bool(now):
+        what = "tls_server_config can't come or go"
+    elif was and now and (weakened := _weakened(was, now)):
+        what = f"tls_server_config.{weakened} can't be weakened"
     else:
         return
     raise ConfigurationError(f"{what} without a restart")
+
+
+def _weakened(was: TLSServerConfig, now: TLSServerConfig) -> str | None:
+    """Return the first key whose value protects less than it did."""
+    if now.verify_mode < was.verify_mode:
+        return "client_auth_type"
+    if was.has_client_ca and not now.has_client_ca:
+        return "client_ca_file"
+    if now.min_version < was.min_version:
+        return "min_version"
+    if was.cipher_suites and not now.cipher_suites:
+        return "cipher_suites"
+    return None

@@ -21,6 +21,10 @@ _CIPHERS = {
     "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256": "ECDHE-RSA-AES128-GCM-SHA256",
     "TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384": "ECDHE-RSA-AES256-GCM-SHA384",
     "TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256": "ECDHE-RSA-CHACHA20-POLY1305",
+    "TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA": "ECDHE-ECDSA-AES128-SHA",
+    "TLS_ECDHE_ECDSA_WITH_AES_256_CBC_SHA": "ECDHE-ECDSA-AES256-SHA",
+    "TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA": "ECDHE-RSA-AES128-SHA",
+    "TLS_ECDHE_RSA_WITH_AES_256_CBC_SHA": "ECDHE-RSA-AES256-SHA",
     "TLS_AES_128_GCM_SHA256": "",
     "TLS_AES_256_GCM_SHA384": "",
     "TLS_CHACHA20_POLY1305_SHA256": "",
@@ -54,10 +58,11 @@ def server_context(config: TLSServerConfig) -> ssl.SSLContext:
         _Pem("cert", config.cert_file, config.cert),
         _Pem("key", config.key_file, config.key),
     )
-    if config.client_auth_type not in ("", "NoClientCert"):
+    context.verify_mode = config.verify_mode
+    if context.verify_mode and config.has_client_ca:
         _load_certificates(context, _Pem("client_ca", config.client_ca_file, config.client_ca))
-        required = config.client_auth_type == "RequireAndVerifyClientCert"
-        context.verify_mode = ssl.CERT_REQUIRED if required else ssl.CERT_OPTIONAL
+    elif context.verify_mode:
+        context.load_default_certs(ssl.Purpose.CLIENT_AUTH)
     return context
 
 
