@@ -32,4 +32,4 @@ def plain_rules(thresholds: Mapping[str, Any] | None = None, **settings: Any) ->
     rule = {"enabled": True, "jobRegex": JOB_REGEX, "thresholds": thresholds or {}} | settings
     rendered = Chart.load(CHART).render({"demo": True, "prometheusRule": rule}, name="plain")
     manifest = rendered["nextmv-exporter/templates/prometheusrule.yaml"]
-    return textwrap.dedent(manifest.partition("\nspec:\n")[2].lstrip("\n"))
+    return textwrap.dedent(manifest.partition("\nspec:\n")[2]).strip() + "\n"

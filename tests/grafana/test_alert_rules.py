@@ -1,6 +1,5 @@
 """The rules, tested with the promtool on the PATH: those of Prometheus 2 and 3 agree."""
 
-import json
 import re
 import subprocess
 from pathlib import Path
@@ -15,8 +14,6 @@ from support.programs import ROOT, run
 
 from grafana.alerts.render import JOB_REGEX, plain_rules
 from grafana.alerts.settings import CHART, THRESHOLDS
-from nextmv_exporter.nextmv.__main__ import print_queue
-from nextmv_exporter.nextmv.errors import Reason
 from nextmv_exporter.scrape.metrics import METRICS
 
 RULES = ROOT / "grafana" / "alerts" / "nextmv-exporter.rules.yaml"
@@ -100,41 +97,6 @@ def test_each_alert_says_who_should_care_and_what_to_do(alert: str) -> None:
     assert "{{ $labels.execution_class }}" in text or alert not in CLASS_ALERTS
     assert f"\n## {alert}\n" in RUNBOOKS.read_text()
     assert f"`{alert}`" in README.read_text()
-
-
-def test_runbooks_are_of_alerts_that_exist() -> None:
-    assert set(re.findall(r"^## (Nextmv\w+)$", RUNBOOKS.read_text(), re.MULTILINE)) == set(ALERTS)
-
-
-def test_runbooks_name_every_reason_once() -> None:
-    section = (
-        RUNBOOKS.read_text().partition("\n## NextmvAccountUnreadable\n")[2].partition("\n## ")[0]
-    )
-    reasons = re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)
-    assert sorted(reasons) == sorted(Reason)
-
-
-def test_runbooks_and_next_steps_name_panels_and_flags_that_exist() -> None:
-    text = RUNBOOKS.read_text() + RULES.read_text()
-    dashboard = json.loads((ROOT / "grafana" / "dashboards" / "account-queue.json").read_text())
-    titles = {
-        panel["title"]
-        for row in dashboard["panels"]
-        for panel in (row, *row.get("panels", []))
-        if panel.get("title")
-    }
-    named = re.findall(r"\*([A-Z][^*→]+)\*", RUNBOOKS.read_text().replace("**", ""))
-    assert named
-    assert set(named) <= titles
-    flags = {flag for each in print_queue.params for flag in each.opts}
-    for command in re.findall(r"nextmv-queue([^`|]*)", text):
-        assert set(re.findall(r"--[\w-]+", command.partition("# ")[0])) <= flags
-
-
-def test_settings_that_runbooks_name_exist() -> None:
-    settings = set(re.findall(r"`([a-z]+[A-Z]\w+)`", RUNBOOKS.read_text()))
-    assert settings
-    assert settings - {"jobRegex"} <= set(THRESHOLDS)
 
 
 def test_rules_ask_only_for_metrics_that_the_exporter_has() -> None:
