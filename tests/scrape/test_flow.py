@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from itertools import pairwise
 from random import Random
@@ -18,6 +19,7 @@ from nextmv_exporter.scrape.summary import Backlog, Group, take_snapshot
 CLASS, APP = "8c16gb120m", "routing"
 ROUTING = Backlog(CLASS, APP)
 QUEUED, RUNNING = Group("queued", *ROUTING), Group("running", *ROUTING)
+NOBODY: frozenset[int] = frozenset()
 CREATED = "2026-11-23T11:00:00Z"
 
 
@@ -29,18 +31,22 @@ def running(run_id: str | None, created_at: str | None = CREATED) -> Run:
     return run("running", CLASS, APP, created_at, run_id)
 
 
-def changes(*snapshots: Sequence[Run], every: float = 15.0, complete: bool = True) -> list[Change]:
+def changes(
+    *snapshots: Sequence[Run], every: float = 15.0, ended: AbstractSet[int] | None = None
+) -> list[Change]:
     """Compare snapshots, each with the one before; the last is taken at `NOW`."""
     baseline, found = None, []
     for number, runs in enumerate(snapshots):
         moment = NOW - every * (len(snapshots) - 1 - number)
-        baseline, change = compare(baseline, take_snapshot(runs, moment), complete=complete)
+        baseline, change = compare(baseline, take_snapshot(runs, moment), ended)
         found.append(change)
     return found
 
 
-def last(*snapshots: Sequence[Run], every: float = 15.0, complete: bool = True) -> Change:
-    return changes(*snapshots, every=every, complete=complete)[-1]
+def last(
+    *snapshots: Sequence[Run], every: float = 15.0, ended: AbstractSet[int] | None = None
+) -> Change:
+    return changes(*snapshots, every=every, ended=ended)[-1]
 
 
 def counted(change: Change) -> set[str]:
@@ -181,28 +187,38 @@ def test_a_run_that_is_listed_twice_has_one_wait_since_its_earliest_creation() -
 
 
 def test_a_run_that_a_page_boundary_hides_once_counts_neither_as_left_nor_as_entered() -> None:
-    hidden, back = changes([queued("a")], [], [queued("a")], complete=False)[1:]
+    hidden, back = changes([queued("a")], [], [queued("a")], ended=NOBODY)[1:]
     for change in (hidden, back):
         assert counted(change) == set()
 
 
 def test_a_run_that_is_missing_twice_from_pages_has_left() -> None:
-    once, twice, thrice = changes([queued("a")], [], [], [], complete=False)[1:]
+    once, twice, thrice = changes([queued("a")], [], [], [], ended=NOBODY)[1:]
     assert not once.left
     assert twice.left == {QUEUED: 1}
     assert not thrice.left
 
 
+def test_a_run_that_pages_list_as_ended_has_left_at_once() -> None:
+    once, twice = changes([queued("a")], [], [], ended={hash("a"), hash("b")})[1:]
+    assert once.left == {QUEUED: 1}
+    assert not twice.left
+
+
+def test_a_run_that_pages_list_both_as_running_and_as_ended_is_still_there() -> None:
+    assert counted(last([running("a")], [running("a")], ended={hash("a")})) == set()
+
+
 def test_a_run_that_started_while_hidden_has_started() -> None:
-    change = last([queued("a")], [], [running("a")], complete=False)
+    change = last([queued("a")], [], [running("a")], ended=NOBODY)
     assert change.started == {ROUTING: 1}
     assert counted(change) == {"started", "waits"}
 
 
 def test_a_hidden_run_has_left_at_once_when_the_next_snapshot_is_complete() -> None:
-    baseline, _ = compare(None, take_snapshot([queued("a")], NOW - 30), complete=False)
-    baseline, _ = compare(baseline, take_snapshot([], NOW - 15), complete=False)
-    _, change = compare(baseline, take_snapshot([], NOW), complete=True)
+    baseline, _ = compare(None, take_snapshot([queued("a")], NOW - 30), NOBODY)
+    baseline, _ = compare(baseline, take_snapshot([], NOW - 15), NOBODY)
+    _, change = compare(baseline, take_snapshot([], NOW))
     assert change.left == {QUEUED: 1}
 
 
@@ -257,7 +273,7 @@ def test_pages_count_what_a_single_response_does_once_the_queue_stands_still(
         hidden = distinct(first) & distinct(second) - distinct(hiding)
         hiding += [each for each in first if each.id in hidden]
     settled = [*snapshots, snapshots[-1]]
-    whole, paged = total(changes(*settled)), total(changes(*settled, complete=False))
+    whole, paged = total(changes(*settled)), total(changes(*settled, ended=NOBODY))
     assert (whole.entered, whole.left) == (paged.entered, paged.left)
 
 
@@ -272,17 +288,17 @@ def test_no_count_is_negative_and_no_more_runs_start_than_run(snapshots: list[li
         assert all(0 <= wait < 3600 for waits in change.waits.values() for wait in waits)
 
 
-@given(sequences, st.randoms(use_true_random=False), st.booleans())
+@given(sequences, st.randoms(use_true_random=False), st.sampled_from([None, NOBODY]))
 def test_the_order_of_a_snapshots_runs_does_not_matter(
-    snapshots: list[list[Run]], random: Random, complete: bool
+    snapshots: list[list[Run]], random: Random, ended: AbstractSet[int] | None
 ) -> None:
     def sorted_waits(change: Change) -> object:
         return {name: sorted(waits) for name, waits in change.waits.items()}
 
-    before = changes(*snapshots, complete=complete)
+    before = changes(*snapshots, ended=ended)
     for runs in snapshots:
         random.shuffle(runs)
-    for one, other in zip(before, changes(*snapshots, complete=complete), strict=True):
+    for one, other in zip(before, changes(*snapshots, ended=ended), strict=True):
         assert (one.entered, one.started, one.left) == (other.entered, other.started, other.left)
         assert sorted_waits(one) == sorted_waits(other)
 

@@ -56,7 +56,7 @@ class Change:
 
 
 def compare(
-    previous: Baseline | None, snapshot: Snapshot, *, complete: bool = True
+    previous: Baseline | None, snapshot: Snapshot, ended: AbstractSet[int] | None = None
 ) -> tuple[Baseline, Change]:
     """Compare a snapshot with the one before.
 
@@ -65,10 +65,11 @@ def compare(
     Args:
         previous: the one before; None for the first, from which nothing is counted.
         snapshot: the later one.
-        complete: whether the snapshot is of a single response. One that was put together from
-            pages can miss a run that moved to another page between two requests. So a run counts
-            as left only when it is missing from two such snapshots in a row, and one that is back
-            after a single one counts neither as left nor as entered.
+        ended: hashes of the IDs of runs that the API listed as ended; None if the snapshot is of
+            a single response. One that was put together from pages can miss a run that moved to
+            another page between two requests. So a run counts as left only when it is listed as
+            ended, or missing from two such snapshots in a row; one that is back after a single
+            one counts neither as left nor as entered.
 
     Returns:
         What the next snapshot is to be compared with, and the change.
@@ -80,7 +81,9 @@ def compare(
         return baseline, Change(snapshot.now, list(groups))
     new = _difference(groups, previous.groups)
     gone = _nowhere(_difference(previous.groups, groups), groups)
-    left = gone if complete else {g: ids & previous.missing for g, ids in gone.items()}
+    left = gone
+    if ended is not None:
+        left = {group: ids & (ended | previous.missing) for group, ids in gone.items()}
     missing = _difference(gone, left)
     started = _nowhere(
         {group: ids for group, ids in new.items() if group.status_v2 == RUNNING},

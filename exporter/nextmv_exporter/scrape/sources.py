@@ -7,6 +7,7 @@ the account. Each fetch works on a copy of its own.
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Protocol, TypeVar
@@ -78,12 +79,16 @@ class Requests:
         deadline: by when all responses must be received.
         on_request: called after each request.
         account: the account's name, for the log.
+
+    Attributes:
+        ended: hashes of the IDs of runs that were listed as ended; None unless runs were listed.
     """
 
     def __init__(
         self, client: Client, deadline: Deadline, on_request: RequestObserver, account: str
     ) -> None:
         self.account = account
+        self.ended: set[int] | None = None
         self._client = client
         self._deadline = deadline
         self._on_request = on_request
@@ -178,27 +183,38 @@ class ApplicationRuns:
         applications = _applications(requests, state)
         lists = each_in_parallel(applications, partial(self._runs, requests), MAX_REQUESTS)
         runs: list[Run] = []
+        requests.ended = set()
         refused: dict[str, StatusError] = {}
         for application, listed in zip(applications, lists, strict=True):
             if isinstance(listed, StatusError):
                 refused[application.id] = listed
             else:
-                runs += listed
+                queued_or_running, ended = listed
+                runs += queued_or_running
+                requests.ended |= ended
         if refused:
             _check_deleted(refused, requests, state)
         return runs
 
-    def _runs(self, requests: Requests, application: Application) -> Sequence[Run] | StatusError:
-        """Fetch an application's queue; return the error if the API knows no such application."""
+    def _runs(
+        self, requests: Requests, application: Application
+    ) -> tuple[Sequence[Run], AbstractSet[int]] | StatusError:
+        """Fetch an application's queue, and hashes of the IDs of its runs that have ended.
+
+        Return the error if the API knows no such application.
+        """
         oldest = time.time() - self.lookback
         runs: list[Run] = []
         seen: set[str] = set()
+        ended: set[int] = set()
         path = f"v1/applications/{_quoted(application.id)}/runs"
         try:
             for page in _pages(requests, path, parse_runs_page, _RUNS):
                 for run in page.runs or ():
+                    if not _in_queue(run):
+                        ended.add(hash(run.id))
                     # A run is on two pages where newer ones have moved it on meanwhile.
-                    if _in_queue(run) and run.id not in seen:
+                    elif run.id not in seen:
                         runs.append(run)
                         seen |= {run.id} if run.id else set()
                 requests.keep(len(page.runs or ()), _RUNS)
@@ -209,7 +225,7 @@ class ApplicationRuns:
             if error.status not in _GONE:
                 raise
             return error
-        return runs
+        return runs, ended
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ theirs.
 import threading
 import time
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -19,7 +20,7 @@ from nextmv_exporter.scrape.flow import Baseline, compare
 from nextmv_exporter.scrape.metrics import AccountMetrics
 from nextmv_exporter.scrape.outcome import Failure, Outcome, Scrape
 from nextmv_exporter.scrape.recent import RecentGroups
-from nextmv_exporter.scrape.sources import APPLICATION_RUNS, Requests, Source, SourceState
+from nextmv_exporter.scrape.sources import Requests, Source, SourceState
 from nextmv_exporter.scrape.summary import Group, Snapshot, Summary, summarise, take_snapshot
 from nextmv_exporter.scrape.threads import WORKERS
 
@@ -262,7 +263,7 @@ class Target:
                 max_bytes=self._client.max_response_bytes,
             )
             with self._lock:
-                self._count_flow(fetch, snapshot)
+                self._count_flow(fetch, snapshot, requests.ended)
             summary = summarise(
                 snapshot,
                 wait_buckets=self._options.wait_buckets,
@@ -278,12 +279,11 @@ class Target:
             failure = Failure(Reason.INVALID_RESPONSE, "unexpected error, see the log")
         return self._outcome(fetch, failure=failure), retry_after
 
-    def _count_flow(self, fetch: Fetch, snapshot: Snapshot) -> None:
+    def _count_flow(self, fetch: Fetch, snapshot: Snapshot, ended: AbstractSet[int] | None) -> None:
         """Advance the counters, unless a fetch that was sent later has been counted."""
         if fetch.number < self._counted:
             return
-        complete = self._source.name(fetch.state) != APPLICATION_RUNS
-        self._baseline, change = compare(self._baseline, snapshot, complete=complete)
+        self._baseline, change = compare(self._baseline, snapshot, ended)
         self._metrics.add_flow(change)
         self._counted = fetch.number
 
