@@ -5,9 +5,10 @@ from collections.abc import Iterator
 
 from prometheus_client.registry import Collector
 
+from nextmv_exporter.scrape.counters import AccountMetrics
 from nextmv_exporter.scrape.exposition import expose
 from nextmv_exporter.scrape.flow import Baseline, compare
-from nextmv_exporter.scrape.metrics import AccountMetrics, Family, families
+from nextmv_exporter.scrape.metrics import Family, families
 from nextmv_exporter.scrape.outcome import Outcome, Scrape
 from nextmv_exporter.scrape.runs import parse_queue
 from nextmv_exporter.scrape.summary import summarise, take_snapshot

@@ -24,8 +24,8 @@ from nextmv_exporter.nextmv import Client
 from nextmv_exporter.nextmv.errors import InvalidResponseError, NextmvError
 from nextmv_exporter.nextmv.failures import retry_after
 from nextmv_exporter.nextmv.redaction import Redactor
+from nextmv_exporter.scrape.counters import AccountMetrics
 from nextmv_exporter.scrape.exposition import expose
-from nextmv_exporter.scrape.metrics import AccountMetrics
 from nextmv_exporter.scrape.outcome import Outcome, Scrape
 from nextmv_exporter.scrape.runs import parse_queue
 from nextmv_exporter.scrape.summary import summarise, take_snapshot

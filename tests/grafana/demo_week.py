@@ -8,8 +8,9 @@ from nextmv_exporter.demo.catalogue import APPLICATIONS, EXECUTION_CLASSES, Exec
 from nextmv_exporter.demo.execution_queue import ExecutionQueue
 from nextmv_exporter.demo.simulator import Simulator
 from nextmv_exporter.demo.wire import queued_run
+from nextmv_exporter.scrape.counters import AccountMetrics
 from nextmv_exporter.scrape.flow import Baseline, compare
-from nextmv_exporter.scrape.metrics import AccountMetrics, families
+from nextmv_exporter.scrape.metrics import families
 from nextmv_exporter.scrape.outcome import Outcome, Scrape
 from nextmv_exporter.scrape.recent import RecentGroups
 from nextmv_exporter.scrape.runs import parse_queue

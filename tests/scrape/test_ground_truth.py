@@ -16,9 +16,9 @@ from support.outcomes import ScrapedCollector
 
 from nextmv_exporter.demo import Simulator, wire
 from nextmv_exporter.demo.execution_queue import ExecutionQueue
+from nextmv_exporter.scrape.counters import AccountMetrics
 from nextmv_exporter.scrape.exposition import expose
 from nextmv_exporter.scrape.flow import MAX_GAP, Baseline, compare
-from nextmv_exporter.scrape.metrics import AccountMetrics
 from nextmv_exporter.scrape.outcome import Outcome, Scrape
 from nextmv_exporter.scrape.runs import parse_queue
 from nextmv_exporter.scrape.summary import Backlog, Group, summarise, take_snapshot

@@ -16,16 +16,9 @@ from support.outcomes import (
 
 from nextmv_exporter.nextmv.errors import Reason
 from nextmv_exporter.scrape import metrics
+from nextmv_exporter.scrape.counters import RECENT, AccountMetrics, Counters
 from nextmv_exporter.scrape.flow import Baseline, compare
-from nextmv_exporter.scrape.metrics import (
-    METRICS,
-    RECENT,
-    AccountMetrics,
-    Counters,
-    Family,
-    Metric,
-    families,
-)
+from nextmv_exporter.scrape.metrics import METRICS, Family, Metric, families
 from nextmv_exporter.scrape.outcome import Outcome
 from nextmv_exporter.scrape.runs import Run
 from nextmv_exporter.scrape.summary import OTHER, Backlog, Group, take_snapshot

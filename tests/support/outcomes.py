@@ -9,8 +9,9 @@ from msgspec.structs import replace
 from prometheus_client.registry import Collector
 
 from nextmv_exporter.nextmv.errors import Reason
+from nextmv_exporter.scrape.counters import AccountMetrics
 from nextmv_exporter.scrape.flow import compare
-from nextmv_exporter.scrape.metrics import AccountMetrics, Family, families
+from nextmv_exporter.scrape.metrics import Family, families
 from nextmv_exporter.scrape.outcome import Failure, Outcome, Scrape
 from nextmv_exporter.scrape.runs import Run, parse_queue
 from nextmv_exporter.scrape.summary import summarise, take_snapshot

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from nextmv_exporter.nextmv.errors import InvalidResponseError
+from nextmv_exporter.scrape.counters import AccountMetrics
 from nextmv_exporter.scrape.exposition import expose
 from nextmv_exporter.scrape.flow import compare
-from nextmv_exporter.scrape.metrics import AccountMetrics
 from nextmv_exporter.scrape.outcome import Outcome, Scrape
 from nextmv_exporter.scrape.runs import parse_queue
 from nextmv_exporter.scrape.summary import summarise, take_snapshot

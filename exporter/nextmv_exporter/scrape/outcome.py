@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from nextmv_exporter.nextmv.errors import Reason
-from nextmv_exporter.scrape.metrics import Counters
+from nextmv_exporter.scrape.counters import Counters
 from nextmv_exporter.scrape.summary import Summary
 
 

@@ -16,8 +16,8 @@ from nextmv_exporter.deadline import Deadline
 from nextmv_exporter.logs import get_logger
 from nextmv_exporter.nextmv.client import Client
 from nextmv_exporter.nextmv.errors import NextmvError, Reason, StatusError
+from nextmv_exporter.scrape.counters import AccountMetrics
 from nextmv_exporter.scrape.flow import Baseline, compare
-from nextmv_exporter.scrape.metrics import AccountMetrics
 from nextmv_exporter.scrape.outcome import Failure, Outcome, Scrape
 from nextmv_exporter.scrape.recent import RecentGroups
 from nextmv_exporter.scrape.sources import Requests, Source, SourceState

@@ -12,7 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from nextmv_exporter import __version__
 from nextmv_exporter.nextmv.errors import Reason
-from nextmv_exporter.scrape.metrics import RECENT, Counters
+from nextmv_exporter.scrape.counters import RECENT, Counters
 from nextmv_exporter.scrape.outcome import Scrape
 from nextmv_exporter.scrape.summary import QUEUED, RUNNING, Backlog, Group, Summary
 from nextmv_exporter.scrape.target import Target
