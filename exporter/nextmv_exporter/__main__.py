@@ -5,7 +5,7 @@ import signal
 
 def main() -> None:
     """Run the program and exit."""
-    # Until the server handles it, SIGHUP waits: it would end the program while that starts.
+    # Blocked until the server handles it: a SIGHUP during start-up would end the program.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
     from nextmv_exporter.cli import main as run
 

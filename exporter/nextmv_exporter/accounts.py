@@ -1,4 +1,4 @@
-"""From settings to the accounts that are monitored."""
+"""Determine the monitored accounts from the settings."""
 
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -21,20 +21,20 @@ log = get_logger()
 
 
 class _Found(NamedTuple):
-    """What settings and files say of the accounts."""
+    """The accounts that settings and files specify."""
 
     credentials: Mapping[str, Credentials]
     """By account."""
     faults: Mapping[str, str]
-    """By profile: its account is missing in `credentials`, or keeps what it had."""
+    """By profile: its account is missing in `credentials`, or keeps its previous credentials."""
 
 
 class Accounts:
-    """The accounts that the settings ask for, a target each.
+    """The accounts that the settings select, a target each.
 
     Args:
         settings: the settings.
-        given: the credentials of accounts that need none found, by name.
+        given: credentials by account name, used instead of those that the settings select.
 
     Raises:
         ConfigurationError: an account has no valid credentials.
@@ -46,25 +46,25 @@ class Accounts:
         self._given = given
         self._drop_missing = False
         default = credentials.default_config_file()
-        # Once that was there, its absence is a failure: the default endpoint does not replace it.
+        # If it existed at start, its absence is a failure: the default endpoint is not used.
         self._config_file = settings.nextmv_config_file or (default if stamp(default) else None)
         self._found = _Found({}, {})
         self._latest = Reloaded(self._find, self._update, "Reload failed, keeping current accounts")
         self._update(self._found, self._latest())
 
     def refresh(self) -> None:
-        """Follow changed files: new keys, and profiles that were added or removed under `*`."""
+        """Reload changed files: new keys, and profiles that were added or removed under `*`."""
         self._latest()
 
     @property
     def outdated(self) -> bool:
-        """Whether `refresh` has files to load, which takes a second for a thousand accounts."""
+        """Whether `refresh` has to reload, which takes a second for a thousand accounts."""
         return self._latest.outdated
 
     def reload(self) -> None:
-        """Load all accounts again; named profiles that are no longer in the file are dropped.
+        """Reload all accounts; drop named profiles that are no longer in the file.
 
-        Scrapes under way of an account that is dropped are finished by those who hold its target.
+        Scrapes in progress of a dropped account still finish, since they hold its target.
         """
         self._drop_missing = True
         self._latest.reload()
@@ -173,11 +173,11 @@ class Accounts:
         return Target(name, client, source, options)
 
     def _credentials(self, account: str) -> Callable[[], Credentials]:
-        """Return a function that returns the latest credentials of an account."""
+        """Return a function that returns the current credentials of an account."""
         last = self._found.credentials[account]
 
         def latest() -> Credentials:
-            nonlocal last  # which a fetch under way goes on with when its account is removed
+            nonlocal last  # used by a fetch in progress when its account is removed
             last = self._latest().credentials.get(account, last)
             return last
 

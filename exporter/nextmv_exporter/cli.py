@@ -1,4 +1,4 @@
-"""The command line: flags and variables in, a message and an exit status out."""
+"""The command line of `nextmv-exporter`."""
 
 import os
 import sys
@@ -24,9 +24,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         status = parser.main(arguments, prog_name=parser.name, standalone_mode=False)
     except click.ClickException as error:
-        status = _refuse(_with_variable(error))
+        status = _fail(_with_variable(error))
     except ConfigurationError as error:
-        status = _refuse(_with_flag(error))
+        status = _fail(_with_flag(error))
     except (KeyboardInterrupt, click.Abort):
         status = 128 + 2
     sys.exit(status)
@@ -42,7 +42,7 @@ def run(settings: Settings) -> int:
         The exit status.
 
     Raises:
-        ConfigurationError: the settings can't be followed.
+        ConfigurationError: the configuration is invalid.
     """
     # Imported here, since a health check is run often and needs little.
     if settings.web_healthcheck:
@@ -74,9 +74,9 @@ def _with_variable(error: click.ClickException) -> str:
     return message
 
 
-def _refuse(message: str) -> int:
+def _fail(message: str) -> int:
     from nextmv_exporter import logs
 
-    logs.flush()  # the lines before come first
+    logs.flush()  # so that earlier log lines are written first
     click.echo(f"nextmv-exporter: {' '.join(message.split())}", err=True)
     return EXIT_CONFIGURATION

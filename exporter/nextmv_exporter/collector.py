@@ -1,4 +1,4 @@
-"""The custom collector: it fetches the queues of its accounts at each collection."""
+"""The custom collector, which fetches the queues of its accounts at each collection."""
 
 import os
 import platform
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class QueueCollector(Collector):
-    """Fetches the run queues of Nextmv accounts at each collection.
+    """Collector that fetches the run queues of Nextmv accounts at each collection.
 
     It yields, for each account::
 
@@ -34,14 +34,14 @@ class QueueCollector(Collector):
     sends no request.
 
     Args:
-        accounts: the accounts by the value of their `account` label. A `Target` stands for an
-            account whose state is shared with other collectors. Without them, credentials are
+        accounts: the accounts by the value of their `account` label. A `Target` is an account
+            whose state is shared with other collectors. Without them, credentials are
             looked up as by the `nextmv-exporter` program: in `NEXTMV_API_KEY` and the other
             variables of its settings, and in `~/.nextmv/config.yaml`; all other settings then come
             from there too, except `timeout`.
         timeout: longest time that a collection may take in all, seconds.
         source: `auto`, `account-queue` or `application-runs`.
-        run_lookback: how old a run may be and still be looked for by `application-runs`, seconds.
+        run_lookback: maximum age of a run to be found by `application-runs`, seconds.
         wait_buckets: upper bounds of the wait histograms, seconds.
         max_groups: most label groups reported for each account.
         zero_retention: how long a drained group is still reported as 0, seconds.
@@ -83,7 +83,7 @@ class QueueCollector(Collector):
         }
 
     def collect(self) -> Iterator[Metric]:
-        """Fetch the queues of all accounts at once and yield the metric families."""
+        """Fetch the queues of all accounts in parallel and yield the metric families."""
         deadline = Deadline(self._timeout)
         fetches = [(target, target.start(deadline)) for target in self._current().values()]
         yield from families([target.result(fetch, deadline) for target, fetch in fetches])

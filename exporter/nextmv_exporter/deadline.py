@@ -31,7 +31,7 @@ class Deadline:
         return self.remaining() == 0.0
 
     def extend(self, other: "Deadline", limit: float) -> None:
-        """Move it to another deadline, if that one is later.
+        """Extend it to another deadline, if that one is later.
 
         Args:
             other: the other deadline.

@@ -2,10 +2,10 @@
 
 
 class ConfigurationError(ValueError):
-    """A setting, variable or file is invalid. The message says which, why, and what to do.
+    """A setting, variable or file is invalid. The message names it, the cause and the fix.
 
     Args:
-        message: one line that names no command line flag and holds no secret.
+        message: one line that names no command line flag and contains no secret.
         setting: the setting to change, such as `config-file`, where the message does not name it;
             a command line adds its flag.
     """

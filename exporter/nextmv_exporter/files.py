@@ -1,4 +1,4 @@
-"""Files that hold configuration or secrets: read, and loaded again when they change."""
+"""Read files that hold configuration or secrets, and reload them when they change."""
 
 import threading
 from collections.abc import Callable
@@ -20,14 +20,14 @@ log = get_logger()
 
 
 def stamp(path: Path) -> Stamp:
-    """Return the state of a file; a link stands for the file that it leads to.
+    """Return the state of a file; symbolic links are followed.
 
     Args:
         path: the file.
 
     Returns:
-        A value that differs after the file was written, replaced, created or removed; None
-        without a file.
+        A value that differs after the file was written, replaced, created or removed; None if
+        there is no file.
     """
     try:
         status = path.stat()
@@ -72,7 +72,7 @@ def read_yaml(path: Path, description: str, loader: "type[yaml.SafeLoader] | Non
 
     Raises:
         UnreadableFileError: the file can't be read.
-        ConfigurationError: it is not valid YAML. The message quotes nothing of the file.
+        ConfigurationError: it is not valid YAML. The message does not quote the file.
     """
     import yaml
 
@@ -81,7 +81,7 @@ def read_yaml(path: Path, description: str, loader: "type[yaml.SafeLoader] | Non
         return yaml.load(content, loader or yaml.SafeLoader)  # noqa: S506 - a SafeLoader
     except ConfigurationError as error:
         fault = f": {error}"
-    # PyYAML's constructors let any exception out where a value does not fit its tag: KeyError,
+    # PyYAML's constructors raise any exception where a value does not fit its tag: KeyError,
     # IndexError, AttributeError, TypeError, ... Some of them quote the value.
     except Exception as error:  # noqa: BLE001
         mark = getattr(error, "problem_mark", None)
@@ -90,17 +90,17 @@ def read_yaml(path: Path, description: str, loader: "type[yaml.SafeLoader] | Non
 
 
 class Reloaded(Generic[T]):
-    """A value that is loaded from files, and loaded again when one of them changes.
+    """A value that is loaded from files, and reloaded when one of them changes.
 
-    After a failure the last good value stays. A failure is logged once, and again when its
+    After a failure the last valid value is kept. A failure is logged once, and again when its
     message changes. A file that could not be read is tried again at each call, an invalid one
     only when it has changed. Safe to use from several threads.
 
     Args:
-        load: loads the value, from the last good one (None at first) and files that it first
+        load: loads the value, from the last valid one (None at first) and files that it first
             passes to the `Watch`; raises ConfigurationError.
         on_reload: called with the old and the new value after each reload.
-        failure: the log line of a failure, which says what stays.
+        failure: the log message of a failure, which says what is kept.
 
     Raises:
         ConfigurationError: the first load failed.
@@ -122,7 +122,7 @@ class Reloaded(Generic[T]):
         self._value = load(None, self._watch)
 
     def __call__(self) -> T:
-        """Return the value that the files hold now, or else the last good one."""
+        """Return the value that the files hold now, or else the last valid one."""
         with self._lock:
             if self.outdated:
                 self._reload()
@@ -130,11 +130,11 @@ class Reloaded(Generic[T]):
 
     @property
     def outdated(self) -> bool:
-        """Whether the next call loads the value again."""
+        """Whether the next call reloads the value."""
         return self._try_again or any(stamp(file) != was for file, was in self._stamps.items())
 
     def reload(self) -> None:
-        """Load the value again, whether or not a file has changed."""
+        """Reload the value, whether or not a file has changed."""
         with self._lock:
             self._reload()
 

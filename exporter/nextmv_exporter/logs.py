@@ -11,7 +11,7 @@ import time
 import structlog
 
 CLIENTS = "nextmv_exporter.clients"
-"""Logger of what clients cause: each of its messages is logged at most once a minute."""
+"""Logger for events caused by clients: each of its messages is logged at most once a minute."""
 
 MAX_WAITING_LINES = 1000
 FLUSH_SECONDS = 1.0
@@ -25,9 +25,9 @@ _renders_fields = False  # whether the handler does, rather than the logger
 def get_logger(name: str = "nextmv_exporter") -> structlog.stdlib.BoundLogger:
     """Return a logger that takes fields as keyword arguments.
 
-    It is one of the standard library's, so that a program that uses this package as a library
-    decides where its lines go. There the fields are part of the message; after `configure`, the
-    formatter renders them.
+    It wraps a logger of the standard library, so that a program that uses this package as a
+    library decides where its lines go. There the fields are part of the message; after
+    `configure`, the formatter renders them.
 
     Args:
         name: the name of the standard library's logger.
@@ -89,7 +89,7 @@ def configure(level: str, log_format: str) -> None:
     )
     logging.basicConfig(handlers=[handler], level=_LEVELS[level], force=True)
     logging.captureWarnings(capture=True)
-    # uvicorn's own messages about starting and stopping repeat the program's; its errors stay.
+    # uvicorn's messages about starting and stopping duplicate the program's; its errors are kept.
     logging.getLogger("uvicorn.access").propagate = False
     logging.getLogger("uvicorn.error").setLevel(max(logging.WARNING, logging.root.level))
     # urllib3 quotes headers that it can't parse, and a server may echo the key in them.
@@ -105,7 +105,7 @@ def flush() -> None:
 
 
 class _ThreadHandler(logging.Handler):
-    """Writes lines from a thread of its own, so that a blocked stderr blocks nothing else.
+    """Handler that writes lines in its own thread, so that a blocked stderr blocks nothing else.
 
     Lines beyond `MAX_WAITING_LINES` are dropped, and their number is logged later.
 
@@ -165,7 +165,7 @@ class _ThreadHandler(logging.Handler):
 
 
 class _RepeatFilter(logging.Filter):
-    """Passes one record a minute of each message, with the number left out before."""
+    """Filter that passes one record a minute of each message, with the number suppressed."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -173,8 +173,15 @@ class _RepeatFilter(logging.Filter):
         self._repeated: dict[object, int] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Return whether the record is to be logged."""
-        # All of the package's own records come from the same line of structlog.
+        """Return whether the record is to be logged.
+
+        Args:
+            record: the record; `repeated` is set to the number suppressed before it.
+
+        Returns:
+            Whether it is logged.
+        """
+        # All of the package's records come from the same line of structlog.
         place = record.msg if record.name == CLIENTS else (record.pathname, record.lineno)
         now = time.monotonic()
         if now - self._passed.get(place, -REPEAT_SECONDS) < REPEAT_SECONDS:

@@ -1,4 +1,4 @@
-"""The program: settings in, exit status out."""
+"""Run the exporter with its settings: serve, or print one scrape."""
 
 import os
 import sys
@@ -32,7 +32,7 @@ def run(settings: Settings) -> int:
         The exit status.
 
     Raises:
-        ConfigurationError: the settings can't be followed.
+        ConfigurationError: the configuration is invalid.
     """
     # `_created` series double the number of counters and add nothing that rates need.
     disable_created_metrics()  # type: ignore[no-untyped-call]
@@ -40,10 +40,10 @@ def run(settings: Settings) -> int:
     for name, nearest in unknown_variables(os.environ):
         log.warning("Ignoring unknown environment variable", variable=name, nearest=nearest)
     if settings.demo:
-        # Imported here, since only the demo should pay for its code.
+        # Imported here, since only the demo needs it.
         from nextmv_exporter.demo import DEMO_KEY, DemoAPI, DemoServer, Simulator
 
-        # A proxy has no way to this loopback. In small letters, since those go first.
+        # A proxy can't reach this loopback. In lower case, which takes precedence.
         os.environ["no_proxy"] = "127.0.0.1"
         with DemoServer(DemoAPI({DEMO_KEY: Simulator(seed=1, start=time.time())})) as server:
             given = {"demo": Credentials(api_key=DEMO_KEY, url=server.url)}

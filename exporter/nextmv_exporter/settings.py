@@ -1,4 +1,4 @@
-"""Every setting, once: its flag, its variables, its default and its meaning.
+"""Define every setting once: its flag, environment variables, default and help.
 
 The README's table of flags is checked against `OPTIONS`.
 """
@@ -18,7 +18,7 @@ from nextmv_exporter.units import Address
 
 ENVIRONMENT_PREFIX = "NEXTMV_EXPORTER_"
 
-# Kubernetes describes every Service to a container; the chart's may be called nextmv-exporter.
+# Kubernetes sets variables for every Service; the chart's may be called nextmv-exporter.
 _SERVICE_VARIABLE = re.compile(
     r"\w*_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)"
 )
@@ -61,9 +61,9 @@ def _option(flag: str, *variables: str, help: str, **attributes: Any) -> click.O
 
     Args:
         flag: such as `web.listen-address`.
-        variables: names of variables that Nextmv's own tools use for it.
-        help: what it means.
-        attributes: others of `click.Option`.
+        variables: environment variables that Nextmv's own tools use for it.
+        help: its help text.
+        attributes: further arguments of `click.Option`.
     """
     spellings = (flag.replace(".", "_"), flag.replace(".", "__"))
     own = [ENVIRONMENT_PREFIX + s.replace("-", "_").upper() for s in dict.fromkeys(spellings)]
@@ -102,7 +102,7 @@ OPTIONS: tuple[click.Option, ...] = (
         "nextmv.config-file",
         "NEXTMV_CONFIG_FILE",
         type=_FILE,
-        help="That file, as the Nextmv CLI writes it. [default: ~/.nextmv/config.yaml]",
+        help="Nextmv configuration file. [default: ~/.nextmv/config.yaml]",
     ),
     _option(
         "nextmv.api-key-file",
@@ -145,7 +145,7 @@ OPTIONS: tuple[click.Option, ...] = (
         "nextmv.run-lookback",
         type=units.Duration(),
         default="24h",
-        help="How old a run may be and still be looked for by application-runs.",
+        help="Maximum age of a run to be found by application-runs.",
     ),
     _option(
         "queue.zero-retention",
@@ -182,13 +182,13 @@ OPTIONS: tuple[click.Option, ...] = (
         "web.timeout-offset",
         type=units.Duration(zero=True),
         default="0.5s",
-        help="Taken off Prometheus's scrape timeout to leave time for the answer.",
+        help="Subtracted from Prometheus's scrape timeout, to leave time for the response.",
     ),
     _option(
         "web.external-url",
         type=units.Url(),
         help="URL under which Prometheus reaches the exporter, for /sd. "
-        "[default: the host that /sd was asked at]",
+        "[default: the host of the request to /sd]",
     ),
     _option(
         "web.config.file",
@@ -218,13 +218,13 @@ OPTIONS: tuple[click.Option, ...] = (
 
 
 def unknown_variables(environment: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    """Find variables that look like settings of this program and are none.
+    """Find variables that look like settings of this program but are unknown.
 
     Args:
         environment: the environment.
 
     Yields:
-        The name of such a variable, and the known name that is most like it.
+        The name of such a variable, and the most similar known name.
     """
     known = [f"{ENVIRONMENT_PREFIX}REVISION"]
     known += [name for option in OPTIONS for name in option.envvar or ()]
@@ -236,7 +236,7 @@ def unknown_variables(environment: Mapping[str, str]) -> Iterator[tuple[str, str
 
 
 def command(run: Callable[[Settings], int], version: str) -> click.Command:
-    """Make the command line's parser.
+    """Create the command line's parser.
 
     Args:
         run: called with the settings; its result is the exit status.
@@ -267,7 +267,10 @@ def command(run: Callable[[Settings], int], version: str) -> click.Command:
 
 
 def from_environment() -> Settings:
-    """Return the settings that the environment variables make, without any flags.
+    """Return the settings from the environment variables, without any flags.
+
+    Returns:
+        The settings.
 
     Raises:
         ConfigurationError: a variable has an invalid value.

@@ -27,7 +27,7 @@ _MAX_PORT = 65535
 
 
 def parse_duration(text: str) -> float:
-    """Read a duration as Prometheus writes it.
+    """Parse a duration in Prometheus's format.
 
     Args:
         text: such as `500ms`, `10s` or `1h30m`; units from large to small.
@@ -36,7 +36,7 @@ def parse_duration(text: str) -> float:
         Seconds.
 
     Raises:
-        ValueError: it is no duration.
+        ValueError: it is not a duration.
 
     Example:
         >>> parse_duration("1h30m")
@@ -50,7 +50,7 @@ def parse_duration(text: str) -> float:
 
 
 class Address(NamedTuple):
-    """Where to listen.
+    """An address to listen on.
 
     Args:
         host: name or address; empty for all interfaces.
@@ -65,7 +65,7 @@ class Duration(click.ParamType[float]):
     """A duration, converted to seconds.
 
     Args:
-        zero: whether none at all is allowed.
+        zero: whether 0 is allowed.
     """
 
     name = "duration"
@@ -76,7 +76,7 @@ class Duration(click.ParamType[float]):
     def convert(
         self, value: str | float, param: click.Parameter | None, ctx: click.Context | None
     ) -> float:
-        """Convert as click asks; fails with a `click.BadParameter`."""
+        """Convert a value for click; raise `click.BadParameter` if it is invalid."""
         if isinstance(value, float):
             return value
         try:
@@ -99,7 +99,7 @@ class Buckets(click.ParamType[tuple[float, ...]]):
         param: click.Parameter | None,
         ctx: click.Context | None,
     ) -> tuple[float, ...]:
-        """Convert as click asks; fails with a `click.BadParameter`."""
+        """Convert a value for click; raise `click.BadParameter` if it is invalid."""
         if isinstance(value, tuple):
             return value
         bounds = tuple(Duration().convert(part.strip(), param, ctx) for part in value.split(","))
@@ -116,7 +116,7 @@ class Bytes(click.ParamType[int]):
     def convert(
         self, value: str | int, param: click.Parameter | None, ctx: click.Context | None
     ) -> int:
-        """Convert as click asks; fails with a `click.BadParameter`."""
+        """Convert a value for click; raise `click.BadParameter` if it is invalid."""
         if isinstance(value, int):
             return value
         match = _SIZE.fullmatch(value.strip())
@@ -134,7 +134,7 @@ class ListenAddress(click.ParamType[Address]):
     def convert(
         self, value: str | Address, param: click.Parameter | None, ctx: click.Context | None
     ) -> Address:
-        """Convert as click asks; fails with a `click.BadParameter`."""
+        """Convert a value for click; raise `click.BadParameter` if it is invalid."""
         if isinstance(value, Address):
             return value
         host, colon, port = value.strip().rpartition(":")
@@ -157,7 +157,7 @@ class UrlPath(click.ParamType[str]):
     name = "path"
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Convert as click asks; fails with a `click.BadParameter`."""
+        """Convert a value for click; raise `click.BadParameter` if it is invalid."""
         taken = value == "/sd" or value.startswith("/-/")
         if taken or not re.fullmatch(r"(/[A-Za-z0-9._~-]+)+", value):
             self.fail(
@@ -175,7 +175,7 @@ class Url(click.ParamType[str]):
     name = "URL"
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Convert as click asks; fails with a `click.BadParameter`."""
+        """Convert a value for click; raise `click.BadParameter` if it is invalid."""
         if not re.fullmatch(r"https?://[^/?#@\s]+(/[^?#\s]*)?", value) or not _has_host(value):
             shown = re.sub(r"(?s)^.*@|[?#].*", "<redacted>", value)  # a password may be among it
             self.fail(
@@ -199,7 +199,7 @@ class ProfileName(click.ParamType[str]):
     envvar_list_splitter = ","
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Convert as click asks; fails with a `click.BadParameter`."""
+        """Convert a value for click; raise `click.BadParameter` if it is invalid."""
         name = _decoded(value.strip())
         if not name.isprintable():
             self.fail(f"{value!r} has characters that can't be printed", param, ctx)
@@ -210,12 +210,12 @@ class AccountName(ProfileName):
     """Name of an account."""
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Convert as click asks; fails with a `click.BadParameter`."""
+        """Convert a value for click; raise `click.BadParameter` if it is invalid."""
         return super().convert(value, param, ctx) or self.fail("it is empty", param, ctx)
 
 
 def _decoded(value: str) -> str:
-    """Return an argument as UTF-8, where the locale is one that could not decode it."""
+    """Decode an argument as UTF-8, where the locale could not decode it."""
     try:
         return os.fsencode(value).decode()
     except UnicodeError:

@@ -1,4 +1,4 @@
-"""`python -m nextmv_exporter.demo`: the simulated account alone, for looking at it from outside."""
+"""`python -m nextmv_exporter.demo`: serve only the simulated account."""
 
 import contextlib
 import signal
@@ -18,7 +18,7 @@ from nextmv_exporter.demo.simulator import Account
 @click.command()
 @click.option("--port", default=0, help="Port on 127.0.0.1; a free one by default.")
 @click.option("--seed", default=1, help="Determines every run.")
-@click.option("--runs", type=int, help="Serve a queue of this many runs that stands still.")
+@click.option("--runs", type=int, help="Serve a queue of this many runs that does not change.")
 @click.option("--applications", default=6, help="How many applications have those runs.")
 @click.option(
     "--stuck",
@@ -26,7 +26,7 @@ from nextmv_exporter.demo.simulator import Account
     type=click.Choice([each.name for each in EXECUTION_CLASSES]),
     help="Execution class whose runs never end. Repeatable.",
 )
-@click.option("--accounts", default=1, help="How many accounts, each with a key of its own.")
+@click.option("--accounts", default=1, help="How many accounts, each with its own key.")
 @click.option(
     "--config-file",
     type=click.Path(path_type=Path),
@@ -35,7 +35,7 @@ from nextmv_exporter.demo.simulator import Account
 @click.option(
     "--queue-removed",
     type=click.Choice(["404", "410"]),
-    help="Answer this for v1/account/queue, as after its removal. SIGUSR1 removes and restores it.",
+    help="Status of v1/account/queue, as after its removal. SIGUSR1 removes and restores it.",
 )
 def main(  # noqa: PLR0913 - one for each option
     *,
@@ -78,7 +78,7 @@ def _switch_on_signal(api: DemoAPI, status: int) -> None:
 
 
 def _configuration(url: str, keys: Sequence[str]) -> str:
-    """Write what `nextmv configuration create` writes, a profile for each key."""
+    """Return a configuration as `nextmv configuration create` writes it, a profile for each key."""
     profiles = {
         f"demo-{number}": {"apikey": key, "endpoint": url} for number, key in enumerate(keys, 1)
     }

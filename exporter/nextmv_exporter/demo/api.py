@@ -1,4 +1,4 @@
-"""The part of the Nextmv Cloud API that shows runs, answered from simulated accounts."""
+"""The part of the Nextmv Cloud API that lists runs, served from simulated accounts."""
 
 import hmac
 import time
@@ -17,23 +17,23 @@ from nextmv_exporter.demo import pages, wire
 from nextmv_exporter.demo.simulator import Account
 
 DEMO_KEY = "nxmvv1_7Qd2mVxJ4sTzR9bKfW1cYhLp:G8nE3uAoZ5iXtB0kMvC6wPqS"
-"""An API key of ordinary looks; it opens nothing but a demo."""
+"""An API key in the usual format, valid only for a demo."""
 
 
 def wall_clock() -> float:
-    """The time in Unix seconds, looked up at each call, so that tests may replace it."""
+    """Return the time in Unix seconds, looked up at each call so that tests may replace it."""
     return time.time()
 
 
 class DemoAPI:
-    """An ASGI application that answers like `https://api.cloud.nextmv.io`.
+    """An ASGI application that responds like `https://api.cloud.nextmv.io`.
 
     It serves `v1/account/queue`, `v1/applications` and `v1/applications/{id}/runs`: 401 without a
     known key, 404 elsewhere, 405 for anything but GET and HEAD.
 
     Args:
-        accounts: The account that each API key opens.
-        clock: Tells the time, in Unix seconds; accounts advance to it on each request.
+        accounts: The account of each API key.
+        clock: Returns the time, in Unix seconds; accounts advance to it on each request.
         page_size: The most items on a page. Nextmv doesn't document its own.
     """
 
@@ -45,7 +45,7 @@ class DemoAPI:
         page_size: int = 100,
     ) -> None:
         self.queue_removed: int | None = None
-        """When set, `v1/account/queue` answers this status, 404 or 410, as after its removal."""
+        """If set, `v1/account/queue` responds with this status, 404 or 410, as after its removal."""
 
         self._accounts = accounts
         self._clock = clock
@@ -62,7 +62,7 @@ class DemoAPI:
         self._app.router.redirect_slashes = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answers one request."""
+        """Respond to one request."""
         await self._app(scope, receive, send)
 
     async def _queue(self, request: Request) -> Response:
@@ -92,7 +92,7 @@ class DemoAPI:
         return JSONResponse({"runs": [wire.listed_run(run) for run in page]} | _next_page(token))
 
     def _open(self, request: Request) -> tuple[str, Account]:
-        """The request's key and the account that it opens, brought to the present."""
+        """Return the request's key and its account, advanced to the current time."""
         given = request.headers.get("Authorization", "").encode("latin-1")
         for key, account in self._accounts.items():
             if hmac.compare_digest(given, f"Bearer {key}".encode()):
@@ -101,9 +101,9 @@ class DemoAPI:
         raise HTTPException(401, headers={"WWW-Authenticate": "Bearer"})
 
     def _queue_body(self, key: str, account: Account) -> bytes:
-        """The account's queue in JSON, written anew only when it has changed.
+        """Return the account's queue in JSON, encoded again only when it has changed.
 
-        So benchmarks with a long queue that stands still measure the exporter, not the demo.
+        So benchmarks with a long queue that does not change measure the exporter, not the demo.
         """
         revision, body = self._queue_bodies.get(key, (None, b""))
         if revision != account.revision:

@@ -1,8 +1,8 @@
-"""What the demo's accounts are made of: execution classes, applications, people and places.
+"""Content of the demo's accounts: execution classes, applications, people and places.
 
-The execution classes carry Nextmv's own names. Their limits and loads are chosen so that a
-newcomer sees queues grow and drain within minutes: in a wave more runs arrive than the class can
-execute, between waves fewer.
+The execution classes have Nextmv's own names. Their limits and loads are chosen so that queues grow
+and drain within minutes: in a wave more runs arrive than the class can execute, between waves
+fewer.
 """
 
 from dataclasses import dataclass
@@ -35,7 +35,7 @@ class ExecutionClass:
     calm: float
 
     def arrival_rate(self, elapsed: float) -> float:
-        """Runs submitted per second, `elapsed` seconds after the start of some wave."""
+        """Return the runs submitted per second, `elapsed` seconds after the start of a wave."""
         return self.rush if elapsed % self.period < self.wave else self.calm
 
 
@@ -98,9 +98,9 @@ class Application:
         id: Nextmv's id for it, as in `v1/applications/{id}/runs`.
         name: Its name in the console.
         description: What it decides.
-        created_at: When it was made, in Unix seconds.
+        created_at: When it was created, in Unix seconds.
         execution_classes: Names of the execution classes that its runs use.
-        subjects: What its runs are about; the first half of their names.
+        subjects: Subjects of its runs; the first half of their names.
     """
 
     id: str
@@ -112,11 +112,11 @@ class Application:
 
     @property
     def position(self) -> tuple[float, str]:
-        """Its place in listings, which go by age; the id parts applications of the same moment."""
+        """Its position in listings, which are ordered by age, then id."""
         return self.created_at, self.id
 
 
-# In the order of their making: 2024-01-15 to 2025-11-03.
+# In the order of their creation: 2024-01-15 to 2025-11-03.
 APPLICATIONS = (
     Application(
         id="delivery-routing",
@@ -182,7 +182,7 @@ PEOPLE = ("ines.carvalho", "marek.nowak", "sofia.lindgren", "tom.okafor", "yuki.
 DOMAINS = ("northwind-logistics.example", "harbour-foods.example", "alpine-parcels.example")
 
 INSTANCES = ("production", "production", "production", "staging", "latest")
-"""Instances that runs are submitted to, as often as they are listed."""
+"""Instances that runs are submitted to; repeated entries are chosen more often."""
 
 PRIORITIES = (1, 3, 6, 6, 6, 6, 6, 6, 6, 9)
-"""Queuing priorities, 1 highest to 9, as often as they are listed; Nextmv's default is 6."""
+"""Queuing priorities, 1 highest to 9; repeated ones are chosen more often. Nextmv's default is 6."""

@@ -18,7 +18,7 @@ from nextmv_exporter.demo.catalogue import Application, ExecutionClass
 from nextmv_exporter.demo.runs import Run, Status, Submitter
 
 HISTORY = 500
-"""How many ended runs are remembered per execution class."""
+"""How many ended runs are stored per execution class."""
 
 _FAILS = 0.05
 _IS_CANCELED = 0.04
@@ -29,8 +29,8 @@ _by_rank = attrgetter("rank")
 class ExecutionQueue:
     """The runs of one execution class, from submission to end.
 
-    The state at a time is the same however many steps `advance` took to it: events happen in
-    order of time, and only they draw random numbers.
+    The state at a time does not depend on the steps in which `advance` reached it: events are
+    processed in order of time, and only they draw random numbers.
 
     Args:
         execution_class: Its limit and load.
@@ -54,9 +54,9 @@ class ExecutionQueue:
         self.running: dict[str, Run] = {}
         """Runs that execute, by id."""
         self.ended: deque[Run] = deque(maxlen=HISTORY)
-        """Runs that ended, last ended last."""
+        """Runs that ended, in order of their end."""
         self.events = 0
-        """How many events have happened; while it stands still, so does all the rest."""
+        """Number of events so far; while it is the same, so is all other state."""
 
         self._class = execution_class
         self._applications = applications
@@ -70,22 +70,22 @@ class ExecutionQueue:
         self._schedule_submission()
 
     def advance(self, to: float) -> None:
-        """Lets everything happen that is due until `to`, in Unix seconds; never goes back."""
+        """Process all events until `to`, in Unix seconds; never go back in time."""
         while self._agenda[0][0] <= to:
             self._now, _, event = heapq.heappop(self._agenda)
             self.events += 1
             event()
 
     def _schedule(self, delay: float, event: Callable[[], None]) -> None:
-        # The running number parts events of the same moment, which can't be compared.
+        # The sequence number orders events of the same time, which can't be compared.
         heapq.heappush(self._agenda, (self._now + delay, next(self._order), event))
 
     def _schedule_submission(self) -> None:
-        """Schedules the next chance of a submission, at the rate of a wave."""
+        """Schedule the next possible submission, at the rate of a wave."""
         self._schedule(self._rng.expovariate(self._class.rush), self._consider_submission)
 
     def _consider_submission(self) -> None:
-        """Takes all chances in a wave and few between waves, which makes the waves."""
+        """Submit at every possible time in a wave, and at few between waves."""
         rate = self._class.arrival_rate(self._now - self._opening)
         if self._rng.random() < rate / self._class.rush:
             self._submit()
@@ -100,7 +100,7 @@ class ExecutionQueue:
         self._fill()
 
     def _fill(self) -> None:
-        """Starts the next runs while the class has capacity."""
+        """Start the next runs while the class has capacity."""
         while self.queued and len(self.running) < self._class.concurrency:
             run = replace(self.queued.pop(0), status=Status.RUNNING)
             self.running[run.id] = run

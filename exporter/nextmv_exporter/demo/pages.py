@@ -1,7 +1,7 @@
 """Pagination as the Nextmv API does it: newest first, with an opaque token for the next page.
 
 A token names the item that the next page follows, not a number of items to skip, so that runs
-which arrive or end between two pages are neither repeated nor left out.
+that arrive or end between two pages are neither repeated nor skipped.
 """
 
 import base64
@@ -15,33 +15,33 @@ Position = tuple[float, str]
 
 
 class Positioned(Protocol):
-    """Something with a fixed place in listings."""
+    """An item with a fixed position in listings."""
 
     @property
     def position(self) -> Position:
-        """When it was made, in Unix seconds, and its id."""
+        """Its creation time, in Unix seconds, and its id."""
 
 
 Item = TypeVar("Item", bound=Positioned)
 
 
 class InvalidTokenError(ValueError):
-    """A page token that `turn` never gave out."""
+    """A page token that `turn` did not return."""
 
 
 def turn(items: Sequence[Item], token: str, size: int) -> tuple[list[Item], str]:
-    """One page of a listing.
+    """Return one page of a listing.
 
     Args:
         items: All items, oldest first.
-        token: The previous page's; empty for the first page.
+        token: The token that the previous page returned; empty for the first page.
         size: The most items on a page.
 
     Returns:
         The page, newest first, and the token of the next page; empty after the last.
 
     Raises:
-        InvalidTokenError: The token was never given out.
+        InvalidTokenError: The token is not one that was returned.
     """
     older = bisect_left(items, _read(token), key=attrgetter("position")) if token else len(items)
     first = max(0, older - size)

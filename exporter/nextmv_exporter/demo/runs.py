@@ -1,4 +1,4 @@
-"""The runs of the demo's accounts, and where new ones come from."""
+"""The runs of the demo's accounts, and the generation of new ones."""
 
 import string
 from collections.abc import Sequence
@@ -31,7 +31,7 @@ class Status(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A run as it stands at one moment; a change of status makes a new value.
+    """A run at one point in time; a change of status creates a new value.
 
     Attributes:
         id: Unique in the account.
@@ -44,7 +44,7 @@ class Run:
         application_version_id: The version that the instance had then.
         execution_class: Name of the execution class whose queue it is in.
         priority: 1 highest to 9.
-        status: Where it is in its life.
+        status: Its status.
     """
 
     id: str
@@ -61,20 +61,20 @@ class Run:
 
     @property
     def position(self) -> tuple[float, str]:
-        """Its place in listings, which go by age; the id parts runs of the same moment."""
+        """Its position in listings, which are ordered by age, then id."""
         return self.created_at, self.id
 
     @property
     def rank(self) -> tuple[int, float, str]:
-        """Its place in the queue of its execution class, lowest first: priority, then age."""
+        """Its position in the queue of its execution class, lowest first: priority, then age."""
         return self.priority, self.created_at, self.id
 
 
 class Submitter:
-    """Makes up new runs as the people of one company would submit them.
+    """Generator of new runs, as the people of one company would submit them.
 
     Args:
-        seed: The same seed names the same company and, with the same `rng`, the same runs.
+        seed: The same seed gives the same company and, with the same `rng`, the same runs.
         rng: Source of every other choice.
     """
 
@@ -85,7 +85,7 @@ class Submitter:
     def submit(
         self, applications: Sequence[Application], execution_class: str, created_at: float
     ) -> Run:
-        """Submits a run of one of the applications; it starts as queued."""
+        """Return a new queued run of one of the applications."""
         choice = self._rng.choice
         application = choice(applications)
         instance = choice(INSTANCES)

@@ -1,4 +1,4 @@
-"""The demo's API on a loopback port, served by a thread inside any program."""
+"""Serve the demo's API on a loopback port, in a thread of any program."""
 
 import socket
 import threading
@@ -9,17 +9,17 @@ import uvicorn
 from starlette.types import ASGIApp
 
 _PATIENCE = 5.0
-"""Seconds to wait for the thread; with a frozen clock it might never end, but it is a daemon."""
+"""Seconds to wait for the daemon thread, which with a frozen clock might never end."""
 
 
 class DemoServer:
-    """Serves an ASGI application over HTTP on 127.0.0.1 while its context lasts.
+    """HTTP server on 127.0.0.1 for an ASGI application, running while its context lasts.
 
-    It runs an event loop of its own in a thread of its own, beside whatever the program does.
+    It has its own event loop in its own thread.
 
     Args:
         app: Usually a `DemoAPI`.
-        port: 0 takes a free one.
+        port: The port; 0 for any free one.
 
     Raises:
         OSError: On entering, when the port is taken.
@@ -39,9 +39,9 @@ class DemoServer:
         self._thread = threading.Thread(target=self._serve, name="nextmv-demo", daemon=True)
 
     def __enter__(self) -> Self:
-        """Starts serving; `url` answers from here on."""
+        """Start serving; `url` is reachable from then on."""
         self._socket = socket.create_server(("127.0.0.1", self._port))
-        # Connections inherit it; without it a short answer takes 40 ms, as Nextmv's do not.
+        # Connections inherit it; without it a short response is delayed by 40 ms.
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._thread.start()
         return self
@@ -52,7 +52,7 @@ class DemoServer:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Stops serving, within about a second when requests are under way."""
+        """Stop serving, within about a second if requests are in progress."""
         self._server.should_exit = True
         self._thread.join(_PATIENCE)
 
@@ -62,12 +62,12 @@ class DemoServer:
         return f"http://127.0.0.1:{self._socket.getsockname()[1]}"
 
     def _serve(self) -> None:
-        # The socket listens already: whoever connects before uvicorn is up only waits.
-        # uvicorn leaves it open when it's told to stop before that.
+        # The socket listens already: clients that connect before uvicorn has started wait.
+        # uvicorn does not close it when it is stopped before that.
         with self._socket:
             self._server.run(sockets=[self._socket])
 
 
 class _Config(uvicorn.Config):
     def configure_logging(self) -> None:
-        """Leaves logging alone, where uvicorn would change the whole program's."""
+        """Do nothing, where uvicorn would change the logging of the whole program."""

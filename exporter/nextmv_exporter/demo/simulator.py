@@ -1,6 +1,6 @@
-"""A Nextmv account that lives: runs arrive in waves, queue, execute and end.
+"""A simulated Nextmv account: runs arrive in waves, queue, execute and end.
 
-It knows no network and reads no clock; it is told what time it is.
+It uses no network and reads no clock; its callers pass the time.
 """
 
 from collections.abc import Collection, Sequence
@@ -18,13 +18,13 @@ from nextmv_exporter.demo.execution_queue import ExecutionQueue
 from nextmv_exporter.demo.runs import Run
 
 WARM_UP = 6 * 3600.0
-"""Seconds simulated before the start, so that the account is busy from the first moment."""
+"""Seconds simulated before the start, so that the account is busy from the beginning."""
 
 _INTO_THE_WAVE = 0.6
 
 
 class Account(Protocol):
-    """What the demo's API needs of an account."""
+    """The interface of an account that the demo's API uses."""
 
     @property
     def applications(self) -> Sequence[Application]:
@@ -35,13 +35,13 @@ class Account(Protocol):
         """A number that changes whenever a run does."""
 
     def advance(self, to: float) -> None:
-        """Brings the account to a time, in Unix seconds."""
+        """Advance the account to a time, in Unix seconds."""
 
     def queue(self) -> Sequence[Run]:
-        """The runs that are running or queued."""
+        """Return the runs that are running or queued."""
 
     def runs(self, application_id: str) -> Sequence[Run]:
-        """All remembered runs of an application, ended ones too, oldest first."""
+        """Return all stored runs of an application, including ended ones, oldest first."""
 
 
 class Simulator:
@@ -49,10 +49,10 @@ class Simulator:
 
     Args:
         seed: Determines every run; two accounts of one demo differ by it.
-        start: When the account is first looked at, in Unix seconds. It is then in the midst of
-            its work: some hours before are simulated at once.
-        stuck: Names of the execution classes that get stuck at `start`: their runs never end,
-            so nothing of theirs starts any more and their queues grow without bound.
+        start: Time of the first request, in Unix seconds. The account is then already busy: the
+            hours before are simulated immediately.
+        stuck: Names of the execution classes that get stuck at `start`: their runs never end, so
+            no further run of them starts and their queues grow without bound.
         execution_classes: Those of the account, with the load on each.
 
     Example:
@@ -89,12 +89,12 @@ class Simulator:
         return sum(queue.events for queue in self.queues.values())
 
     def advance(self, to: float) -> None:
-        """Lets everything happen that is due until `to`, in Unix seconds; never goes back."""
+        """Process all events until `to`, in Unix seconds; never go back in time."""
         for queue in self.queues.values():
             queue.advance(to)
 
     def queue(self) -> list[Run]:
-        """The runs that are running or queued, class by class, next to start first."""
+        """Return the runs that are running or queued, class by class, next to start first."""
         return [
             run
             for queue in self.queues.values()
@@ -102,7 +102,7 @@ class Simulator:
         ]
 
     def runs(self, application_id: str) -> list[Run]:
-        """All remembered runs of an application, ended ones too, oldest first."""
+        """Return all stored runs of an application, including ended ones, oldest first."""
         ended = chain.from_iterable(queue.ended for queue in self.queues.values())
         runs = chain(self.queue(), ended)
         return sorted(
@@ -112,6 +112,6 @@ class Simulator:
 
 
 def _opening(execution_class: ExecutionClass, start: float) -> float:
-    """When a class's first wave starts, so that `start` falls into the midst of one."""
+    """Return when a class's first wave starts, so that `start` is in the middle of one."""
     periods = WARM_UP // execution_class.period
     return start - periods * execution_class.period - _INTO_THE_WAVE * execution_class.wave

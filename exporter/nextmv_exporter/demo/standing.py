@@ -1,4 +1,4 @@
-"""A Nextmv account that stands still, with a queue of a chosen size, for tests and benchmarks."""
+"""A Nextmv account with an unchanging queue of a given size, for tests and benchmarks."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -34,19 +34,19 @@ class StandingAccount:
             self._runs[run.application_id].append(run)
 
     def advance(self, to: float) -> None:
-        """Does nothing: the account stands still."""
+        """Do nothing: the account never changes."""
 
     def queue(self) -> Sequence[Run]:
-        """All runs."""
+        """Return all runs."""
         return self._queue
 
     def runs(self, application_id: str) -> Sequence[Run]:
-        """The runs of an application, oldest first."""
+        """Return the runs of an application, oldest first."""
         return self._runs[application_id]
 
 
 def _applications(number: int) -> list[Application]:
-    """As many applications as asked for: the catalogue's, then copies under numbered ids."""
+    """Return a number of applications: the catalogue's, then copies under numbered ids."""
     copies = (_copy(app, turn) for turn in count(1) for app in APPLICATIONS)
     return sorted(islice(copies, number), key=attrgetter("position"))
 

@@ -1,4 +1,4 @@
-"""The demo's runs and applications as the Nextmv API writes them in JSON.
+"""Convert the demo's runs and applications to the JSON of the Nextmv API.
 
 The fields are those that Nextmv's Python SDK reads, at version 1.13.0: its `QueuedRun`, `Run` and
 `Application` models.
@@ -12,7 +12,7 @@ from nextmv_exporter.demo.runs import Run, Status
 
 _RUNTIME = "ghcr.io/nextmv-io/runtime/python:3.11"
 
-# `status` dates from before there were queues, and knows neither waiting nor cancelling.
+# `status` is older than queues, and has no values for queued and canceled runs.
 _DEPRECATED_STATUS = {
     Status.QUEUED: "running",
     Status.RUNNING: "running",
@@ -23,7 +23,7 @@ _DEPRECATED_STATUS = {
 
 
 def queued_run(run: Run) -> dict[str, Any]:
-    """A run as `v1/account/queue` lists it."""
+    """Return a run as `v1/account/queue` lists it."""
     return {
         "id": run.id,
         "user_email": run.user_email,
@@ -40,7 +40,7 @@ def queued_run(run: Run) -> dict[str, Any]:
 
 
 def listed_run(run: Run) -> dict[str, Any]:
-    """A run as `v1/applications/{id}/runs` lists it."""
+    """Return a run as `v1/applications/{id}/runs` lists it."""
     return queued_run(run) | {
         "run_type": {"type": "standard", "definition_id": "", "reference_id": ""},
         "runtime": _RUNTIME,
@@ -50,7 +50,7 @@ def listed_run(run: Run) -> dict[str, Any]:
 
 
 def application(app: Application) -> dict[str, Any]:
-    """An application as `v1/applications` lists it."""
+    """Return an application as `v1/applications` lists it."""
     return {
         "id": app.id,
         "name": app.name,
@@ -64,5 +64,5 @@ def application(app: Application) -> dict[str, Any]:
 
 
 def _timestamp(unix: float) -> str:
-    """RFC 3339 in UTC, cut to milliseconds."""
+    """Format a time as RFC 3339 in UTC, truncated to milliseconds."""
     return datetime.fromtimestamp(unix, UTC).isoformat(timespec="milliseconds")[:-6] + "Z"

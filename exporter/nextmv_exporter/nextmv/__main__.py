@@ -118,7 +118,7 @@ def _matches(run: QueuedRun, filters: Mapping[str, Sequence[str]]) -> bool:
 
 
 def _print(lines: Iterable[str]) -> None:
-    """Write lines to stdout, with `?` for characters that its encoding lacks."""
+    """Write lines to stdout; replace characters that its encoding lacks by `?`."""
     encoding = getattr(sys.stdout, "encoding", "utf-8")  # without a stdout, sys.stdout is None
     try:
         click.echo("".join(f"{line}\n" for line in lines).encode(encoding, "replace"), nl=False)

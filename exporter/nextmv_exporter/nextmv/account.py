@@ -29,7 +29,7 @@ _YEAR_2000 = datetime(2000, 1, 1, tzinfo=UTC)
 
 
 def _text(value: object) -> str | None:
-    # Halves of surrogate pairs, which JSON may hold, are no text: they become question marks.
+    # Lone surrogates, which JSON may contain, are not valid text: they become question marks.
     return value.encode(errors="replace").decode() if isinstance(value, str) else None
 
 
@@ -59,7 +59,7 @@ Text = Annotated[str | None, BeforeValidator(_text)]
 class _Model(BaseModel):
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Self:
-        """Make the model from decoded JSON of the API.
+        """Create the model from decoded JSON of the API.
 
         Args:
             data: the JSON object; unknown keys are ignored.
@@ -145,7 +145,7 @@ class Account:
             return Queue.model_validate_json(body)
         except ValidationError as error:
             fault = error.errors(include_input=False, include_url=False)[0]["msg"]
-        try:  # the standard library accepts more, such as halves of surrogate pairs
+        try:  # the standard library accepts more, such as lone surrogates
             return Queue.model_validate(json.loads(body, parse_int=float))
         except (ValueError, RecursionError):
             raise InvalidResponseError(f"{self.endpoint}/queue: {fault}") from None

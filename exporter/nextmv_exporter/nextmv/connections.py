@@ -28,7 +28,7 @@ from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConn
 from nextmv_exporter.deadline import Deadline
 
 _LONGEST_WAIT = 1.0
-"""Seconds after which a blocked operation looks whether the deadline was moved or cancelled."""
+"""Seconds after which a blocked operation checks whether the deadline was moved or cancelled."""
 
 _MAX_LINE = 65536
 _CHUNK_SIZE = re.compile(rb"[0-9a-fA-F]{1,16}[ \t]*(;.*)?\r?\n", re.DOTALL)
@@ -60,7 +60,7 @@ _current = _Current()
 
 @contextlib.contextmanager
 def exchanging(exchange: Exchange) -> Iterator[None]:
-    """Make it the exchange to which the sockets of this thread belong.
+    """Set the exchange to which the sockets of this thread belong.
 
     Args:
         exchange: the exchange.
@@ -136,7 +136,7 @@ def tls_context(context: ssl.SSLContext) -> ssl.SSLContext:
 
 
 def _connect(host: str, port: int, options: Any) -> socket.socket:
-    """Connect to the first of the host's addresses that answers.
+    """Connect to the first of the host's addresses that accepts.
 
     Each gets an equal share of the time that is left, as in Go: where packets to the first are
     dropped, as with IPv6 half set up, the next is still tried.
@@ -168,7 +168,7 @@ class _Response(http.client.HTTPResponse):
     """Whether anything was seen after which the connection must not be used again."""
 
     def _read_status(self) -> tuple[str, int, str]:
-        """Skip informational responses (102, 103), which `http.client` takes for final ones."""
+        """Skip informational responses (102, 103), which `http.client` treats as final ones."""
         while True:
             version, status, reason = super()._read_status()  # type: ignore[misc]
             if not 100 < status < 200 or status == http.HTTPStatus.SWITCHING_PROTOCOLS:

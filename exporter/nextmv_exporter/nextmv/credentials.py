@@ -37,7 +37,7 @@ _parsing = Lock()
 
 
 def default_config_file() -> Path:
-    """Return where the Nextmv CLI keeps its configuration: `~/.nextmv/config.yaml`.
+    """Return the path of the Nextmv CLI's configuration file: `~/.nextmv/config.yaml`.
 
     Returns:
         The path; where there is no home directory it starts with `~`, and no such file exists.
@@ -76,8 +76,8 @@ def resolve(
 
     Args:
         profile: profile of the configuration file; `default` is the top level of the file.
-        api_key: a key given in code, which goes before all others.
-        url: an endpoint given in code, which goes before all others.
+        api_key: a key given in code; takes precedence over all others.
+        url: an endpoint given in code; takes precedence over all others.
         config_file: the configuration file; without it the CLI's own, if there is one.
         environ: the environment.
 
@@ -117,7 +117,7 @@ def profile_name(profile: str) -> str:
     """Return a profile's name in the form that labels and look-ups use.
 
     Args:
-        profile: as given; the SDK strips it and knows `default` in any case.
+        profile: as given; the SDK strips it and accepts `default` in any case.
 
     Returns:
         The name.
@@ -127,7 +127,7 @@ def profile_name(profile: str) -> str:
 
 
 def load_config(config_file: Path | None = None) -> Mapping[str, Any]:
-    """Read a Nextmv configuration file; a version of it is parsed once, however often asked for.
+    """Read a Nextmv configuration file; each version of it is parsed only once.
 
     Args:
         config_file: the file; without it the CLI's own, which may be absent.
@@ -242,7 +242,7 @@ def check_url(url: str, origin: str = "the endpoint") -> str:
     """Return an endpoint in the form of a base URL.
 
     Args:
-        url: the endpoint; without a scheme, `https://` is meant.
+        url: the endpoint; the scheme defaults to `https://`.
         origin: where it comes from, for the message of an error.
 
     Returns:
@@ -291,7 +291,7 @@ def _profile(config: Mapping[str, Any], name: str, path: Path) -> Mapping[str, A
         return config
     if not config:
         raise ConfigurationError(
-            f"profile {name!r} is asked for, but there is no configuration in {path}: "
+            f"profile {name!r} is requested, but there is no configuration in {path}: "
             "create it with `nextmv configuration create`",
             "config-file",
         )

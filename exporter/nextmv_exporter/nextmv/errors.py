@@ -1,4 +1,4 @@
-"""What can go wrong between this program and the Nextmv API, one type per remedy."""
+"""Errors of requests to the Nextmv API, one type for each failure that is handled differently."""
 
 from enum import StrEnum
 
@@ -23,7 +23,7 @@ class Reason(StrEnum):
 
 
 class UnknownProfileError(ConfigurationError):
-    """The configuration file is sound, but a profile that is asked for is not in it."""
+    """The configuration file is valid, but does not contain a requested profile."""
 
 
 class InvalidNameError(ConfigurationError):
@@ -31,7 +31,7 @@ class InvalidNameError(ConfigurationError):
 
 
 class NextmvError(requests.RequestException):
-    """A request to the Nextmv API that gave no usable answer. Messages never hold the key."""
+    """A request to the Nextmv API got no valid response. Messages never contain the key."""
 
     reason: Reason
 
@@ -43,13 +43,13 @@ class ConnectionFailedError(NextmvError, requests.ConnectionError):
 
 
 class TLSError(ConnectionFailedError):
-    """No trusted TLS connection came about."""
+    """No trusted TLS connection could be established."""
 
     reason = Reason.TLS
 
 
 class DeadlineExceededError(NextmvError, requests.Timeout):
-    """The answer was not there, in whole, in time."""
+    """Timed out before the full response was received."""
 
     reason = Reason.TIMEOUT
 
@@ -67,12 +67,12 @@ class InvalidResponseError(NextmvError):
 
 
 class StatusError(NextmvError, requests.HTTPError):
-    """The API answered, but not with a status of 2xx.
+    """The API responded with a status other than 2xx.
 
     Args:
         message: for the operator, without the key.
         status: the HTTP status.
-        retry_after: seconds for which the API asks to be left alone, or None.
+        retry_after: seconds to wait before the next request, as the API demands; or None.
         response: the response, as `requests.HTTPError` has it.
     """
 
@@ -91,7 +91,7 @@ class StatusError(NextmvError, requests.HTTPError):
 
 
 def reason_of_status(status: int) -> Reason:
-    """Name what a status outside 2xx means.
+    """Return the failure reason for a status outside 2xx.
 
     Args:
         status: the HTTP status.

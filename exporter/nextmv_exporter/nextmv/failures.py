@@ -20,7 +20,14 @@ _READ_FOR_EXCERPT = 4096
 
 
 def timed_out(endpoint: str) -> errors.DeadlineExceededError:
-    """Return the error for a response that was not received in full in time."""
+    """Return the error for a response that was not received in full in time.
+
+    Args:
+        endpoint: the path as the message names it.
+
+    Returns:
+        The error.
+    """
     return errors.DeadlineExceededError(
         f"{endpoint}: timed out before the full response was received"
     )
@@ -74,7 +81,7 @@ def _excerpt(response: requests.Response, redactor: Redactor) -> str:
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Read a `Retry-After` header, which may be a number or a date (RFC 9110).
+    """Parse a `Retry-After` header, which may be a number or a date (RFC 9110).
 
     A date is compared with the response's own `Date`, since this machine's clock may be wrong.
 
@@ -102,7 +109,7 @@ def _date(value: str) -> datetime | None:
 
 
 def peer_closed(error: BaseException) -> bool:
-    """Report whether the peer closed the connection.
+    """Return whether the peer closed the connection.
 
     Args:
         error: what `requests` raised.

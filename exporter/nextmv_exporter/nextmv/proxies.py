@@ -24,7 +24,7 @@ def check_proxies(url: str) -> None:
         url: base URL of the endpoint.
 
     Raises:
-        ConfigurationError: a variable holds no URL of a proxy. The message shows nothing of it.
+        ConfigurationError: a variable is not the URL of a proxy. The message does not quote it.
     """
     for name, proxy in _variables():
         if not _valid(proxy) and not should_bypass_proxies(url, no_proxy=None):

@@ -1,4 +1,4 @@
-"""Texts from the other end, made fit for a log: one line, short, and without secrets."""
+"""Sanitize text from a server for logs and errors: one line, short, and without secrets."""
 
 import html
 import json
@@ -34,6 +34,9 @@ class Redactor:
 
         Args:
             text: the text, in full: a part of a secret is not recognized.
+
+        Returns:
+            The text, with `REDACTED` in place of each secret.
         """
         return self._pattern.sub(REDACTED, text)
 
@@ -44,6 +47,9 @@ class Redactor:
             text: the text.
             length: most characters kept.
             cut: whether the text may end in the middle of a secret.
+
+        Returns:
+            The line.
         """
         text = self.hide(text)
         if cut:
@@ -70,9 +76,10 @@ def _text_forms(secret: str) -> Iterator[str]:
 
 
 def _base64_forms(secret: bytes) -> Iterator[str]:
-    """Yield a secret in base64, where it looks different by where it begins, as after "Bearer ".
+    """Yield a secret in base64, which differs with its alignment, as after "Bearer ".
 
-    Of each of the three ways, these are the characters that depend on nothing around the secret.
+    For each of the three alignments, these are the characters that do not depend on the text
+    around the secret.
     """
     for before in range(3):
         text = bytes(before) + secret

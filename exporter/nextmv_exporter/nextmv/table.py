@@ -18,7 +18,7 @@ def age(run: QueuedRun, now: datetime) -> str | None:
 
     Args:
         run: the run.
-        now: the time to which the age is counted.
+        now: the time at which the age is calculated.
 
     Returns:
         The age, like `45s`, `12m30s` or `2d4h`; `0s` if the run was created in the future, None
@@ -54,7 +54,7 @@ def table(
 
     Args:
         runs: the runs, in the order of the lines.
-        now: the time to which ages are counted.
+        now: the time at which ages are calculated.
         wide: whether to show e-mail addresses and versions.
         width: columns of the terminal; None for no limit. ID, status, age and class are never
             cut; the other columns share the rest, and those without room are left out.
@@ -74,7 +74,14 @@ def table(
 
 
 def printable(text: str) -> str:
-    """Return a text as one line, without characters that could control a terminal."""
+    """Return a text as one line, without characters that could control a terminal.
+
+    Args:
+        text: the text.
+
+    Returns:
+        The line.
+    """
     if not text.isprintable():
         text = "".join(char if char.isprintable() else " " for char in text)
     return " ".join(text.split())
@@ -90,7 +97,7 @@ def _width(text: str) -> int:
 
 
 def _fit(widths: Sequence[int], available: int) -> Sequence[int]:
-    """Share what the first four columns leave of a line among as many others as have room."""
+    """Divide the width left by the first four columns among as many others as fit."""
     room = available - sum(widths[:4]) - 3 * _GAP
     if room < 0:
         return widths[:3]

@@ -1,6 +1,6 @@
-"""The authorities that may vouch for the API's certificate: those of the system.
+"""Certificate authorities trusted for the API's certificate: those of the system.
 
-`requests` alone would use certifi's, which know nothing of an organisation's own authority.
+`requests` alone would use certifi's, which do not include an organisation's own authority.
 """
 
 import os
@@ -23,7 +23,7 @@ _VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
 
 
 def tls_context() -> ssl.SSLContext:
-    """Return the context that verifies the API's certificate, shared by all who ask for it.
+    """Return the context that verifies the API's certificate, shared by all clients.
 
     `REQUESTS_CA_BUNDLE` or `CURL_CA_BUNDLE`, a file or a folder, replaces the system's store;
     `SSL_CERT_FILE` and `SSL_CERT_DIR` say where that is, as for every program that uses OpenSSL.

@@ -15,7 +15,7 @@ REQUEST_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2
 """Upper bounds of `nextmv_api_request_duration_seconds`, seconds."""
 
 RECENT = 300.0
-"""Seconds for which the status page is shown arrivals and starts."""
+"""Seconds for which the status page shows arrivals and starts."""
 
 Key = TypeVar("Key", Backlog, Group)
 RecentFlow = tuple[float, Mapping[str, int], Mapping[str, int]]  # when, entered, started
@@ -23,7 +23,7 @@ RecentFlow = tuple[float, Mapping[str, int], Mapping[str, int]]  # when, entered
 
 @dataclass(frozen=True)
 class Counters:
-    """What an account's scrapes have counted so far.
+    """The values of an account's counters.
 
     Args:
         errors: failed scrapes, by reason.
@@ -46,7 +46,7 @@ class Counters:
     recent: Sequence[RecentFlow]
 
     def recent_flow(self, now: float) -> Mapping[str, tuple[int, int]]:
-        """Sum up what happened in the last `RECENT` seconds.
+        """Sum up the runs entered and started in the last `RECENT` seconds.
 
         Args:
             now: unix seconds.
@@ -64,7 +64,7 @@ class Counters:
 
 
 class _Histogram:
-    """Counts observations.
+    """Histogram that counts observations.
 
     Args:
         bounds: upper bounds of the buckets, ascending.
@@ -90,7 +90,7 @@ class AccountMetrics:
     Args:
         account: the account's name.
         wait_buckets: upper bounds of the histogram of waits, seconds, ascending.
-        max_groups: most label sets of a counter; what comes beyond is counted as `__other__`.
+        max_groups: most label sets of a counter; further ones are counted as `__other__`.
     """
 
     def __init__(self, account: str, *, wait_buckets: Sequence[float], max_groups: int) -> None:
@@ -127,10 +127,10 @@ class AccountMetrics:
         times.observe(seconds)
 
     def add_flow(self, change: Change) -> None:
-        """Count what happened between two snapshots.
+        """Count the changes between two snapshots.
 
         Args:
-            change: what happened.
+            change: the changes.
         """
         for group in change.groups:
             if group not in self._left and (group := self._group(group)) not in self._left:
@@ -151,10 +151,10 @@ class AccountMetrics:
             self._recent.append((change.now, _by_class(entered), _by_class(started)))
 
     def copy(self) -> Counters:
-        """Copy the counters, so that they can be written while others are counted.
+        """Copy the counters, so that they can be written while counting continues.
 
         Returns:
-            The counters as they are now.
+            The current values.
         """
         return Counters(
             errors=dict(self._errors),
@@ -168,7 +168,7 @@ class AccountMetrics:
         )
 
     def _add_group(self, group: Group) -> None:
-        """Report a group's counters from the start, at 0, so that `increase()` sees the first."""
+        """Initialise a group's counters to 0, so that `increase()` sees the first change."""
         backlog = Backlog(*group[1:])
         self._entered[backlog] += 0
         self._started[backlog] += 0

@@ -1,4 +1,4 @@
-"""From metric families to the text that Prometheus reads."""
+"""Write metric families in the exposition formats."""
 
 import gzip
 import re
@@ -25,7 +25,7 @@ _CACHED = 8192
 
 
 def concerns_accounts(names: Collection[str]) -> bool:
-    """Return whether a scrape needs the accounts' queues at all.
+    """Return whether a scrape requests series of the accounts.
 
     Args:
         names: the `name[]` parameters.
@@ -46,7 +46,7 @@ def expose(
     """Write metrics in the format that the client prefers.
 
     Args:
-        collectors: give the metric families.
+        collectors: yield the metric families.
         names: series to write; all if there are none.
         accept: the `Accept` header.
         accept_encoding: the `Accept-Encoding` header.
@@ -58,7 +58,7 @@ def expose(
     openmetrics = content_type.startswith("application/openmetrics-text")
     lines: list[str] = []
     others: list[Metric] = []
-    # The other ways to escape change even names that need no escaping.
+    # The other escaping schemes change even names that need no escaping.
     plain = content_type.partition("escaping=")[2] in {"", UNDERSCORES, ALLOWUTF8}
     for family in _families(collectors, names):
         if plain and isinstance(family, Family):
@@ -74,10 +74,10 @@ def expose(
 
 
 def _choose_encoder(accept: str) -> tuple[Callable[[Collector], bytes], str]:
-    """Choose a format; ignore one whose version is not a version."""
+    """Choose a format; ignore an `Accept` header with an invalid version."""
     try:
         return choose_encoder(accept)
-    except TypeError:  # it compares the parts of the version with numbers
+    except TypeError:  # prometheus-client compares the parts of the version with numbers
         return choose_encoder("")
 
 
@@ -91,7 +91,7 @@ def _families(collectors: Iterable[Collector], names: Collection[str]) -> Iterab
 
 
 class _Others(Collector):
-    """The families that prometheus-client's encoder writes: those that are not ours."""
+    """Families of other collectors, written by prometheus-client's encoder."""
 
     def __init__(self, families: Iterable[Metric]) -> None:
         self._families = families
@@ -132,7 +132,7 @@ def _histogram_lines(
     metric = family.metric
     bucket, count, total = metric.series
     bucket_labels = _label_writer((*metric.labels, "le"))
-    # The text formats know no gauge histograms, so their counts and sums are gauges of their own.
+    # The text formats have no gauge histograms, so their counts and sums are separate gauges.
     apart = metric.kind == "gauge_histogram" and not openmetrics
     counts, totals = [], []
     for values, value in family.rows:
@@ -155,7 +155,7 @@ def _head(name: str, kind: str, documentation: str, *, openmetrics: bool) -> str
 
 @cache
 def _label_writer(names: tuple[str, ...]) -> Callable[[Sequence[str]], str]:
-    """Make a function that writes labels; the same recur at scrape after scrape."""
+    """Return a function that writes labels, cached since they recur at each scrape."""
 
     @lru_cache(maxsize=_CACHED)
     def write(values: Sequence[str]) -> str:
@@ -174,7 +174,7 @@ def _number(value: float) -> str:
 
 @lru_cache(maxsize=_CACHED)
 def _large_number(value: float) -> str:
-    """Write what Go and Python write differently; timestamps recur at each scrape."""
+    """Write a number that Go and Python format differently; timestamps recur at each scrape."""
     return floatToGoString(value)  # type: ignore[no-untyped-call, no-any-return]
 
 

@@ -1,4 +1,4 @@
-"""What changed from one snapshot of an account's queue to the next."""
+"""Compare one snapshot of an account's queue with the next."""
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
@@ -18,12 +18,11 @@ Groups = Mapping[Group, AbstractSet[int]]
 
 @dataclass(frozen=True)
 class Baseline:
-    """What the next snapshot is compared with.
+    """The state that the next snapshot is compared with.
 
     Args:
         groups: the runs.
-        lists: the runs of the latest snapshot in its order, by which most groups are found to be
-            unchanged.
+        lists: the runs of the latest snapshot in its order, to detect unchanged groups quickly.
         missing: runs that the latest snapshot did not have.
         now: when the latest snapshot was taken, unix seconds.
     """
@@ -36,15 +35,15 @@ class Baseline:
 
 @dataclass(frozen=True)
 class Change:
-    """What happened between two snapshots, as far as they show it.
+    """The changes between two snapshots.
 
     Args:
         now: when the later one was taken, unix seconds.
         groups: the groups that have runs.
         entered: runs that are in the queue for the first time.
         started: runs that are running, and were queued or absent.
-        left: runs that are gone, by the status that they were last seen with.
-        waits: how long started runs had waited, seconds, estimated, by execution class.
+        left: runs that are no longer in the queue, by the status that they were last seen with.
+        waits: estimated time that started runs had waited, seconds, by execution class.
     """
 
     now: float
@@ -58,21 +57,21 @@ class Change:
 def compare(
     previous: Baseline | None, snapshot: Snapshot, ended: AbstractSet[int] | None = None
 ) -> tuple[Baseline, Change]:
-    """Compare a snapshot with the one before.
+    """Compare a snapshot with the previous one.
 
     Runs are compared by ID; those without one are ignored. Several with the same ID are one run.
 
     Args:
-        previous: the one before; None for the first, from which nothing is counted.
+        previous: state after the previous one; None for the first, from which nothing is counted.
         snapshot: the later one.
         ended: hashes of the IDs of runs that the API listed as ended; None if the snapshot is of
-            a single response. One that was put together from pages can miss a run that moved to
+            a single response. One that was assembled from pages can miss a run that moved to
             another page between two requests. So a run counts as left only when it is listed as
-            ended, or missing from two such snapshots in a row; one that is back after a single
+            ended, or missing from two such snapshots in a row; one that is missing from only
             one counts neither as left nor as entered.
 
     Returns:
-        What the next snapshot is to be compared with, and the change.
+        The state to compare the next snapshot with, and the changes.
     """
     lists = {group: members.ids for group, members in snapshot.groups.items()}
     groups = _sets(lists, previous)
@@ -106,7 +105,7 @@ def compare(
 def _sets(
     lists: Mapping[Group, Sequence[int]], previous: Baseline | None
 ) -> dict[Group, AbstractSet[int]]:
-    """Make sets of the lists; of those that are unchanged, the same as before."""
+    """Convert the lists to sets; reuse the previous sets of unchanged lists."""
     sets: dict[Group, AbstractSet[int]] = {}
     for group, ids in lists.items():
         if previous and ids == previous.lists.get(group):
@@ -154,8 +153,8 @@ def _by_backlog(groups: Groups) -> Mapping[Backlog, int]:
 def _waits(started: Groups, before: float, snapshot: Snapshot) -> Mapping[str, Sequence[float]]:
     """Estimate how long runs had waited when they started.
 
-    They started after the snapshot before and after they were created, and before this one: the
-    middle of that time is at most half of it from the truth.
+    They started after the previous snapshot and after they were created, and before this one: the
+    error of the middle of that interval is at most half of it.
     """
     waits: dict[str, list[float]] = defaultdict(list)
     if not 0 <= snapshot.now - before <= MAX_GAP:

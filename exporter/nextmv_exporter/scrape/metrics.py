@@ -1,4 +1,4 @@
-"""Every metric, once: its name, help, type and labels, and where its values come from.
+"""Define every metric once: its name, help, type and labels, and the source of its values.
 
 Dashboards, alerts, the README's table and `docs/metrics.md` are checked against `METRICS`.
 """
@@ -33,7 +33,7 @@ class Metric:
         help: one sentence, as in the exposition.
         kind: its type.
         labels: names of its labels.
-        rows: from an account's scrape to the rows of this metric.
+        rows: returns the rows of this metric from an account's scrape.
     """
 
     name: str
@@ -57,7 +57,7 @@ _SUFFIXES = {
 
 
 class Family(ClientMetric):
-    """A metric family of prometheus-client whose samples are made only when they are asked for.
+    """A metric family of prometheus-client whose samples are created only when they are accessed.
 
     Args:
         metric: its name, help, type and labels.
@@ -110,10 +110,10 @@ def le_values(bounds: Sequence[float]) -> Sequence[str]:
 
 
 def families(scrapes: Sequence[Scrape]) -> Iterator[Family]:
-    """Make the metric families of accounts.
+    """Create the metric families of accounts.
 
     Args:
-        scrapes: what each account's scrape returned; without any, the families have no samples.
+        scrapes: the result of each account's scrape; without any, the families have no samples.
 
     Yields:
         A family for each metric of `OF_ACCOUNTS`.
@@ -130,7 +130,7 @@ def families(scrapes: Sequence[Scrape]) -> Iterator[Family]:
 
 
 def _of_queue(rows: Callable[[Summary], Iterable[Row]]) -> Callable[[Scrape], Iterable[Row]]:
-    """Leave the rows out where the queue could not be read."""
+    """Return no rows for an account whose queue could not be read."""
     return lambda scrape: rows(scrape.outcome.summary) if scrape.outcome.summary else ()
 
 
@@ -188,14 +188,14 @@ WAIT = Metric(
 )
 RUNS = Metric(
     "nextmv_account_queue_runs",
-    "Runs in the account's queue by status; queued and running are always there.",
+    "Runs in the account's queue by status; queued and running are always present.",
     "gauge",
     ("account", "status_v2"),
     _of_queue(lambda summary: (((status,), n) for status, n in summary.runs.items())),
 )
 MALFORMED_RUNS = Metric(
     "nextmv_account_queue_malformed_runs",
-    "Runs in the queue with a missing, mistyped or unusable field.",
+    "Runs in the queue with a missing, mistyped or invalid field.",
     "gauge",
     rows=_of_queue(lambda summary: (((), summary.malformed),)),
 )
@@ -233,14 +233,14 @@ SCRAPE_ERRORS = Metric(
 )
 API_REQUESTS = Metric(
     "nextmv_api_requests_total",
-    'Requests sent to the Nextmv API, by HTTP status or "error" when no answer came.',
+    'Requests sent to the Nextmv API, by HTTP status or "error" if no response was received.',
     "counter",
     ("account", "endpoint", "code"),
     lambda scrape: scrape.counters.requests.items(),
 )
 API_REQUEST_DURATION = Metric(
     "nextmv_api_request_duration_seconds",
-    "Time from sending a request to the Nextmv API to the last byte of its answer.",
+    "Time from sending a request to the Nextmv API to the last byte of its response.",
     "histogram",
     ("account", "endpoint"),
     lambda scrape: (((name,), times) for name, times in scrape.counters.request_times.items()),

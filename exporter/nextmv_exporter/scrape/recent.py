@@ -1,4 +1,4 @@
-"""Groups lately seen, so that a drained one is reported as 0 for a while."""
+"""Recently seen groups, so that a drained one is reported as 0 for a while."""
 
 from collections.abc import Iterable
 
@@ -6,20 +6,20 @@ from nextmv_exporter.scrape.summary import Group
 
 
 class RecentGroups:
-    """Remembers which groups had runs, and when.
+    """Record of which groups had runs, and when.
 
     Args:
-        retention: seconds for which a group is remembered.
-        limit: most groups remembered; the longest unseen are forgotten first.
+        retention: seconds for which a group is kept.
+        limit: most groups kept; the least recently seen are dropped first.
     """
 
     def __init__(self, retention: float, limit: int) -> None:
         self._retention = retention
         self._limit = limit
-        self._seen: dict[Group, float] = {}  # by last sight, oldest first
+        self._seen: dict[Group, float] = {}  # least recently seen first
 
     def at(self, now: float) -> frozenset[Group]:
-        """List the groups that are remembered.
+        """List the groups that are kept.
 
         Args:
             now: monotonic seconds.
@@ -30,7 +30,7 @@ class RecentGroups:
         return frozenset(g for g, seen in self._seen.items() if now - seen <= self._retention)
 
     def saw(self, groups: Iterable[Group], now: float) -> None:
-        """Remember groups and forget those not seen for too long.
+        """Record groups and drop those not seen for too long.
 
         Args:
             groups: groups that have runs now.

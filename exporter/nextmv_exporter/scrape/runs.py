@@ -1,7 +1,7 @@
-"""From the response's bytes to runs, with no more of each than the metrics need.
+"""Parse responses into runs, with only the fields that the metrics need.
 
-A response is decoded in pieces of a few runs, so that its objects never exist all at once, and
-other threads run between the pieces.
+A response is decoded in pieces of a few runs, so that its objects never exist all at the same
+time, and other threads can run between the pieces.
 """
 
 import re
@@ -16,17 +16,17 @@ import msgspec
 from nextmv_exporter.nextmv.errors import InvalidResponseError
 
 BYTES_PER_RUN = 100
-"""Bytes that a response of many runs must have for each; Nextmv's have 300 or more."""
+"""Minimum size per run of a response with many runs; Nextmv's have 300 bytes or more."""
 
 FEW_RUNS = 10_000
-"""Runs that a response may hold whatever its size."""
+"""Runs that a response may hold regardless of its size."""
 
 MAX_PIECE = 8 * 1024 * 1024
-"""Bytes that are decoded at once at most: a longer run makes the response invalid."""
+"""Maximum size of a piece: a longer run makes the response invalid."""
 
 _PIECE = 16 * 1024
 _MAX_ENTRIES = 100_000  # of a piece whose entries are decoded one by one
-_MAX_NESTING = 5000  # lists and objects that are safe in each other with a stack of 256 KiB
+_MAX_NESTING = 5000  # nested lists and objects that are safe with a stack of 256 KiB
 
 _SPACE = rb"[ \t\r\n]*"
 _GAP = re.compile(rb"\}%s,%s\{" % (_SPACE, _SPACE))
@@ -40,7 +40,7 @@ _NOT_JSON = (msgspec.MsgspecError, RecursionError, UnicodeDecodeError)
 
 
 class Run(msgspec.Struct, gc=False):
-    """What a run contributes to the metrics; None is a field that is absent or invalid.
+    """The fields of a run that the metrics use; None if a field is absent or invalid.
 
     Args:
         status_v2: the status, as the API writes it.
@@ -62,7 +62,7 @@ class RunsPage(msgspec.Struct, gc=False):
 
     Args:
         runs: the runs.
-        next_page_token: asks for the next page; None on the last.
+        next_page_token: token of the next page; None on the last.
     """
 
     runs: list[Run] | None = None
@@ -84,7 +84,7 @@ class ApplicationsPage(msgspec.Struct):
 
     Args:
         items: the applications.
-        next_page_token: asks for the next page; None on the last.
+        next_page_token: token of the next page; None on the last.
     """
 
     items: list[Application] | None = None
@@ -131,11 +131,11 @@ def parse_queue(body: Bytes) -> Iterator[Run]:
         body: the response's body, JSON.
 
     Returns:
-        A run for each entry of `runs`; one that is not an object has None everywhere.
+        A run for each entry of `runs`; one that is not an object has only None fields.
 
     Raises:
-        InvalidResponseError: not JSON, no object with a list of `runs`, or too many runs for the
-            response's size.
+        InvalidResponseError: not JSON, not an object with a list of `runs`, or too many runs for
+            the response's size.
     """
     return chain.from_iterable(_lists_of_runs(body))
 
@@ -203,7 +203,7 @@ def _parts(body: Bytes, key: str, decode: Callable[[Bytes], Part[Entry]]) -> Ite
 def _decoded_pieces(
     body: Bytes, key: str, decode: Callable[[Bytes], Part[Entry]]
 ) -> Iterator[Part[Entry]]:
-    """Decode a response in pieces, each a response of its own with a part of the list."""
+    """Decode a response in pieces, each a valid response with a part of the list."""
     listed = re.search(rb'"%s"%s:%s\[' % (key.encode(), _SPACE, _SPACE), body)
     first = listed.end() if listed else len(body)
     start, opening = 0, b""
@@ -226,8 +226,8 @@ def _decode_marked(
 ) -> Part[Entry] | None:
     """Decode a piece, if it ends with an entry.
 
-    What looks like the end of an entry may be inside a string or another list. So a mark is put
-    at the end of the piece: only at the end of an entry does it become an entry too.
+    What looks like the end of an entry may be inside a string or another list. So a mark is
+    appended to the piece: it is decoded as an entry only if the piece ends with one.
     """
     try:
         entries, token = decode(_piece(opening, body, start, end, _MARKED_END))
@@ -277,7 +277,7 @@ def _decode_applications(piece: Bytes) -> Part[Application]:
 
 
 def _check_nesting(piece: Bytes) -> None:
-    """Refuse what could exhaust the stack, which Python 3.12 and 3.13 do not check."""
+    """Reject nesting that could exhaust the stack, which Python 3.12 and 3.13 do not check."""
     # A level of objects takes four bytes; most pieces are too short, and have one list.
     if len(piece) < 4 * _MAX_NESTING and piece.find(b"[") == piece.rfind(b"["):
         return
@@ -299,7 +299,7 @@ def _decode_runs_leniently(piece: Bytes) -> RunsPage:
 
 
 def _decode_run_leniently(entry: msgspec.Raw) -> Run:
-    """Decode the fields one by one; what is not an object has none."""
+    """Decode the fields one by one; an entry that is not an object has none."""
     run = Run()
     with suppress(msgspec.ValidationError):
         raw = msgspec.structs.asdict(_decode_raw_run(entry))

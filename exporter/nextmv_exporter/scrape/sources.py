@@ -1,7 +1,7 @@
-"""Where an account's queue is read from.
+"""The API endpoints that an account's queue is read from.
 
-Sources hold no state: what they remember between fetches is in a `SourceState`, which belongs to
-the account. Each fetch works on a copy of its own.
+Sources are stateless: what is kept between fetches is in a `SourceState`, which belongs to the
+account. Each fetch works on its own copy.
 """
 
 import threading
@@ -35,13 +35,13 @@ ACCOUNT_QUEUE = "account-queue"
 APPLICATION_RUNS = "application-runs"
 
 APPLICATIONS_TTL = 180.0
-"""Seconds for which a list of applications is used again."""
+"""Seconds for which a list of applications is cached."""
 
 MAX_APPLICATIONS = 20_000
-"""Applications of an account; far more than can be read within a scrape."""
+"""Maximum number of applications of an account; far more than can be read within a scrape."""
 
 RUN_LOOKBACK = 86_400.0
-"""Seconds of age beyond which `application-runs` does not look for runs, unless set otherwise."""
+"""Default maximum age of a run to be found by `application-runs`, seconds."""
 
 RETRY_QUEUE_AFTER = 3600.0
 """Seconds after which `auto` tries the queue endpoint again."""
@@ -56,12 +56,12 @@ log = get_logger()
 
 @dataclass
 class SourceState:
-    """What is remembered between the fetches of an account.
+    """State kept between the fetches of an account.
 
     Args:
         applications: the account's applications as last listed.
-        listed: when that was, monotonic seconds.
-        queue_gone: whether the queue endpoint was found gone.
+        listed: time of that listing, monotonic seconds.
+        queue_gone: whether the queue endpoint was found to be removed.
         retry_queue: when it is tried again, monotonic seconds.
     """
 
@@ -76,7 +76,7 @@ class Requests:
 
     Args:
         client: sends them.
-        deadline: by when all responses must be received.
+        deadline: when all responses must have been received.
         on_request: called after each request.
         account: the account's name, for the log.
 
@@ -139,7 +139,7 @@ class Source(Protocol):
 
         Args:
             requests: sends the requests.
-            state: what earlier fetches remembered; updated.
+            state: the state from earlier fetches; updated.
 
         Returns:
             The runs.
@@ -163,13 +163,13 @@ class AccountQueue:
 
 @dataclass(frozen=True)
 class ApplicationRuns:
-    """The queue put together from each application's list of runs.
+    """The queue, assembled from each application's list of runs.
 
-    Nextmv's SDK names this as the way once `v1/account/queue` is gone. It costs a request
-    for each application and more for those with many runs.
+    Nextmv's SDK recommends this once `v1/account/queue` is removed. It costs a request for each
+    application and more for those with many runs.
 
     Args:
-        lookback: age in seconds beyond which runs are not looked for.
+        lookback: maximum age of a run to be found, seconds.
     """
 
     lookback: float
@@ -201,7 +201,7 @@ class ApplicationRuns:
     ) -> tuple[Sequence[Run], AbstractSet[int]] | StatusError:
         """Fetch an application's queue, and hashes of the IDs of its runs that have ended.
 
-        Return the error if the API knows no such application.
+        Return the error if the application does not exist.
         """
         oldest = time.time() - self.lookback
         runs: list[Run] = []
@@ -213,7 +213,7 @@ class ApplicationRuns:
                 for run in page.runs or ():
                     if not _in_queue(run):
                         ended.add(hash(run.id))
-                    # A run is on two pages where newer ones have moved it on meanwhile.
+                    # A run is on two pages if newer runs were added between the requests.
                     elif run.id not in seen:
                         runs.append(run)
                         seen |= {run.id} if run.id else set()
@@ -230,7 +230,7 @@ class ApplicationRuns:
 
 @dataclass(frozen=True)
 class Auto:
-    """The queue endpoint for as long as it exists, then each application's runs.
+    """The queue endpoint while it exists, then each application's runs.
 
     Args:
         runs: the source to fall back to.
@@ -244,7 +244,7 @@ class Auto:
         return (self.runs if state.queue_gone else self.queue).name(state)
 
     def fetch(self, requests: Requests, state: SourceState) -> Iterable[Run]:
-        """Fetch from the source in use; switch when the queue endpoint was removed or is back."""
+        """Fetch from the source in use; switch if the queue endpoint was removed or restored."""
         if state.queue_gone and time.monotonic() < state.retry_queue:
             return self.runs.fetch(requests, state)
         try:
@@ -262,7 +262,7 @@ class Auto:
     def _without_queue(
         self, error: NextmvError, requests: Requests, state: SourceState
     ) -> Iterable[Run]:
-        """Switch, if the other endpoints respond: then only the queue's was removed."""
+        """Switch to the other endpoints if they respond: then only the queue's was removed."""
         state.retry_queue = time.monotonic() + RETRY_QUEUE_AFTER
         try:
             runs = self.runs.fetch(requests, state)
@@ -288,7 +288,7 @@ def choose_source(choice: str, run_lookback: float) -> Source:
 
     Args:
         choice: `auto`, `account-queue` or `application-runs`.
-        run_lookback: age in seconds beyond which runs are not looked for.
+        run_lookback: maximum age of a run to be found by `application-runs`, seconds.
 
     Returns:
         The source.
@@ -317,7 +317,7 @@ def _applications(requests: Requests, state: SourceState) -> Sequence[Applicatio
 def _check_deleted(
     refused: Mapping[str, StatusError], requests: Requests, state: SourceState
 ) -> None:
-    """List the applications again; one that still exists must not have been refused."""
+    """List the applications again; raise the error of one that still exists."""
     state.listed = float("-inf")
     for application in _applications(requests, state):
         if application.id in refused:
@@ -330,7 +330,7 @@ def _pages(
     parse: Callable[[bytearray], Page],
     endpoint: str | None = None,
 ) -> Iterator[Page]:
-    """Fetch a list page by page, for as long as the caller goes on."""
+    """Fetch a list page by page, as the caller iterates."""
     params = {"pagereturn": "true"}
     followed: set[str] = set()
     while True:
@@ -346,7 +346,7 @@ def _pages(
 
 
 def _quoted(application_id: str) -> str:
-    """Quote an ID for a path, in which `.` and `..` would stand for other paths."""
+    """Quote an ID for a path, in which `.` and `..` would refer to other paths."""
     quoted = quote(application_id, safe="")
     return quoted.replace(".", "%2E") if quoted in {".", ".."} else quoted
 

@@ -1,4 +1,4 @@
-"""From runs and a time to numbers, without side effects."""
+"""Summarise runs at a given time, without side effects."""
 
 import re
 import sys
@@ -20,14 +20,14 @@ QUEUED = "queued"
 RUNNING = "running"
 
 MAX_LABEL_LENGTH = 256
-"""Characters of a label value that are kept; IDs are shorter by far."""
+"""Longest label value; longer ones are truncated. IDs are far shorter."""
 
 _STATUSES = frozenset({"canceled", "failed", "none", QUEUED, RUNNING, "succeeded"})
 _YEAR_2000 = datetime(2000, 1, 1, tzinfo=UTC)
 _MIB = 1024 * 1024
-_GROUP_BYTES = 1100  # memory that a group takes beside its labels
+_GROUP_BYTES = 1100  # memory that a group takes in addition to its labels
 _FEW_GROUPS_BYTES = 32 * _MIB
-# Prometheus takes NUL for the end of its input, and UTF-8 has no surrogates.
+# Prometheus treats NUL as the end of its input, and UTF-8 has no surrogates.
 _UNSAFE = re.compile("[\0\ud800-\udfff]")
 
 
@@ -50,11 +50,11 @@ class Members(NamedTuple):
     """The runs of a group.
 
     Args:
-        created: `created_at` of each; None where it gives no age.
+        created: `created_at` of each; None where it is missing or invalid.
         ids: the hash of each one's ID, in the same order. A hash takes less memory than an ID,
             and the same for each.
-        oldest: the least `created_at`, if any gives an age.
-        ageless: how many give none.
+        oldest: the least valid `created_at`, if there is any.
+        ageless: number of runs without a valid one.
     """
 
     created: list[datetime | None]
@@ -69,7 +69,7 @@ class Snapshot(NamedTuple):
     Args:
         groups: the runs of each group.
         malformed: runs with a missing, mistyped or invalid field.
-        now: the moment, unix seconds.
+        now: time of the snapshot, unix seconds.
     """
 
     groups: Mapping[Group, Members]
@@ -83,9 +83,9 @@ class Distribution:
 
     Args:
         bounds: upper bounds of the buckets, ascending.
-        buckets: for each bound, how many are not above it.
-        count: how many in all, also those whose value is not known.
-        sum: of the values.
+        buckets: for each bound, number of observations not above it.
+        count: number of all observations, including those whose value is unknown.
+        sum: sum of the known values.
     """
 
     bounds: Sequence[float]
@@ -101,12 +101,12 @@ class Summary:
     Args:
         length: runs in each group.
         oldest: when the oldest queued run was created, unix seconds; None where none is queued.
-        oldest_running: the same of running runs.
+        oldest_running: the same for running runs.
         waits: waits of the queued runs of each execution class.
         runs: runs of each status; `queued` and `running` are always present.
         malformed: runs with a missing, mistyped or invalid field.
         folded: groups that were folded into `__other__`.
-        now: the time to which ages are counted, unix seconds.
+        now: the time at which ages are calculated, unix seconds.
     """
 
     length: Mapping[Group, int]
@@ -124,8 +124,8 @@ class _Tally:
     """Runs of one or several groups.
 
     Args:
-        length: how many.
-        created: `created_at` of those that give an age, in several lists.
+        length: number of runs.
+        created: the valid `created_at`, in several lists.
         oldest: the least of them.
     """
 
@@ -161,10 +161,10 @@ def take_snapshot(runs: Iterable[Run], now: float, *, max_bytes: int = 64 * _MIB
     Args:
         runs: the runs in the queue; iterated over once.
         now: the time of the snapshot, unix seconds.
-        max_bytes: the largest response, which limits the memory that groups may take.
+        max_bytes: the largest response accepted, which limits the memory that groups may take.
 
     Returns:
-        The snapshot, which keeps none of the runs.
+        The snapshot, which does not reference the runs.
 
     Raises:
         InvalidResponseError: too many groups. Iterating over the runs can raise it too.
@@ -202,11 +202,11 @@ def summarise(
         wait_buckets: upper bounds of the wait histogram, seconds, ascending.
         max_groups: most groups in `length`; at least 1. The longest are kept and the rest
             folded, so that the sums stay exact.
-        recent: groups seen recently, to be reported as 0 where they are empty now, as far as
-            `max_groups` leaves room.
+        recent: groups seen recently, to be reported as 0 where they are empty now, within
+            `max_groups`.
 
     Returns:
-        The numbers.
+        The summary.
     """
     tallies = {group: _tally(members) for group, members in snapshot.groups.items()}
     kept, folded = _fold(tallies, max_groups)
@@ -231,7 +231,7 @@ def created_timestamp(created: datetime | None) -> float | None:
     """Convert a `created_at`.
 
     Args:
-        created: the moment; UTC is meant without a time zone.
+        created: the time; without a time zone it is taken as UTC.
 
     Returns:
         Unix seconds, or None if it is missing, or before the year 2000, as Go's zero time is.
@@ -241,7 +241,7 @@ def created_timestamp(created: datetime | None) -> float | None:
 
 
 def _members(created: list[datetime | None], ids: list[int]) -> Members:
-    """Make all moments comparable, and None of those that give no age."""
+    """Make all times comparable, and replace invalid ones by None."""
     with suppress(TypeError):  # raised where some are missing, or have no time zone
         oldest = min(cast("list[datetime]", created))
         if oldest >= _YEAR_2000:
@@ -261,7 +261,7 @@ def _tally(members: Members) -> _Tally:
 
 
 def _label(value: str | None) -> str:
-    """Make a label value that every parser of the text formats takes."""
+    """Return a label value that every parser of the text formats accepts."""
     return _UNSAFE.sub("\ufffd", value[:MAX_LABEL_LENGTH]) if value else UNKNOWN
 
 
@@ -272,10 +272,10 @@ def _status(value: str) -> str:
 def _fold(
     tallies: dict[Group, _Tally], max_groups: int
 ) -> tuple[dict[Group, _Tally], frozenset[Group]]:
-    """Keep the longest groups and fold the rest; which were folded comes along.
+    """Keep the longest groups and fold the rest; also return which were folded.
 
-    Folding an application into `__other__` is enough unless there are absurdly many
-    execution classes or statuses: then these are folded too.
+    Folding applications into `__other__` is enough unless there are too many execution classes
+    or statuses: then these are folded too.
     """
     if len(tallies) <= max_groups:
         return dict(tallies), frozenset()
@@ -300,7 +300,7 @@ def _fold(
 def _most_to_keep(
     longest_first: Sequence[Group], folding: Callable[[Group], Group], max_groups: int
 ) -> int | None:
-    """Count how many groups can be kept if folding the rest is to leave room for them."""
+    """Return how many groups can be kept if the rest is folded; None if even 0 are too many."""
     others: set[Group] = set()
     for keep in reversed(range(len(longest_first))):
         others.add(folding(longest_first[keep]))
@@ -314,11 +314,11 @@ def _oldest(
 ) -> dict[str, dict[Backlog, float | None]]:
     """Find the oldest queued and the oldest running run of each backlog.
 
-    A backlog whose runs give no age, or were folded, is left out: it has runs of that status, so
-    0 would be wrong.
+    A backlog whose runs have no valid `created_at`, or were folded, is left out: it has runs of
+    that status, so 0 would be wrong.
     """
     oldest: dict[str, dict[Backlog, float | None]] = {QUEUED: {}, RUNNING: {}}
-    silent = {
+    without_age = {
         status: {Backlog(*group[1:]) for group in folded if group.status_v2 == status}
         for status in oldest
     }
@@ -329,10 +329,10 @@ def _oldest(
             if group.status_v2 == status and tally.length:
                 if tally.oldest:
                     moments[backlog] = tally.oldest.timestamp()
-                    silent[status].discard(backlog)
+                    without_age[status].discard(backlog)
                 else:
-                    silent[status].add(backlog)
-    for status, backlogs in silent.items():
+                    without_age[status].add(backlog)
+    for status, backlogs in without_age.items():
         for backlog in backlogs:
             oldest[status].pop(backlog, None)
     return oldest
@@ -350,10 +350,10 @@ def _waits(
 
 
 def _distribution(tally: _Tally, now: datetime, bounds: Sequence[float]) -> Distribution:
-    """Distribute the ages of runs; those created in the future have one of 0.
+    """Count the ages of runs by bucket; a run created in the future has an age of 0.
 
-    The oldest are dropped on the way from one bound to the next, so that most buckets of most
-    queues take no time.
+    The oldest are dropped from one bound to the next, so that most buckets of most queues take
+    no time.
     """
     total = sum(map(sub, repeat(now), chain.from_iterable(tally.created)), timedelta())
     moments: Iterable[datetime] = chain.from_iterable(tally.created)

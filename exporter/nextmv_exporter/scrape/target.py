@@ -1,7 +1,6 @@
-"""One monitored account: the fetch that its scrapes share, and what they remember.
+"""One monitored account: the fetch that its scrapes share, and its state between scrapes.
 
-Everything here is guarded by the target's lock: scrapes wait in their own threads, fetches run in
-theirs.
+All of it is guarded by the target's lock: scrapes and fetches run in different threads.
 """
 
 import threading
@@ -25,10 +24,10 @@ from nextmv_exporter.scrape.summary import Group, Snapshot, Summary, summarise, 
 from nextmv_exporter.scrape.threads import WORKERS
 
 MAX_BACKOFF = 300.0
-"""Seconds for which a `Retry-After` is honoured at most."""
+"""Longest `Retry-After` that is honoured, seconds."""
 
 MAX_FETCHES = 4
-"""Fetches of an account that may hang at once, as they do in a resolver that does not respond."""
+"""Concurrent fetches of an account: several can hang in a resolver that does not respond."""
 
 LOG_INTERVAL = 60.0
 """Seconds between two log lines about the same failure."""
@@ -38,7 +37,7 @@ log = get_logger()
 
 @dataclass(frozen=True)
 class ScrapeOptions:
-    """What the scrapes of all accounts have in common.
+    """Options of the scrapes of all accounts.
 
     Args:
         timeout: longest time a fetch may take in all, seconds.
@@ -62,8 +61,8 @@ class Fetch:
 
     Args:
         number: counts the account's fetches in the order in which they were started.
-        deadline: by when it must have ended; scrapes that arrive later extend it.
-        state: the source's, a copy.
+        deadline: when it must have ended; scrapes that arrive later extend it.
+        state: a copy of the source's state.
         recent: groups to report as 0 where they are empty now.
         outcome: its result.
         reported: whether a failure of it was counted and logged already.
@@ -80,7 +79,7 @@ class Fetch:
 
 @dataclass
 class _Backoff:
-    """The API's request to send nothing for a while."""
+    """Back-off that the API demanded with `Retry-After`."""
 
     until: float = 0.0
     reason: Reason = Reason.RATE_LIMITED
@@ -101,7 +100,7 @@ class _Backoff:
 
 @dataclass
 class _FailureLog:
-    """Logs when a failure begins, when its reason changes, once a minute, and when it ends."""
+    """Log of a failure: when it begins, when its reason changes, once a minute, when it ends."""
 
     account: str
     failure: Failure | None = None
@@ -145,7 +144,7 @@ class Target:
         account: its name, the value of the `account` label.
         client: sends the requests.
         source: where its queue is read from.
-        options: what all scrapes have in common.
+        options: options of its scrapes.
     """
 
     def __init__(
@@ -171,13 +170,13 @@ class Target:
         self._counted = 0  # number of the fetch that the baseline is of
 
     def start(self, deadline: Deadline) -> Fetch:
-        """Start to read the account's queue, or share a fetch that is already in progress.
+        """Start to fetch the account's queue, or share a fetch that is already in progress.
 
         Args:
-            deadline: by when this caller needs the result.
+            deadline: when this caller needs the result.
 
         Returns:
-            The fetch, to be given to `result`.
+            The fetch, to be passed to `result`.
         """
         with self._lock:
             fetch = self._fetch
@@ -199,7 +198,7 @@ class Target:
             deadline: the one given to `start`.
 
         Returns:
-            What the scrape reports; a failure is reported too.
+            The result of the scrape, a success or a failure.
         """
         try:
             outcome = fetch.outcome.result(deadline.remaining())
@@ -214,7 +213,7 @@ class Target:
 
     @property
     def last(self) -> Scrape | None:
-        """What the latest scrape reported; None before the first."""
+        """The result of the latest scrape; None before the first."""
         with self._lock:
             return Scrape(self._last, self._metrics.copy()) if self._last else None
 
@@ -242,7 +241,7 @@ class Target:
         return fetch
 
     def _run(self, fetch: Fetch) -> None:
-        """Fetch, parse and summarise, in a thread of its own; raise nothing."""
+        """Fetch, parse and summarise, in a separate thread; raise nothing."""
         outcome, retry_after = self._read(fetch)
         fetch.deadline.cancel()  # ends requests that were left when another one failed
         with self._lock:
@@ -250,7 +249,7 @@ class Target:
         fetch.outcome.set_result(outcome)
 
     def _read(self, fetch: Fetch) -> tuple[Outcome, float | None]:
-        """Return the outcome, and for how long the API asks to send nothing.
+        """Return the outcome, and the `Retry-After` of a failure in seconds.
 
         Drop the exception: its traceback keeps this frame, and so the response, alive.
         """
@@ -280,7 +279,7 @@ class Target:
         return self._outcome(fetch, failure=failure), retry_after
 
     def _count_flow(self, fetch: Fetch, snapshot: Snapshot, ended: AbstractSet[int] | None) -> None:
-        """Advance the counters, unless a fetch that was sent later has been counted."""
+        """Advance the counters, unless a fetch that was started later has been counted."""
         if fetch.number < self._counted:
             return
         self._baseline, change = compare(self._baseline, snapshot, ended)
@@ -302,7 +301,7 @@ class Target:
                 self._backoff.start(outcome.failure.reason, retry_after)
 
     def _report(self, fetch: Fetch, failure: Failure) -> None:
-        """Count and log a failure, but once for each fetch."""
+        """Count and log a failure, only once for each fetch."""
         if fetch.reported:
             return
         fetch.reported = True

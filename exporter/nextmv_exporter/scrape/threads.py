@@ -1,4 +1,4 @@
-"""The threads of scrapes and fetches: daemons, so that one that hangs never delays the exit."""
+"""The threads of scrapes and fetches: daemon threads, so that one that hangs can't delay exit."""
 
 import os
 import threading
@@ -7,14 +7,14 @@ from queue import Empty, SimpleQueue
 from typing import TypeVar
 
 STACK_BYTES = 4 * 1024 * 1024
-"""Stack of a thread that parses. A nested response takes 2 MiB of it on Python 3.13 before it is
-rejected; the default may be far less, as under musl or `ulimit -s`."""
+"""Stack size of a thread that parses. A nested response takes 2 MiB of it on Python 3.13 before it
+is rejected; the default may be far less, as under musl or `ulimit -s`."""
 
 MAX_IDLE = 8
-"""Threads that are kept without work; each takes memory."""
+"""Maximum number of idle threads; each takes memory."""
 
 IDLE_SECONDS = 120.0
-"""Time after which a thread without work ends; longer than the usual scrape intervals."""
+"""Time after which an idle thread ends; longer than the usual scrape intervals."""
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -22,7 +22,7 @@ Work = tuple[Callable[[], None], str]
 
 
 class Workers:
-    """Threads that are used again: starting one for each scrape costs a tenth of its CPU time."""
+    """Pool of reused threads: starting one for each scrape costs a tenth of its CPU time."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -33,14 +33,14 @@ class Workers:
 
         Args:
             work: the function; must not raise.
-            name: name of the thread meanwhile.
+            name: name of the thread while it runs the function.
 
         Raises:
             RuntimeError: the system starts no more threads.
         """
         with self._lock:
             if self._process != os.getpid():
-                self._reset()  # a fork has no threads but the one that forked
+                self._reset()  # after a fork, only the thread that forked exists
             if self._idle:
                 self._idle -= 1
                 self._queue.put((work, name))
@@ -56,7 +56,7 @@ class Workers:
         self._process = os.getpid()
         self._queue: SimpleQueue[Work] = SimpleQueue()
         self._idle = 0
-        """Threads that wait for work, less the work that waits for them."""
+        """Idle threads less the work that is queued for them."""
 
     def _work(self, work: Callable[[], None], name: str) -> None:
         thread = threading.current_thread()
@@ -85,21 +85,22 @@ WORKERS = Workers()
 def each_in_parallel(
     items: Sequence[Item], work: Callable[[Item], Result], limit: int
 ) -> list[Result]:
-    """Apply a function to each item, some at once.
+    """Apply a function to the items in parallel.
 
-    A failure is raised at once. What is in work then goes on, so the caller should end it.
+    A failure is raised immediately. Calls in progress then continue, so the caller should end
+    them.
 
     Args:
         items: the items.
         work: the function; after it has raised, no further item is started.
-        limit: most items in work at once, in as many threads.
+        limit: maximum number of threads.
 
     Returns:
         The results, in the order of the items.
 
     Raises:
         Exception: the first that `work` raised.
-        RuntimeError: no thread could be started; it is enough that one can.
+        RuntimeError: not even one thread could be started.
     """
     results: dict[int, Result] = {}
     failures: list[Exception] = []

@@ -1,4 +1,4 @@
-"""The endpoints."""
+"""The HTTP endpoints."""
 
 import contextlib
 import math
@@ -28,12 +28,12 @@ log = get_logger(CLIENTS)
 
 @dataclass
 class Exporter:
-    """What the endpoints have in common.
+    """The endpoints and their shared state.
 
     Args:
         settings: the settings.
-        accounts: what is monitored.
-        draining: whether the program is about to end.
+        accounts: the monitored accounts.
+        draining: whether the program is shutting down.
     """
 
     settings: Settings
@@ -43,7 +43,7 @@ class Exporter:
     _scrapes: ScrapeThreads = field(default_factory=ScrapeThreads)
 
     def app(self) -> Starlette:
-        """Make the ASGI application."""
+        """Create the ASGI application."""
         app = Starlette(
             routes=[
                 Route("/", self.landing),
@@ -60,7 +60,7 @@ class Exporter:
         """Scrape the accounts and respond with the metrics.
 
         Args:
-            request: may ask for accounts (`account`) and series (`name[]`).
+            request: may select accounts (`account`) and series (`name[]`).
 
         Returns:
             The metrics; 404 if an account is not known, 503 if too many scrapes are waiting.
@@ -90,17 +90,17 @@ class Exporter:
         return Response(body, headers=headers)
 
     async def discovery(self, request: Request) -> Response:
-        """Tell Prometheus of a target for each account."""
+        """Return a target for each account, for Prometheus's HTTP service discovery."""
         base = base_url(request, self.settings.web_external_url)
         path = self.settings.web_telemetry_path
         return JSONResponse(target_groups(await self._targets(), base, path))
 
     async def healthy(self, _: Request) -> Response:
-        """Say that the process serves."""
+        """Report that the process serves requests."""
         return PlainTextResponse("Healthy\n")
 
     async def ready(self, _: Request) -> Response:
-        """Say whether requests should be sent here."""
+        """Report whether requests should be sent to this process."""
         if self.draining:
             return PlainTextResponse("Shutting down\n", HTTPStatus.SERVICE_UNAVAILABLE)
         return PlainTextResponse("Ready\n")
@@ -116,7 +116,7 @@ class Exporter:
         return HTMLResponse(render(self.settings.web_telemetry_path, known, chosen))
 
     async def _targets(self) -> Mapping[str, Target]:
-        """Return the accounts that the files name now, without blocking other requests."""
+        """Return the current accounts, reloaded if files changed, without blocking the loop."""
         if self.accounts.outdated:
             with contextlib.suppress(TooManyScrapesError):
                 await self._scrapes.run(self.accounts.refresh)
@@ -128,7 +128,7 @@ def scrape_timeout(headers: Mapping[str, str], settings: Settings) -> float:
 
     Args:
         headers: of the request; Prometheus sends its timeout in one of them.
-        settings: the longest time for a fetch, and the time that the response takes.
+        settings: the longest time for a fetch, and the offset subtracted from the header's value.
 
     Returns:
         Seconds.
@@ -140,7 +140,7 @@ def scrape_timeout(headers: Mapping[str, str], settings: Settings) -> float:
     if timeout is None:
         log.warning("Ignoring malformed header", header=TIMEOUT_HEADER, value=text[:50])
         return settings.nextmv_timeout
-    # Where the offset is more than there is, some time must be left to try.
+    # An offset larger than the timeout must still leave some time.
     return min(settings.nextmv_timeout, max(timeout - settings.web_timeout_offset, timeout / 2))
 
 

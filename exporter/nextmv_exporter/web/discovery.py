@@ -8,7 +8,7 @@ from starlette.requests import Request
 
 
 class TargetGroup(TypedDict):
-    """One entry of the answer, as `http_sd_configs` expects it."""
+    """One entry of the response, in the format of `http_sd_configs`."""
 
     targets: list[str]
     labels: dict[str, str]
@@ -17,16 +17,16 @@ class TargetGroup(TypedDict):
 def target_groups(
     accounts: Iterable[str], base: SplitResult, telemetry_path: str
 ) -> list[TargetGroup]:
-    """Make a target for each account.
+    """Create a target for each account.
 
     Args:
         accounts: the accounts' names.
         base: URL under which Prometheus reaches the exporter.
-        telemetry_path: where the metrics are, below it.
+        telemetry_path: path of the metrics, relative to that URL.
 
     Returns:
-        A group for each account. `instance` is the account, so that its series go on under
-        the same labels whichever replica scrapes it.
+        A group for each account. `instance` is the account, so that its series keep the same
+        labels whichever replica is scraped.
     """
     return [
         {
@@ -43,11 +43,11 @@ def target_groups(
 
 
 def base_url(request: Request, external_url: str | None) -> SplitResult:
-    """Work out under which URL Prometheus reaches the exporter.
+    """Return the URL under which Prometheus reaches the exporter.
 
     Args:
-        request: the request, whose host Prometheus has reached.
-        external_url: what the settings say; goes before the request.
+        request: a request from Prometheus, whose URL is the default.
+        external_url: the configured URL; takes precedence over the request.
 
     Returns:
         The URL; its host has a port.

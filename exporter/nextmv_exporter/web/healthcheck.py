@@ -1,4 +1,4 @@
-"""Whether a running exporter serves: a container's health check, run with the exporter's flags."""
+"""Check a running exporter, such as for a container's health check."""
 
 import http.client
 import ssl
@@ -23,12 +23,12 @@ _LOOPBACK = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
 def check(addresses: Sequence[Address], web_config: Path | None) -> int:
     """Request `/-/healthy` at every listen address, through no proxy, and print the results.
 
-    The server's certificate is not verified. Where the server requires one of its clients, which
-    this client has none of, a TLS handshake that the server takes part in is enough.
+    The server's certificate is not verified. If the server requires a client certificate, which
+    this client does not have, a TLS handshake with the server is enough.
 
     Args:
         addresses: where the exporter listens.
-        web_config: its web configuration file, which says whether it serves TLS.
+        web_config: its web configuration file, which specifies whether it serves TLS.
 
     Returns:
         The exit status: 0 if every address is healthy, else 1.
@@ -44,7 +44,7 @@ def check(addresses: Sequence[Address], web_config: Path | None) -> int:
 
 
 def _attempts(web_config: Path | None) -> Sequence[Mapping[str, bool]]:
-    """Return how to ask: over TLS or not, and whether a client needs a certificate."""
+    """Return how to connect: with TLS or not, and whether a client certificate is required."""
     plain = {"tls": False, "certificate": False}
     if web_config is None:
         return [plain]
@@ -52,7 +52,7 @@ def _attempts(web_config: Path | None) -> Sequence[Mapping[str, bool]]:
         section = (yaml.safe_load(web_config.read_bytes()) or {}).get("tls_server_config")
         required = section and section.get("client_auth_type") == "RequireAndVerifyClientCert"
     except (OSError, ValueError, AttributeError, yaml.YAMLError):
-        # The server goes on with the configuration that was valid before.
+        # The server keeps the previous valid configuration.
         return [{"tls": True, "certificate": True}, plain]
     return [{"tls": True, "certificate": bool(required)}] if section else [plain]
 

@@ -18,7 +18,7 @@ from nextmv_exporter.scrape.summary import QUEUED, RUNNING, Backlog, Group, Summ
 from nextmv_exporter.scrape.target import Target
 
 MAX_DETAILED = 20
-"""Accounts whose queues are shown on one page; the others are lines of the overview."""
+"""Accounts whose queues are shown on one page; the others are shown only in the overview."""
 
 MAX_CLASSES = 20
 MAX_GROUPS = 10
@@ -39,12 +39,12 @@ ADVICE: Mapping[Reason, str] = {
     "large; memory grows by about twice that.",
     Reason.INVALID_RESPONSE: "Look for a proxy's login page between the exporter and the API.",
 }
-"""What to do about a failure, in one sentence; the README has the same."""
+"""What to do about a failure, in one sentence; the README has the same text."""
 
 
 @dataclass
 class ClassRow:
-    """An execution class in numbers; ages in seconds, None if there is none or it is not known."""
+    """An execution class in numbers; ages in seconds, None if there is none or it is unknown."""
 
     queued: int = 0
     running: int = 0
@@ -60,8 +60,8 @@ def render(telemetry_path: str, targets: Mapping[str, Target], chosen: Collectio
     Args:
         telemetry_path: path of the metrics.
         targets: the accounts by name.
-        chosen: names of the accounts to show in detail. Without them, all are; where these are
-            more than `MAX_DETAILED`, those that failed and those with the longest queues.
+        chosen: names of the accounts to show in detail; by default all, or if these are more
+            than `MAX_DETAILED`, those that failed and those with the longest queues.
 
     Returns:
         HTML.
@@ -145,7 +145,7 @@ def _age(seconds: float | None, runs: int) -> str:
 
 
 def _duration(seconds: float) -> str:
-    """Format seconds as people say them: `1 h 5 min`."""
+    """Format seconds like `1 h 5 min`."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     if hours:

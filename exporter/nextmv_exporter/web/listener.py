@@ -12,10 +12,10 @@ from nextmv_exporter.units import Address
 from nextmv_exporter.web.protocol import REQUEST_TIMEOUT, Idle
 
 MAX_CONNECTIONS = 1000
-"""Connections of clients at once, if the process may have that many file descriptors."""
+"""Maximum number of open client connections, if there are enough file descriptors."""
 
 RETRY_SECONDS = 1.0
-"""How long nothing is accepted after the system has refused."""
+"""Pause after the system failed to accept a connection."""
 
 _RESERVED_DESCRIPTORS = 32
 
@@ -42,7 +42,7 @@ def listen(address: Address) -> socket.socket:
             f"can't listen on {where}:{address.port}: {error.strerror or error}: "
             "choose another --web.listen-address"
         ) from None
-    # Connections inherit it. asyncio would set it only on sockets that name TCP as their protocol,
+    # Connections inherit it. asyncio would set it only on sockets with TCP as explicit protocol,
     # and without it the body waits 40 ms for the client to acknowledge the head.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return listener
@@ -58,10 +58,13 @@ def _create_listener(address: Address) -> socket.socket:
 
 
 def max_connections() -> int:
-    """Return how many connections of clients to allow.
+    """Return the maximum number of client connections.
 
-    A quarter of the file descriptors that the process may have, and some more, are left for
-    requests to the API and for files.
+    A quarter of the process's limit of file descriptors, and some more, is reserved for requests
+    to the API and for files.
+
+    Returns:
+        The number.
     """
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if limit == resource.RLIM_INFINITY:
@@ -70,13 +73,13 @@ def max_connections() -> int:
 
 
 class Acceptor:
-    """Accepts connections up to a limit; at the limit, it closes the longest idle one first.
+    """Acceptor of connections up to a limit, where it closes the longest idle one first.
 
     asyncio's own server logs thousands of tracebacks a second once the process runs out of file
-    descriptors, and knows no limit.
+    descriptors, and has no limit.
 
     Args:
-        create_protocol: makes the protocol of a connection.
+        create_protocol: creates the protocol of a connection.
         context: returns the TLS context for the next connection; None without TLS.
         connections: the connections that are open.
         idle: those without a request in progress.
@@ -98,13 +101,21 @@ class Acceptor:
         self._loop = asyncio.get_running_loop()
 
     def start(self, listener: socket.socket) -> None:
-        """Accept the connections of a listening socket until it is closed by `stop`."""
+        """Accept the connections of a listening socket until it is closed by `stop`.
+
+        Args:
+            listener: the socket.
+        """
         if listener.fileno() >= 0:
             listener.setblocking(False)  # noqa: FBT003
             self._loop.add_reader(listener, self._accept, listener)
 
     def stop(self, listener: socket.socket) -> None:
-        """Close a listening socket."""
+        """Close a listening socket.
+
+        Args:
+            listener: the socket.
+        """
         self._loop.remove_reader(listener)
         listener.close()
 
@@ -140,7 +151,7 @@ class Acceptor:
                 ssl_handshake_timeout=REQUEST_TIMEOUT if context else None,
             )
         except OSError as error:
-            # Otherwise the client has left, or was too slow.
+            # Otherwise the client disconnected, or was too slow.
             if isinstance(error, ssl.SSLError) and not isinstance(error, ssl.SSLEOFError):
                 log.warning("TLS handshake failed", err=error.reason or str(error))
 

@@ -10,25 +10,26 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
 REQUEST_TIMEOUT = 10.0
-"""Seconds in which a client must have sent a whole request, a TLS handshake before it included."""
+"""Seconds in which a client must send a whole request, including the TLS handshake before it."""
 
 WRITE_TIMEOUT = 30.0
-"""Seconds in which a client must have read what is buffered for it."""
+"""Seconds in which a client must read what is buffered for it."""
 
 MAX_HEAD_BYTES = 16 * 1024
 
 _BAD_REQUEST = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\nInvalid HTTP request.\n"
 
 Idle = dict[object, Callable[[], object]]
-"""Connections without a request in progress, each with what closes it; the longest idle first."""
+"""Connections without a request in progress, each with a function that closes it; the longest idle
+first."""
 
 
 class Protocol(H11Protocol):
-    """Disconnects clients that send a request too slowly or stop reading the response.
+    """Protocol that disconnects clients that send a request too slowly or stop reading.
 
     Args:
         config: uvicorn's configuration.
-        state: what uvicorn's connections share.
+        state: the shared state of uvicorn's connections.
         idle: where the connection is listed while it has no request in progress.
         context: returns the TLS context for the next connection; None without TLS.
     """
@@ -50,7 +51,7 @@ class Protocol(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Wait for a request."""
         super().connection_made(transport)
-        # With any limit above it, that much could be left unread without a call of `pause_writing`.
+        # With a higher limit, that much could stay unread without a call of `pause_writing`.
         transport.set_write_buffer_limits(high=1)
         self._start_request_timeout(self._accepted + REQUEST_TIMEOUT)
         self._update_idle()
@@ -62,8 +63,8 @@ class Protocol(H11Protocol):
             return
         if self._request_timeout is None:
             self._start_request_timeout(self.loop.time() + REQUEST_TIMEOUT)
-        # h11 rejects a head that is too large only while it is incomplete: not one that comes
-        # in a single piece.
+        # h11 rejects a head that is too large only while it is incomplete: not one that is
+        # received in a single piece.
         for start in range(0, len(data), MAX_HEAD_BYTES):
             if not self.transport.is_closing():
                 super().data_received(data[start : start + MAX_HEAD_BYTES])
@@ -74,13 +75,13 @@ class Protocol(H11Protocol):
     def on_response_complete(self) -> None:
         """Wait for the next request."""
         super().on_response_complete()
-        # A part of the next request may have come with the last one.
+        # A part of the next request may have been received with the last one.
         if self.conn.their_state is h11.IDLE and self.conn.trailing_data[0]:
             self._start_request_timeout(self.loop.time() + REQUEST_TIMEOUT)
         self._update_idle()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """End all timers."""
+        """Cancel all timers."""
         self._stop_request_timeout()
         self._stop_write_timeout()
         self._idle.pop(self, None)
@@ -93,12 +94,12 @@ class Protocol(H11Protocol):
         super().pause_writing()
 
     def resume_writing(self) -> None:
-        """Go on: the client has read everything."""
+        """Continue: the client has read everything."""
         self._stop_write_timeout()
         super().resume_writing()
 
     def send_400_response(self, msg: str) -> None:
-        """Respond to what is not HTTP; uvicorn's own fails if a response has been started."""
+        """Respond to invalid HTTP; uvicorn's own fails if a response has been started."""
         if self.cycle is None or self.cycle.response_complete:
             self.transport.write(_BAD_REQUEST)
         else:
@@ -110,7 +111,7 @@ class Protocol(H11Protocol):
         return False
 
     def _is_admitted(self, latest: ssl.SSLContext) -> bool:
-        """Return whether what is demanded of clients is still as it was at the handshake."""
+        """Return whether client verification is unchanged since the handshake."""
         own = self.transport.get_extra_info("ssl_object").context
         return own is latest or _client_verification(own) == _client_verification(latest)
 

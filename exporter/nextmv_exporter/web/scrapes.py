@@ -1,4 +1,4 @@
-"""The threads in which scrapes wait, so that the event loop never does."""
+"""Run scrapes in threads, so that they do not block the event loop."""
 
 import asyncio
 import contextlib
@@ -10,7 +10,7 @@ from nextmv_exporter.logs import get_logger
 from nextmv_exporter.scrape.threads import WORKERS
 
 MAX_SCRAPES = 256
-"""Scrapes that may wait at once."""
+"""Maximum number of concurrent scrapes."""
 
 LOG_INTERVAL = 60.0
 """Seconds between two log lines about rejected scrapes."""
@@ -21,11 +21,11 @@ log = get_logger()
 
 
 class TooManyScrapesError(Exception):
-    """More scrapes wait than are allowed, or the system starts no more threads."""
+    """Too many scrapes are running, or the system starts no more threads."""
 
 
 class ScrapeThreads:
-    """Runs scrapes, each in a thread, up to `MAX_SCRAPES` at once."""
+    """Runner of scrapes, each in a thread, up to `MAX_SCRAPES` at a time."""
 
     def __init__(self) -> None:
         self._running = 0
@@ -64,7 +64,7 @@ class ScrapeThreads:
                 result = scrape()
             except Exception as caught:  # noqa: BLE001 - raised again where it is waited for
                 error = caught
-            with contextlib.suppress(RuntimeError):  # the loop has ended: no one waits
+            with contextlib.suppress(RuntimeError):  # the event loop is closed
                 loop.call_soon_threadsafe(finish, result, error)
 
         try:

@@ -22,19 +22,19 @@ if TYPE_CHECKING:
     from nextmv_exporter.web.toolkit.reloading import ReloadingWebConfig
 
 DRAIN_TIMEOUT = 3.0
-"""Seconds that scrapes in flight get to finish once the program is asked to end."""
+"""Grace period for scrapes in progress after a termination signal, seconds."""
 
 CLOSE_TIMEOUT = 1.0
-"""Seconds that clients then get to read what is buffered for them."""
+"""Grace period for clients to then read what is buffered for them, seconds."""
 
 _ABSOLUTE_FORM = re.compile(rb"https?://([^/]*)(.*)", re.IGNORECASE)
 
 
 class Server(uvicorn.Server):
-    """Serves the exporter until it is told to end, then lets scrapes finish.
+    """Server that runs until a termination signal, then lets scrapes finish.
 
     Args:
-        exporter: what is served.
+        exporter: the endpoints.
         on_hangup: called on SIGHUP.
         on_started: called once requests and signals are handled.
         web_config: TLS, passwords and headers.
@@ -95,7 +95,7 @@ class Server(uvicorn.Server):
         self._on_started()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Close all sockets; those of requests in progress as soon as the responses are sent.
+        """Close all sockets; those with a request in progress once its response is sent.
 
         Args:
             sockets: where the server listens.
@@ -110,12 +110,16 @@ class Server(uvicorn.Server):
             await asyncio.sleep(0.01)
         for connection in list(connections):
             connection.transport.abort()
-        await asyncio.sleep(0.01)  # until they are told
+        await asyncio.sleep(0.01)  # lets `connection_lost` be called
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Drain on the first signal, end at once on the second.
+        """Drain on the first signal, end immediately on the second.
 
-        uvicorn would end with the signal's own status; a drained exporter ends with 0.
+        uvicorn would exit with the signal's status; a drained exporter exits with 0.
+
+        Args:
+            sig: the signal's number.
+            frame: the interrupted frame; not used.
         """
         if self._exporter.draining:
             self.should_exit = self.force_exit = True
@@ -124,13 +128,13 @@ class Server(uvicorn.Server):
             self._drain_until = time.monotonic() + DRAIN_TIMEOUT
 
     async def on_tick(self, counter: int) -> bool:
-        """Return, ten times a second, whether to end.
+        """Return whether to end; called ten times a second.
 
         Args:
             counter: counts the calls.
 
         Returns:
-            Whether nothing is left to wait for.
+            Whether draining is complete.
         """
         ending = await super().on_tick(counter)
         if not self._exporter.draining:
@@ -156,7 +160,7 @@ def _outermost(app: ASGIApp) -> ASGIApp:
             # RFC 9112: the host of the target replaces that of the Host header.
             headers = [(b"host", host), *(h for h in scope["headers"] if h[0] != b"host")]
             scope.update(path=unquote(path.decode()), raw_path=path, headers=headers)
-        # The server cancels what is left when it ends, and has closed the connection then.
+        # The server cancels remaining requests when it ends, after closing the connections.
         with contextlib.suppress(asyncio.CancelledError):
             await app(scope, receive, send)
 

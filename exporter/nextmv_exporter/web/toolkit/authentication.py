@@ -22,13 +22,13 @@ from nextmv_exporter.logs import CLIENTS, get_logger
 from nextmv_exporter.web.toolkit.config import WebConfig
 
 OPEN_PATHS = frozenset({"/-/healthy", "/-/ready"})
-"""Paths that need no password, so that a kubelet can ask."""
+"""Paths that need no password, so that a kubelet can probe them."""
 
 MAX_GUESSES = 500
-"""Passwords of one client address that may be in question at once."""
+"""Maximum number of pending passwords of one client address."""
 
 MIN_REFUSAL, MAX_REFUSAL = 2.0, 20.0
-"""Seconds after which a wrong password is refused."""
+"""Seconds after which a wrong password is rejected."""
 
 _SECONDS_PER_GUESS = 1.0
 _MAX_REMEMBERED = 1000
@@ -42,7 +42,7 @@ log = get_logger(CLIENTS)
 
 
 class Guard:
-    """An ASGI application that asks for a password before it calls another.
+    """An ASGI application that requires a password before it calls another.
 
     Args:
         app: the other application.
@@ -86,7 +86,7 @@ class Guard:
 
 
 class TooManyGuessesError(Exception):
-    """More passwords are in question than are allowed, or the system starts no more threads."""
+    """Too many passwords are pending, or the system starts no more threads."""
 
 
 class _Check(NamedTuple):
@@ -98,14 +98,14 @@ class _Check(NamedTuple):
 
 
 class Passwords:
-    """Checks passwords against bcrypt hashes, and remembers the results.
+    """Checker of passwords against bcrypt hashes, which caches the results.
 
-    A right password is admitted as soon as it has been checked, and at once from then on. A wrong
-    one is refused after a time that depends only on how many of its client are in question, and
-    at once from then on: neither depends on whether the user is known, nor on the cost of the
-    user's hash. That time also limits how fast a client can guess, so that checks seldom wait.
-    They are made the latest first, and those of a costly hash in a lane of its own: neither
-    guesses nor the hash of another user keep a right password waiting.
+    A correct password is accepted as soon as it has been checked, and immediately from then on. A
+    wrong one is rejected after a time that depends only on how many passwords of its client are
+    pending, and immediately from then on: neither depends on whether the user is known, nor on the
+    cost of the user's hash. That time also limits how fast a client can guess, so that checks
+    seldom wait. The latest is checked first, and costly hashes have separate lanes: neither guesses
+    nor the hash of another user delay a correct password.
     """
 
     def __init__(self) -> None:
@@ -132,10 +132,10 @@ class Passwords:
             address: where the request comes from.
 
         Returns:
-            Whether the user is known and the password right.
+            Whether the user is known and the password correct.
 
         Raises:
-            TooManyGuessesError: too many passwords of that address are in question.
+            TooManyGuessesError: too many passwords of that address are pending.
         """
         password = password[:_BCRYPT_BYTES]
         hashed = users.get(user, _UNKNOWN_USER)
@@ -143,7 +143,7 @@ class Passwords:
         if ticket in self._right:
             return True
         if self._guesses[address] >= MAX_GUESSES:
-            raise TooManyGuessesError(f"{MAX_GUESSES} of one client are in question")
+            raise TooManyGuessesError(f"{MAX_GUESSES} of one client are pending")
         self._guesses[address] += 1
         try:
             seconds = self._guesses[address] * _SECONDS_PER_GUESS
@@ -152,7 +152,7 @@ class Passwords:
             if ticket not in self._wrong:
                 self._queue(check)
             if ticket in self._refused:
-                return False  # at once, whether or not it has been checked by now
+                return False  # immediately, whether or not it has been checked by now
             await asyncio.wait({asyncio.wrap_future(check.right)}, timeout=end - time.monotonic())
             if check.right.done() and check.right.result():
                 return True
@@ -170,7 +170,7 @@ class Passwords:
         with self._lock:
             if self._threads[lane] < (1 if costly else _CHEAP_THREADS):
                 try:
-                    # Not of a pool, whose threads the program would wait for when it ends.
+                    # Not a pool, whose threads the program would wait for at exit.
                     threading.Thread(target=self._run_lane, args=(lane,), daemon=True).start()
                 except RuntimeError as error:
                     raise TooManyGuessesError(str(error)) from None
@@ -178,7 +178,7 @@ class Passwords:
             self._lanes[lane].append(check)
 
     def _run_lane(self, lane: str) -> None:
-        """Make the checks of a lane, the latest first, until there are none."""
+        """Run the checks of a lane, the latest first, until there are none."""
         while True:
             with self._lock:
                 if not self._lanes[lane]:
@@ -200,7 +200,7 @@ class Passwords:
         return right
 
     def _ticket(self, user: str, hashed: str, password: bytes) -> bytes:
-        """Return what is remembered: no password can be read from it."""
+        """Return the cache key of a password, from which it cannot be recovered."""
         parts = (user.encode(), hashed.encode(), password)
         digest = hashlib.blake2b(key=self._salt)
         for part in parts:
@@ -215,7 +215,7 @@ def _remember(tickets: dict[bytes, None], ticket: bytes) -> None:
 
 
 def _basic_credentials(header: str) -> tuple[str, bytes] | None:
-    """Return the user and the password; without both there is nothing to spend bcrypt on."""
+    """Parse the user and the password from an `Authorization` header."""
     scheme, _, encoded = header.partition(" ")
     if scheme.lower() != "basic":
         return None

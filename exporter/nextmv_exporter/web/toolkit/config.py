@@ -1,6 +1,6 @@
 """The web configuration file, in the format of Prometheus's exporter-toolkit.
 
-docs/web-configuration.md lists the differences. What this server can't do is rejected by name.
+docs/web-configuration.md lists the differences. Unsupported keys are rejected with an error.
 """
 
 import re
@@ -23,9 +23,9 @@ from pydantic import (
 from nextmv_exporter.errors import ConfigurationError
 from nextmv_exporter.files import read_yaml
 
-# 22 characters of salt, of which the last has two bits that count, and 31 of the hash.
+# 22 characters of salt, of which the last has two significant bits, and 31 of the hash.
 _BCRYPT = re.compile(r"\$2[aby]\$(0[4-9]|[12]\d|3[01])\$[./A-Za-z0-9]{21}[.Oeu][./A-Za-z0-9]{31}")
-# The headers that the format allows, and their values where these are not free.
+# The headers that the format allows, and their allowed values if these are restricted.
 _HEADERS: Mapping[str, frozenset[str]] = {
     "Content-Security-Policy": frozenset(),
     "Strict-Transport-Security": frozenset(),
@@ -88,7 +88,7 @@ class _Section(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _without_nulls(cls, values: object) -> object:
-        """Read null as what is not given; but an empty section may be a file cut short."""
+        """Ignore null values, except in sections where they may come from a truncated file."""
         if not isinstance(values, dict):
             return values
         kept = ("tls_server_config", "basic_auth_users")
@@ -96,7 +96,7 @@ class _Section(BaseModel):
 
 
 class TLSServerConfig(_Section):
-    """How the server proves who it is, and what it demands of clients."""
+    """The server's certificate, and the verification of clients."""
 
     cert_file: str = ""
     key_file: str = ""
@@ -184,7 +184,7 @@ def load_web_config(path: Path) -> WebConfig:
 
     Raises:
         ConfigurationError: it can't be read or is invalid. The message names the key, and
-            quotes no value.
+            does not quote any value.
     """
     document = read_yaml(path, "--web.config.file", _Loader)
     try:
@@ -199,7 +199,7 @@ def load_web_config(path: Path) -> WebConfig:
 
 
 class _Loader(yaml.SafeLoader):
-    """Reads numbers, dates and booleans as the text that stands there, which is what Go does.
+    """Loader that reads numbers, dates and booleans as text, as Go does.
 
     Rejects what YAML forbids and PyYAML allows: a key twice, of which one would be ignored.
     """
@@ -233,5 +233,5 @@ def _first_fault(error: ValidationError) -> str:
 
 
 def _shown(key: object) -> str:
-    """A key as it may be shown: one that is misplaced might be a hash or a private key."""
+    """Return a key for an error message: a misplaced one might be a hash or a private key."""
     return str(key) if _PLAIN_KEY.fullmatch(str(key)) else "(not shown)"

@@ -1,4 +1,4 @@
-"""The web configuration, loaded again when its files change."""
+"""The web configuration, reloaded when its files change."""
 
 import ssl
 from pathlib import Path
@@ -36,17 +36,21 @@ class ReloadingWebConfig:
             self._load, self._log_reload, "Reload failed, keeping current web configuration"
         )
         self.tls = self._loaded().context is not None
-        """Whether the server speaks TLS; that does not change while it runs."""
+        """Whether the server uses TLS; this does not change while it runs."""
 
     def config(self) -> WebConfig:
         """Return the latest valid configuration."""
         return self._loaded().config
 
     def context(self) -> ssl.SSLContext:
-        """Return the latest valid TLS context; only where `tls`."""
+        """Return the latest valid TLS context.
+
+        Raises:
+            RuntimeError: the server does not use TLS.
+        """
         context = self._loaded().context
         if context is None:
-            raise RuntimeError("the server does not speak TLS")
+            raise RuntimeError("the server does not use TLS")
         return context
 
     def _load(self, last: _Loaded | None, watch: Watch) -> _Loaded:
@@ -70,12 +74,12 @@ class ReloadingWebConfig:
 
 
 def _reject_less_protection(old: _Loaded, new: _Loaded) -> None:
-    """A file cut short, as one is while it is written, must not disable or weaken protection."""
+    """Reject a file that weakens protection: it may be truncated while it is written."""
     was, now = old.config.tls_server_config, new.config.tls_server_config
     if old.config.basic_auth_users and not new.config.basic_auth_users:
-        what = "the last of basic_auth_users can't go"
+        what = "the last of basic_auth_users can't be removed"
     elif bool(was) != bool(now):
-        what = "tls_server_config can't come or go"
+        what = "tls_server_config can't be added or removed"
     elif was and now and (weakened := _weakened(was, now)):
         what = f"tls_server_config.{weakened} can't be weakened"
     else:

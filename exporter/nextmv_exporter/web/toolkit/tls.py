@@ -12,7 +12,7 @@ from nextmv_exporter.errors import ConfigurationError
 from nextmv_exporter.files import read
 from nextmv_exporter.web.toolkit.config import TLSServerConfig
 
-# Go's names, which the format uses, and OpenSSL's. Those of TLS 1.3 can't be chosen in Go
+# Go's names, which the format uses, and OpenSSL's. Those of TLS 1.3 can't be selected in Go
 # either: naming one allows all.
 _CIPHERS = {
     "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256": "ECDHE-ECDSA-AES128-GCM-SHA256",
@@ -35,7 +35,7 @@ _PIPE_BYTES = 60_000
 
 
 def server_context(config: TLSServerConfig) -> ssl.SSLContext:
-    """Make the context that a configuration describes.
+    """Create the TLS context for a configuration.
 
     Args:
         config: the configuration, with file names resolved.
@@ -44,8 +44,8 @@ def server_context(config: TLSServerConfig) -> ssl.SSLContext:
         The context.
 
     Raises:
-        ConfigurationError: a certificate, key or cipher suite is unusable; the message names
-            the key of the configuration.
+        ConfigurationError: a certificate, key or cipher suite is invalid; the message names the
+            key of the configuration.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = _VERSIONS[config.min_version]
@@ -70,16 +70,16 @@ def _choose_ciphers(context: ssl.SSLContext, names: list[str]) -> None:
     unknown = [name for name in names if name not in _CIPHERS]
     if unknown:
         raise ConfigurationError(
-            f"tls_server_config.cipher_suites: {unknown[0]!r} is not known or not safe; "
-            f"these are: {', '.join(_CIPHERS)}"
+            f"tls_server_config.cipher_suites: {unknown[0]!r} is unknown or insecure; "
+            f"supported: {', '.join(_CIPHERS)}"
         )
     if chosen := [_CIPHERS[name] for name in names if _CIPHERS[name]]:
         context.set_ciphers(":".join(chosen))
     elif names:
-        # Nothing is left for TLS 1.2, whose default suites nobody asked for.
+        # No suite is left for TLS 1.2, and its default suites were not requested.
         if context.maximum_version == ssl.TLSVersion.TLSv1_2:
             raise ConfigurationError(
-                "tls_server_config.cipher_suites: has none for TLS 1.2, which max_version asks for"
+                "tls_server_config.cipher_suites: has none for TLS 1.2, which max_version requires"
             )
         context.minimum_version = ssl.TLSVersion.TLSv1_3
 
@@ -96,7 +96,7 @@ class _Pem:
         if not self.file:
             return self.inline
         content = read(Path(self.file), f"tls_server_config.{self.key}_file")
-        return content.decode("ascii", "ignore")  # between certificates, anything may stand
+        return content.decode("ascii", "ignore")  # any text is allowed between certificates
 
     def fault(self, what: str) -> ConfigurationError:
         where = f"{self.key}_file ({self.file})" if self.file else self.key
@@ -104,9 +104,9 @@ class _Pem:
 
     @contextlib.contextmanager
     def as_file(self) -> Iterator[str]:
-        """Give the file's name, or that of a pipe with the text: OpenSSL reads only files.
+        """Yield the file's name, or that of a pipe with the text: OpenSSL reads only files.
 
-        A pipe leaves no private key on a disk, and needs no disk that can be written.
+        A pipe leaves no private key on a disk, and needs no writable disk.
         """
         if self.file:
             yield self.file
@@ -128,12 +128,12 @@ class _EncryptedKeyError(Exception):
 
 
 def _load_identity(context: ssl.SSLContext, cert: _Pem, key: _Pem) -> None:
-    # OpenSSL does not say which of the two is at fault, so the certificate is tried alone.
+    # OpenSSL does not report which of the two is invalid, so the certificate is tried alone.
     _load_certificates(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), cert)
     key.text()
 
     def passphrase() -> str:
-        # Without this, OpenSSL would ask at the terminal.
+        # Without this, OpenSSL would prompt on the terminal.
         raise _EncryptedKeyError
 
     try:
@@ -144,14 +144,14 @@ def _load_identity(context: ssl.SSLContext, cert: _Pem, key: _Pem) -> None:
     except OSError as error:
         if error.errno in (errno.EMFILE, errno.ENFILE):
             raise  # it may be read later
-        # OpenSSL gives no reason for a key that it can't read; from a pipe, it even complains
-        # that it can't seek.
+        # OpenSSL gives no reason for a key that it can't read; for a pipe, it reports that it
+        # can't seek.
         reason = getattr(error, "reason", None)
         if not reason:
             raise key.fault("holds no private key in PEM format") from None
         if reason in _OTHER_KEY:
             raise key.fault("is not the key of the certificate") from None
-        raise cert.fault(f"OpenSSL refuses it: {reason}") from None  # EE_KEY_TOO_SMALL, say
+        raise cert.fault(f"OpenSSL rejects it: {reason}") from None  # such as EE_KEY_TOO_SMALL
 
 
 def _load_certificates(context: ssl.SSLContext, pem: _Pem) -> None:
