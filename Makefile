@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
-# Tests run at once; most of them wait for another program most of the time.
+# Number of parallel tests; most of them wait for another program most of the time.
 PARALLEL ?= $(shell expr 2 \* $$(nproc 2>/dev/null || echo 1))
 
 # What tests and benchmarks run besides Python, as Debian names the packages and the commands.
@@ -14,7 +14,7 @@ DEBIAN_COMMANDS := prometheus promtool prometheus-alertmanager amtool chromium c
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-13s %s\n", $$1, $$2}'
 
-# The stamps are written last, so that whatever was interrupted is done again.
+# The stamps are written last, so that an interrupted step is repeated.
 $(VENV)/created:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV) || { \
@@ -24,7 +24,7 @@ $(VENV)/created:
 	}
 	@touch $@
 
-# The exporter alone: all that the demo needs.
+# Only the exporter: all that the demo needs.
 $(VENV)/installed: pyproject.toml $(VENV)/created
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --editable .
@@ -56,7 +56,7 @@ test-pythons: test ## Run all tests, and again on each Python of PYTHONS that is
 	  $(MAKE) --no-print-directory test PYTHON=$$python VENV=$(VENV)/python$$version || exit; \
 	done
 
-# Other packages of development may need newer versions, so the bounds are written down first.
+# Development packages may need newer versions, so the exporter's lowest versions are resolved first.
 LOWEST := $(VENV)/lowest
 $(LOWEST)/developed: $(VENV)/developed pyproject.toml
 	$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(LOWEST)

@@ -1,5 +1,5 @@
-"""How fast and lean the exporter is, beside what a user would pick instead and the floor.
+"""Speed and size of the exporter, compared with the alternatives and with the minimum.
 
-`make bench` runs all of it; `docs/performance.md` says what each figure means. Figures are
+`make bench` runs all of it; `docs/performance.md` explains each figure. Figures are
 ratios of two things measured in turn in the same run, so that a slow or busy machine slows both.
 """

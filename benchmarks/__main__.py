@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: measures, and prints the results in Markdown."""
+"""`python -m benchmarks`: measure, and print the results in Markdown."""
 
 import dataclasses
 import importlib
@@ -19,7 +19,7 @@ BENCHMARKS = ("work", "memory", "latency", "scrapers", "start", "idle", "size", 
 def main(names: tuple[str, ...], *, small: bool, idle: float | None) -> None:
     """Run the benchmarks of these NAMES, or all.
 
-    The exit status is 1 if a count that does not depend on the machine is out of its band.
+    The exit status is 1 if a count that does not depend on the machine is out of its range.
     """
     scale = SMALL if small else FULL
     if idle is not None:
@@ -36,7 +36,7 @@ def main(names: tuple[str, ...], *, small: bool, idle: float | None) -> None:
 
 
 def _measure(name: str, scale: Scale) -> Table:
-    # Each is imported when its turn comes, so that none's imports weigh on another's figures.
+    # Each is imported just before it runs, so that its imports do not affect the others' figures.
     table: Table = importlib.import_module(f"benchmarks.{name}").measure(scale)
     return table
 

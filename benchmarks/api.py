@@ -12,11 +12,11 @@ from nextmv_exporter.demo import DEMO_KEY, DemoAPI, DemoServer, StandingAccount
 
 
 class CountingAPI:
-    """Counts the requests for the queue, and tells their number at `/requests`.
+    """ASGI application that counts the requests for the queue, and reports them at `/requests`.
 
     Args:
-        api: what answers them.
-        hold: seconds to wait before each answer.
+        api: the application that responds to them.
+        hold: seconds to wait before each response.
     """
 
     def __init__(self, api: DemoAPI, hold: float) -> None:
@@ -25,7 +25,7 @@ class CountingAPI:
         self._requests = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
+        """Respond to one request."""
         if scope["path"] == "/requests":
             await PlainTextResponse(str(self._requests))(scope, receive, send)
             return
@@ -36,9 +36,9 @@ class CountingAPI:
 
 @click.command()
 @click.option("--runs", required=True, type=int, help="Length of the queue.")
-@click.option("--hold", default=0.0, help="Seconds to wait before each answer.")
+@click.option("--hold", default=0.0, help="Seconds to wait before each response.")
 def main(runs: int, hold: float) -> None:
-    """Serve a queue that stands still until stdin ends, and print its URL."""
+    """Serve an unchanging queue until stdin ends, and print its URL."""
     account = StandingAccount(runs, at=time.time())
     with DemoServer(CountingAPI(DemoAPI({DEMO_KEY: account}), hold)) as server:
         click.echo(server.url)

@@ -1,4 +1,4 @@
-"""Counts that are the same on every machine, and the bands that they must stay in."""
+"""Counts that are the same on every machine, and the ranges that they must stay in."""
 
 import os
 import re
@@ -31,7 +31,7 @@ _COLLECTED = re.compile(r"Collected : (\d+)")
 
 @dataclass(frozen=True)
 class Count:
-    """A count and its band.
+    """A count and its range.
 
     Args:
         name: what was counted.
@@ -47,15 +47,15 @@ class Count:
 
     @property
     def within(self) -> bool:
-        """Whether it is in its band."""
+        """Whether it is in its range."""
         return self.least <= self.value <= self.most
 
 
 def measure(_scale: Scale) -> Table:
-    """Count, and tell what is out of its band.
+    """Count, and report what is out of its range.
 
     Returns:
-        The counts; the faults are those out of their bands.
+        The counts; the faults are those out of their ranges.
     """
     counts = [*_requests(), *_imports(), *_allocations(), *_instructions()]
     return Table(
@@ -71,7 +71,7 @@ def measure(_scale: Scale) -> Table:
 
 
 def _requests() -> Iterator[Count]:
-    """Each scrape asks the API once; those that come while one is under way share it."""
+    """Count requests: one for each scrape, shared by scrapes that overlap."""
     with api(runs=10) as queue, exporter(queue) as program:
         yield Count("API requests before the first scrape", queue.requests(), 0, 0)
         for _ in range(_SCRAPES):
@@ -79,11 +79,11 @@ def _requests() -> Iterator[Count]:
         yield Count(f"API requests of {_SCRAPES} scrapes in turn", queue.requests(), 5, 5)
     with api(runs=10, hold=_HOLD) as queue, exporter(queue) as program:
         at_once(program, _SCRAPERS, rounds=1)
-        yield Count(f"API requests of {_SCRAPERS} scrapes at once", queue.requests(), 1, 1)
+        yield Count(f"API requests of {_SCRAPERS} concurrent scrapes", queue.requests(), 1, 1)
 
 
 def _imports() -> Iterator[Count]:
-    """What a scrape does not use is not imported at start."""
+    """Count the modules imported at start that a scrape does not use."""
     code = "import sys, nextmv_exporter.program, nextmv_exporter.web.server; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     found = _UNUSED & set(done.stdout.split())
@@ -91,7 +91,7 @@ def _imports() -> Iterator[Count]:
 
 
 def _allocations() -> Iterator[Count]:
-    """The summary holds little of each run while it is made, and nothing afterwards."""
+    """Measure the memory that the summary allocates for each run, and keeps for each group."""
     runs = list(parse_queue(queue_body(RUNS)))
     now = time.time()
     tracemalloc.start()
@@ -105,7 +105,7 @@ def _allocations() -> Iterator[Count]:
 
 
 def _instructions() -> Iterator[Count]:
-    """The work of a scrape in instructions, beside that of `orjson.loads`."""
+    """Count the instructions of a scrape, compared with `orjson.loads`."""
     if shutil.which("valgrind") is None:
         return
     with tempfile.NamedTemporaryFile() as file:

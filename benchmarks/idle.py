@@ -12,7 +12,7 @@ _INTERVAL = 15.0
 
 
 def measure(scale: Scale) -> Table:
-    """Watch the exporter do next to nothing.
+    """Measure an exporter with little load.
 
     Args:
         scale: for how long, and whether in a fresh environment.

@@ -12,10 +12,10 @@ PROJECT = Path(__file__).parents[1]
 
 @contextmanager
 def installed(*requirements: str) -> Iterator[Path]:
-    """Make a virtual environment with these packages, for as long as the context lasts.
+    """Create a virtual environment with these packages, for as long as the context lasts.
 
     Args:
-        requirements: what pip is to install.
+        requirements: packages for pip to install.
 
     Yields:
         Its folder.
@@ -46,7 +46,7 @@ def exporter_python(*, fresh: bool) -> Iterator[str]:
 
 
 def python(folder: Path) -> str:
-    """Give the path of a virtual environment's interpreter.
+    """Return the path of a virtual environment's interpreter.
 
     Args:
         folder: the environment.

@@ -1,4 +1,4 @@
-"""Latency of a scrape over HTTP, beside fetching the same queue and no more."""
+"""Latency of a scrape over HTTP, compared with only fetching the same queue."""
 
 import time
 

@@ -17,7 +17,7 @@ def measure(scale: Scale) -> Table:
         scale: the longest queue, and a third of the rounds.
 
     Returns:
-        The peak above idle, beside the response's size.
+        The peak above idle, compared with the response's size.
     """
     runs = scale.sizes[-1]
     with api(runs) as queue:

@@ -26,7 +26,7 @@ class Account(Collector):
         self._metrics = AccountMetrics("default", wait_buckets=WAIT_BUCKETS, max_groups=MAX_GROUPS)
 
     def exposition_of(self, body: bytes) -> bytes:
-        """Do all that a scrape does between the API's response and its own.
+        """Do the work of a scrape from the API's response to its own.
 
         Args:
             body: a response of `v1/account/queue`.

@@ -1,4 +1,4 @@
-"""The programs that are measured from outside, each in a process of its own."""
+"""The programs that are measured from outside, each in its own process."""
 
 import http.client
 import os
@@ -38,7 +38,7 @@ class API:
         return f"{self.url}/v1/account/queue"
 
     def requests(self) -> int:
-        """How many requests for the queue there were."""
+        """Number of requests for the queue so far."""
         return int(requests.get(f"{self.url}/requests", timeout=10).text)
 
 
@@ -84,7 +84,7 @@ def api(runs: int, hold: float = 0.0) -> Iterator[API]:
 
     Args:
         runs: its length.
-        hold: seconds to wait before each answer.
+        hold: seconds to wait before each response.
 
     Yields:
         The API.
@@ -155,7 +155,7 @@ def connect(program: Program) -> http.client.HTTPConnection:
 
 @contextmanager
 def listening(command: Sequence[str], environment: Mapping[str, str]) -> Iterator[Program]:
-    """Run an exporter, from when it says where it listens.
+    """Run an exporter, and wait until it logs where it listens.
 
     Args:
         command: its command line.
@@ -171,4 +171,4 @@ def listening(command: Sequence[str], environment: Mapping[str, str]) -> Iterato
             assert found, process.stderr.read()
             yield Program(process.pid, f"http://{found[1]}")
         finally:
-            process.kill()  # what it does at its end is not measured
+            process.kill()  # its shutdown is not measured

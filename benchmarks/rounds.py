@@ -1,4 +1,4 @@
-"""Measuring things in turn, round after round."""
+"""Measure several things in turn, in rounds."""
 
 import gc
 import time
@@ -36,18 +36,18 @@ def interleave(work: Mapping[str, Callable[[], object]], rounds: int) -> Times:
     return times
 
 
-def ratio(times: Times, name: str, beside: str) -> float:
+def ratio(times: Times, name: str, other: str) -> float:
     """Compare two pieces of work.
 
     Args:
         times: from `interleave`.
         name: the one.
-        beside: the other.
+        other: the other.
 
     Returns:
         How many times as long the one takes, as the median over the rounds.
     """
-    return median(a / b for a, b in zip(times[name], times[beside], strict=True))
+    return median(a / b for a, b in zip(times[name], times[other], strict=True))
 
 
 def percentile(values: Sequence[float], percent: float) -> float:

@@ -1,4 +1,4 @@
-"""How much is measured: enough for figures to be told, or just enough that nothing rots."""
+"""How much is measured: enough for reliable figures, or just enough to test the benchmarks."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ class Scale:
         sizes: lengths of the queues, ascending.
         rounds: how often each thing is measured.
         requests: requests of each kind for the latency.
-        idle: seconds over which the idle exporter is watched.
+        idle: seconds over which the idle exporter is measured.
         install: whether to install into fresh virtual environments, which needs the network.
     """
 

@@ -1,6 +1,6 @@
 """`python -m benchmarks.scaling`: what many accounts cost one exporter; run by hand.
 
-Each account is scraped on its own, as Prometheus scrapes the targets of `/sd`: once an interval,
+Each account is scraped separately, as Prometheus scrapes the targets of `/sd`: once an interval,
 the accounts spread evenly over it. The results are in docs/scaling.md.
 """
 
@@ -28,7 +28,7 @@ _SCRAPERS = 16
 
 @contextmanager
 def api(runs: int, applications: int) -> Iterator[tuple[str, str]]:
-    """Serve an account that stands still.
+    """Serve an account that does not change.
 
     Args:
         runs: length of its queue.
@@ -73,7 +73,7 @@ def exporter(accounts: int, url: str, key: str, source: str) -> Iterator[Program
 
 
 class Scraper:
-    """Scrapes accounts of an exporter over connections that are kept alive.
+    """Scraper of an exporter's accounts over connections that are kept alive.
 
     Args:
         program: the exporter.
@@ -134,7 +134,7 @@ def main() -> None:
 @click.option("--interval", default=30.0)
 @click.option("--seconds", default=60.0, help="After a first round that is not measured.")
 def serve(accounts: Sequence[int], runs: int, interval: float, seconds: float) -> None:
-    """Scrape so many accounts at an interval, and tell whether the exporter keeps up."""
+    """Scrape a number of accounts at an interval, and report whether the exporter keeps up."""
     click.echo("| accounts | scrapes | median | 99 % | slowest | CPU of one core | memory |")
     click.echo("|---|---|---|---|---|---|---|")
     for number in accounts:
@@ -157,7 +157,7 @@ def serve(accounts: Sequence[int], runs: int, interval: float, seconds: float) -
 @click.option("--applications", default=6)
 @click.option("--scrapes", default=200)
 def cost(runs: Sequence[int], applications: int, scrapes: int) -> None:
-    """Scrape as fast as possible, and tell the CPU time of one scrape, by source."""
+    """Scrape as fast as possible, and report the CPU time of one scrape, by source."""
     click.echo("| runs | source | CPU of a scrape | median |")
     click.echo("|---|---|---|---|")
     for number in runs:

@@ -1,4 +1,4 @@
-"""Many scrapers at once."""
+"""Many concurrent scrapers."""
 
 from concurrent.futures import ThreadPoolExecutor
 from statistics import median
@@ -14,7 +14,7 @@ _SCRAPERS = (1, 10, 100)
 
 
 def measure(scale: Scale) -> Table:
-    """Let more and more scrapers ask at the same moment.
+    """Scrape with increasing numbers of concurrent scrapers.
 
     Args:
         scale: how many rounds.

@@ -15,10 +15,10 @@ from benchmarks.ours import WAIT_BUCKETS
 
 
 class QueueCollector(Collector):
-    """Metrics of a queue, as one would write them in an afternoon.
+    """Metrics of a queue, in a straightforward implementation.
 
     Args:
-        body: the answer of `v1/account/queue`.
+        body: the response of `v1/account/queue`.
     """
 
     def __init__(self, body: bytes) -> None:
@@ -79,7 +79,7 @@ def exposition_of(body: bytes) -> bytes:
     """Scrape once.
 
     Args:
-        body: the answer of `v1/account/queue`.
+        body: the response of `v1/account/queue`.
 
     Returns:
         The metrics in the text format.

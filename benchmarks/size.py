@@ -1,4 +1,4 @@
-"""Installed size and number of dependencies, beside celery-exporter's."""
+"""Installed size and number of dependencies, compared with celery-exporter's."""
 
 import subprocess
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from benchmarks.scale import Scale
 from benchmarks.table import Row, Table, mebibytes
 
 # The dependencies that celery-exporter 0.9.1 names in its pyproject.toml, without pylint, which
-# is among them by mistake. It is published as an image; its own code is of no weight.
+# is among them by mistake. It is published as an image; the size of its own code is negligible.
 CELERY_EXPORTER = (
     "celery~=5.0",
     "prometheus-client~=0.13.1",
@@ -23,7 +23,7 @@ CELERY_EXPORTER = (
 
 
 def measure(scale: Scale) -> Table:
-    """Install both and look at what came.
+    """Install both and measure what was installed.
 
     Args:
         scale: whether to install at all.

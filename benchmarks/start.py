@@ -1,4 +1,4 @@
-"""Start: from the process's start to its first answered scrape."""
+"""Start: from the process's start to its first completed scrape."""
 
 import subprocess
 import time
@@ -29,7 +29,7 @@ def measure(scale: Scale) -> Table:
             times["imports"].append(_imports(python))
             times["exporter"].append(_first_scrape(queue, python))
     return Table(
-        "Start: process start to first answered scrape",
+        "Start: process start to first completed scrape",
         (f'python -c "{_IMPORTS}"', "Exporter", "Ratio"),
         [
             (

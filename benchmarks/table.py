@@ -12,10 +12,10 @@ Row = Sequence[str]
 
 @dataclass(frozen=True)
 class Table:
-    """What one benchmark found.
+    """The result of one benchmark.
 
     Args:
-        title: what was measured.
+        title: its title.
         columns: heads of the columns.
         rows: the cells.
         faults: counts that are not as they must be on any machine.
@@ -33,7 +33,7 @@ class Table:
 
 
 def surroundings() -> str:
-    """Say on what the figures were measured: the machine and the versions of what counts."""
+    """Describe the machine and the versions of the relevant packages."""
     packages = ("nextmv-exporter", "msgspec", "orjson", "prometheus-client", "nextmv", "uvicorn")
     versions = ", ".join(f"{name} {version(name)}" for name in packages)
     return (

@@ -1,4 +1,4 @@
-"""Work of a scrape, from the response's bytes to the exposition's, beside floors and the SDK."""
+"""Work of a scrape, from the response's bytes to the exposition's, compared with alternatives."""
 
 import json
 from functools import partial
