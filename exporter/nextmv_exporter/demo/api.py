@@ -45,7 +45,7 @@ class DemoAPI:
         page_size: int = 100,
     ) -> None:
         self.queue_removed: int | None = None
-        """If set, `v1/account/queue` responds with this status, 404 or 410, as after its removal."""
+        """If set, `v1/account/queue` responds with this, 404 or 410, as after its removal."""
 
         self._accounts = accounts
         self._clock = clock

@@ -185,4 +185,4 @@ INSTANCES = ("production", "production", "production", "staging", "latest")
 """Instances that runs are submitted to; repeated entries are chosen more often."""
 
 PRIORITIES = (1, 3, 6, 6, 6, 6, 6, 6, 6, 9)
-"""Queuing priorities, 1 highest to 9; repeated ones are chosen more often. Nextmv's default is 6."""
+"""Queuing priorities, 1 highest to 9; repeated ones are chosen more often; the default is 6."""
