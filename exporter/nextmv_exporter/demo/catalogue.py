@@ -35,7 +35,14 @@ class ExecutionClass:
     calm: float
 
     def arrival_rate(self, elapsed: float) -> float:
-        """Return the runs submitted per second, `elapsed` seconds after the start of a wave."""
+        """Return the rate of submissions.
+
+        Args:
+            elapsed: Seconds since the start of a wave.
+
+        Returns:
+            Runs per second.
+        """
         return self.rush if elapsed % self.period < self.wave else self.calm
 
 

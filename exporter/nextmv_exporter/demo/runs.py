@@ -85,7 +85,16 @@ class Submitter:
     def submit(
         self, applications: Sequence[Application], execution_class: str, created_at: float
     ) -> Run:
-        """Return a new queued run of one of the applications."""
+        """Return a new queued run of one of the applications.
+
+        Args:
+            applications: The applications to choose from.
+            execution_class: Name of its execution class.
+            created_at: When it is submitted, in Unix seconds.
+
+        Returns:
+            The run.
+        """
         choice = self._rng.choice
         application = choice(applications)
         instance = choice(INSTANCES)

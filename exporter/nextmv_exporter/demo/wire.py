@@ -23,7 +23,14 @@ _DEPRECATED_STATUS = {
 
 
 def queued_run(run: Run) -> dict[str, Any]:
-    """Return a run as `v1/account/queue` lists it."""
+    """Return a run as `v1/account/queue` lists it.
+
+    Args:
+        run: The run.
+
+    Returns:
+        The JSON object.
+    """
     return {
         "id": run.id,
         "user_email": run.user_email,
@@ -40,7 +47,14 @@ def queued_run(run: Run) -> dict[str, Any]:
 
 
 def listed_run(run: Run) -> dict[str, Any]:
-    """Return a run as `v1/applications/{id}/runs` lists it."""
+    """Return a run as `v1/applications/{id}/runs` lists it.
+
+    Args:
+        run: The run.
+
+    Returns:
+        The JSON object.
+    """
     return queued_run(run) | {
         "run_type": {"type": "standard", "definition_id": "", "reference_id": ""},
         "runtime": _RUNTIME,
@@ -50,7 +64,14 @@ def listed_run(run: Run) -> dict[str, Any]:
 
 
 def application(app: Application) -> dict[str, Any]:
-    """Return an application as `v1/applications` lists it."""
+    """Return an application as `v1/applications` lists it.
+
+    Args:
+        app: The application.
+
+    Returns:
+        The JSON object.
+    """
     return {
         "id": app.id,
         "name": app.name,

@@ -11,7 +11,7 @@ __all__ = ["Account", "Client", "Queue", "QueuedRun", "StatusV2"]
 
 
 def __getattr__(name: str) -> Any:
-    """Import the models when they are first asked for: scraping needs no pydantic."""
+    """Import the models when they are first accessed: scraping needs no pydantic."""
     if name in __all__:
         from nextmv_exporter.nextmv import account
 

@@ -30,7 +30,7 @@ MAX_REQUESTS = 8
 
 _FIRST_PIECE = 16 * 1024
 _PIECE = 64 * 1024
-# No queue shrinks to that little: each of its runs has an ID and a time of its own.
+# No queue compresses that well: each of its runs has a different ID and time.
 _BOMB_RATIO = 500
 _BOMB_BYTES = 4 * 1024 * 1024
 _RETRY_PAUSE = (0.05, 0.25)

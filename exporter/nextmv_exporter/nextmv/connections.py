@@ -86,7 +86,7 @@ class _DeadlineSocket(socket.socket):
         return _in_time(self, super().recv, *args, **kwargs)
 
     def sendall(self, *args: Any, **kwargs: Any) -> None:
-        # Not repeated: how much was sent before a timeout is not known.
+        # Not repeated: how much was sent before a timeout is unknown.
         self.settimeout(_remaining())
         super().sendall(*args, **kwargs)
 

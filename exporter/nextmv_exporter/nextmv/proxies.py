@@ -56,6 +56,6 @@ def _valid(proxy: str) -> bool:
         url = prepend_scheme_if_needed(proxy, "http")  # type: ignore[no-untyped-call]
         proxied = HTTPAdapter().proxy_manager_for(url).proxy
         (proxied.host or "").encode("idna")
-    except Exception:  # noqa: BLE001 - each library that takes part raises errors of its own
+    except Exception:  # noqa: BLE001 - each of the libraries raises different errors
         return False
     return bool(_URL.fullmatch(proxy) and proxied.host and proxied.port)

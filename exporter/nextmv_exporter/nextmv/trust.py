@@ -26,7 +26,7 @@ def tls_context() -> ssl.SSLContext:
     """Return the context that verifies the API's certificate, shared by all clients.
 
     `REQUESTS_CA_BUNDLE` or `CURL_CA_BUNDLE`, a file or a folder, replaces the system's store;
-    `SSL_CERT_FILE` and `SSL_CERT_DIR` say where that is, as for every program that uses OpenSSL.
+    `SSL_CERT_FILE` and `SSL_CERT_DIR` set its path, as for every program that uses OpenSSL.
 
     Returns:
         The context. It is not truststore's, which holds a lock during a handshake: a peer that

@@ -63,7 +63,7 @@ class Exporter:
             request: may select accounts (`account`) and series (`name[]`).
 
         Returns:
-            The metrics; 404 if an account is not known, 503 if too many scrapes are waiting.
+            The metrics; 404 if an account is unknown, 503 if too many scrapes are waiting.
         """
         start = time.monotonic()
         known = await self._targets()
@@ -90,7 +90,14 @@ class Exporter:
         return Response(body, headers=headers)
 
     async def discovery(self, request: Request) -> Response:
-        """Return a target for each account, for Prometheus's HTTP service discovery."""
+        """Return a target for each account, for Prometheus's HTTP service discovery.
+
+        Args:
+            request: the request, whose URL is the default for that of the targets.
+
+        Returns:
+            The targets, in JSON.
+        """
         base = base_url(request, self.settings.web_external_url)
         path = self.settings.web_telemetry_path
         return JSONResponse(target_groups(await self._targets(), base, path))
@@ -106,7 +113,14 @@ class Exporter:
         return PlainTextResponse("Ready\n")
 
     async def landing(self, request: Request) -> Response:
-        """Show each account's queue at its last scrape; `account` chooses the accounts."""
+        """Show each account's queue at its last scrape.
+
+        Args:
+            request: may select accounts (`account`).
+
+        Returns:
+            The status page; 404 if an account is unknown.
+        """
         from nextmv_exporter.web.landing import render
 
         known = await self._targets()
