@@ -19,6 +19,7 @@ from support.programs import (
     ROOT,
     Webhook,
     alertmanager,
+    ask,
     free_port,
     prometheus,
     prometheus_config,
@@ -54,6 +55,7 @@ class Stack:
     """All that stands between Nextmv's API and whoever is woken."""
 
     api: FakeAPI
+    prometheus_url: str
     address: str
     webhook: Webhook
     _exporter: ExitStack = field(default_factory=ExitStack)
@@ -103,9 +105,9 @@ def stack(tmp_path: Path) -> Iterator[Stack]:
                     "alertmanagers": [{"static_configs": [{"targets": [alertmanager_address]}]}]
                 },
             ),
-        ),
+        ) as prometheus_url,
     ):
-        running = Stack(api, address, webhook)
+        running = Stack(api, prometheus_url, address, webhook)
         running.start_exporter()
         yield running
         running.stop_exporter()
@@ -133,6 +135,14 @@ def test_a_stalled_class_a_revoked_key_and_a_gone_exporter_wake_someone_until_th
     assert stalled["annotations"]["runbook_url"] == runbook
     stack.api.serves(*RUNNING)
     stack.message("NextmvQueueStalled", "resolved")
+    # The run that started is measured: the service level's time is a bucket of the exporter.
+    starts = "instance:nextmv_account_queue_starts_late_allowed:total > 0"
+    late = f"instance:nextmv_account_queue_starts_late:total and {starts}"
+    until(
+        lambda: ask(stack.prometheus_url, "query", query=late)["result"],
+        seconds=30,
+        what="the service level",
+    )
 
     stack.api.answers(401, b"the key was revoked")
     rejected = stack.message("NextmvAccountAuthFailed", "firing")

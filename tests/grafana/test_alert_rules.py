@@ -15,6 +15,7 @@ from support.programs import ROOT, run
 from grafana.alerts.render import JOB_REGEX, plain_rules
 from grafana.alerts.settings import CHART, THRESHOLDS
 from nextmv_exporter.scrape.metrics import METRICS
+from nextmv_exporter.scrape.target import ScrapeOptions
 
 RULES = ROOT / "grafana" / "alerts" / "nextmv-exporter.rules.yaml"
 RUNBOOKS = ROOT / "docs" / "runbooks.md"
@@ -245,6 +246,10 @@ def test_a_class_has_one_bound_at_most_and_longer_than_its_runs(
 def test_other_classes_have_no_bound(name: str) -> None:
     (rule,) = (each for each in EVERY_RULE if each.get("record", "").endswith(":bound"))
     assert not any(re.fullmatch(each, name) for each in re.findall(r'=~"(.+)"}', rule["expr"]))
+
+
+def test_the_time_of_the_service_level_is_a_bucket_of_the_exporter() -> None:
+    assert THRESHOLDS["serviceLevelSeconds"] in ScrapeOptions().wait_buckets
 
 
 def test_all_windows_follow_the_settings() -> None:
