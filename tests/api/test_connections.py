@@ -9,7 +9,14 @@ import time
 from pathlib import Path
 
 import pytest
-from faults.fault_server import Conversation, FaultServer, answer, answers, queue
+from faults.fault_server import (
+    Conversation,
+    FaultServer,
+    answer,
+    answers,
+    drips_the_headers,
+    queue,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.certificates import Authority
@@ -171,3 +178,18 @@ def test_an_html_page_is_named_by_its_type() -> None:
 def test_tls_to_a_port_without_it_names_the_cause(api: FakeAPI) -> None:
     with pytest.raises(NextmvError, match="does not speak TLS"):
         Client(KEY, api.url.replace("http://", "https://")).get("v1")
+
+
+def test_a_deadline_holds_for_a_proxy_that_is_asked_over_tls_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    certificate = Authority(tmp_path).issue("server")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, certificate.with_suffix(".key"))
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "ca.pem"))
+    with FaultServer(drips_the_headers, tls=context) as server:
+        monkeypatch.setenv("HTTPS_PROXY", server.url)
+        start = time.monotonic()
+        with pytest.raises(DeadlineExceededError):
+            Client(KEY, "https://api.example").get("v1", deadline=Deadline(2.5))
+    assert time.monotonic() - start < 20, "the headers would take a quarter of an hour"

@@ -255,9 +255,11 @@ class DeadlineAdapter(HTTPAdapter):
         super().init_poolmanager(*args, **kwargs, ssl_context=self._context)
         _set_pools(self.poolmanager)
 
-    def proxy_manager_for(self, *args: Any, **kwargs: Any) -> Any:
+    def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
         """Create the pools for a proxy as `requests` does, with connections that keep deadlines."""
-        manager = super().proxy_manager_for(*args, **kwargs, ssl_context=self._context)
+        manager = super().proxy_manager_for(
+            proxy, **kwargs, ssl_context=self._context, proxy_ssl_context=self._context
+        )
         _set_pools(manager)
         return manager
 

@@ -243,9 +243,9 @@ class Target:
     def _run(self, fetch: Fetch) -> None:
         """Fetch, parse and summarise, in a separate thread; raise nothing."""
         outcome, retry_after = self._read(fetch)
-        fetch.deadline.cancel()  # ends requests that were left when another one failed
         with self._lock:
             self._finish(fetch, outcome, retry_after)
+        fetch.deadline.cancel()  # ends requests that were left when another one failed
         fetch.outcome.set_result(outcome)
 
     def _read(self, fetch: Fetch) -> tuple[Outcome, float | None]:
