@@ -13,6 +13,7 @@ from pathlib import Path
 
 import bcrypt
 import pytest
+import yaml
 from support.certificates import Authority
 from support.exporter import exporter_process
 from support.harness import write_yaml
@@ -86,6 +87,13 @@ def test_with_an_address_its_links_lead_into_the_repository(tmp_path: Path) -> N
     paths = {link.partition("/HEAD/")[2] for link in links if link.startswith(address)}
     assert all((ROOT / path.partition("#")[0]).exists() for path in paths)
     assert f"Source, {address}" in (built.get_all("Project-URL") or [])
+
+
+def test_a_release_is_built_with_the_address_of_its_repository() -> None:
+    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "release.yml").read_text())
+    scripts = [step.get("run", "") for step in workflow["jobs"]["distribution"]["steps"]]
+    [build] = [script for script in scripts if "hatchling build" in script]
+    assert 'REPOSITORY_URL="$GITHUB_SERVER_URL/$GITHUB_REPOSITORY" python -m hatchling' in build
 
 
 def test_who_made_it_and_what_it_runs_on_are_said(wheel: Path) -> None:
