@@ -47,7 +47,7 @@ def scrape(
     headers = {} if timeout is None else {TIMEOUT_HEADER: str(timeout)}
     with requests.Session() as session:
         session.trust_env = False
-        got = session.get(f"http://{address}{path}", headers=headers, auth=auth, timeout=30)
+        got = session.get(f"http://{address}{path}", headers=headers, auth=auth, timeout=60)
     assert got.status_code == 200, got.text
     return Scraped(got.text, got.elapsed.total_seconds())
 

@@ -251,4 +251,7 @@ def test_quantiles_lie_within_a_bucket_of_the_true_ones(
     for name, waits in day.scraped(f"every {interval} s").metrics.copy().start_waits.items():
         true = sorted(true_waits[name])[int(quantile * (len(true_waits[name]) - 1))]
         observed = bisect_left([*waits.buckets, waits.count], quantile * waits.count)
-        assert abs(observed - bisect_left(BOUNDS, true)) <= 1, name
+        # A run that starts at once, seen every 60 s, is observed to have waited for up to 30 s,
+        # which is the third bucket.
+        within = 1 if interval <= 30 else 2
+        assert abs(observed - bisect_left(BOUNDS, true)) <= within, name
