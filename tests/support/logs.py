@@ -34,6 +34,8 @@ def capture_logs() -> Iterator[list[dict[str, Any]]]:
     try:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(logs, "_renders_fields", True)
+            # Of an earlier test in this process that configured the program's own logging.
+            patch.setattr(logging.getLogger(logs.CLIENTS), "filters", [])
             yield handler.lines
     finally:
         logger.setLevel(before)
