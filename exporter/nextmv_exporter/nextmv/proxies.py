@@ -13,7 +13,7 @@ from nextmv_exporter.errors import ConfigurationError
 
 _VARIABLE = re.compile(r"(https?|all)_proxy", re.IGNORECASE)
 _URL = re.compile(
-    r"(https?://)?((?P<user>[^/?#:]*)(:(?P<password>[^/?#]*))?@)?[^/?#@]+/?", re.IGNORECASE
+    r"(https?://)?((?P<user>[^/?#:]*)(:(?P<password>[^/?#]*))?@)?[^/?#@\s]+(?<!:0)/?", re.IGNORECASE
 )
 
 
