@@ -1,6 +1,6 @@
 import gzip
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import pytest
@@ -21,7 +21,7 @@ from support.outcomes import ScrapedCollector, flowing
 
 from nextmv_exporter.collector import ProcessMetricsCollector
 from nextmv_exporter.scrape import metrics
-from nextmv_exporter.scrape.exposition import concerns_accounts, expose
+from nextmv_exporter.scrape.exposition import expose
 from nextmv_exporter.scrape.metrics import METRICS, Family
 from nextmv_exporter.scrape.summary import Distribution
 
@@ -121,7 +121,15 @@ def test_an_unknown_name_gives_nothing() -> None:
     ],
 )
 def test_the_api_is_asked_only_if_a_name_needs_it(names: list[str], needed: bool) -> None:
-    assert concerns_accounts(names) is needed
+    collected = []
+
+    class Collected(ScrapedCollector):
+        def collect(self) -> Iterator[Family]:
+            collected.append(self)
+            return super().collect()
+
+    expose([Collected([flowing()]), ProcessMetricsCollector()], names=names)
+    assert bool(collected) is needed
 
 
 ACCEPTED = [

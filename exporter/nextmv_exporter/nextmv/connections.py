@@ -122,19 +122,6 @@ def _in_time(
             return operation(*args, **kwargs)
 
 
-def tls_context(context: ssl.SSLContext) -> ssl.SSLContext:
-    """Make the sockets of a TLS context keep deadlines.
-
-    Args:
-        context: the context.
-
-    Returns:
-        The same context.
-    """
-    context.sslsocket_class = _DeadlineTLSSocket
-    return context
-
-
 def _connect(host: str, port: int, options: Any) -> socket.socket:
     """Connect to the first of the host's addresses that accepts.
 
@@ -242,12 +229,13 @@ class DeadlineAdapter(HTTPAdapter):
     """A `requests` adapter whose sockets keep the deadline of the current exchange.
 
     Args:
-        context: verifies certificates.
+        context: verifies certificates; its sockets keep deadlines from then on.
         connections: most connections that are kept alive.
     """
 
     def __init__(self, context: ssl.SSLContext, connections: int) -> None:
-        self._context = tls_context(context)
+        context.sslsocket_class = _DeadlineTLSSocket
+        self._context = context
         super().__init__(pool_maxsize=connections)
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:

@@ -13,27 +13,12 @@ from prometheus_client.openmetrics.exposition import ALLOWUTF8, UNDERSCORES
 from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
-from nextmv_exporter.scrape.metrics import OF_ACCOUNTS, Family, le_values
+from nextmv_exporter.scrape.metrics import Family, le_values
 
-_ACCOUNT_SERIES = frozenset(series for metric in OF_ACCOUNTS for series in metric.series) | {
-    metric.name for metric in OF_ACCOUNTS
-}
 _FASTEST = 1
 _NEVER = re.compile(r"q\s*=\s*0(\.0*)?")
 _TEXT_KINDS = {"gaugehistogram": "histogram"}
 _CACHED = 8192
-
-
-def concerns_accounts(names: Collection[str]) -> bool:
-    """Return whether a scrape requests series of the accounts.
-
-    Args:
-        names: the `name[]` parameters.
-
-    Returns:
-        True if there are none, or one of them names a series of the accounts.
-    """
-    return not names or any(name in _ACCOUNT_SERIES for name in names)
 
 
 def expose(

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 
 from nextmv_exporter.deadline import Deadline
 from nextmv_exporter.logs import get_logger
-from nextmv_exporter.nextmv.client import Client
+from nextmv_exporter.nextmv.client import TIMEOUT, Client
 from nextmv_exporter.nextmv.errors import NextmvError, Reason, StatusError
 from nextmv_exporter.scrape.counters import AccountMetrics
 from nextmv_exporter.scrape.flow import Baseline, compare
@@ -46,7 +46,7 @@ class ScrapeOptions:
         zero_retention: how long a drained group is reported as 0, seconds.
     """
 
-    timeout: float = 10.0
+    timeout: float = TIMEOUT
     wait_buckets: Sequence[float] = (
         *(5.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0),
         *(1800.0, 3600.0, 7200.0, 21600.0, 43200.0),
