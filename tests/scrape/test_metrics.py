@@ -50,6 +50,12 @@ class Account:
         return self.metrics.copy()
 
 
+def named(name: str) -> Metric:
+    """The metric of that name, less the prefix."""
+    [metric] = [each for each in METRICS if each.name == f"nextmv_{name}"]
+    return metric
+
+
 def family_of(metric: Metric, *outcomes: Outcome) -> Family:
     [family] = [each for each in families(scrapes(*outcomes)) if each.metric is metric]
     return family
@@ -75,18 +81,18 @@ def test_names_and_helps_are_as_prometheus_advises(metric: metrics.Metric) -> No
 
 
 def test_series_are_named_as_the_exposition_names_them() -> None:
-    assert metrics.UP.series == ("nextmv_up",)
-    assert metrics.SCRAPE_ERRORS.series == ("nextmv_scrape_errors_total",)
-    assert metrics.WAIT.series == tuple(
+    assert named("up").series == ("nextmv_up",)
+    assert named("scrape_errors_total").series == ("nextmv_scrape_errors_total",)
+    assert named("account_queue_wait_seconds").series == tuple(
         f"nextmv_account_queue_wait_seconds_{part}" for part in ("bucket", "gcount", "gsum")
     )
-    assert metrics.API_REQUEST_DURATION.series == tuple(
+    assert named("api_request_duration_seconds").series == tuple(
         f"nextmv_api_request_duration_seconds_{part}" for part in ("bucket", "count", "sum")
     )
 
 
 def test_length_is_told_for_each_group() -> None:
-    assert samples(metrics.QUEUE_LENGTH, success()) == {
+    assert samples(named("account_queue_length"), success()) == {
         ("default", "queued", "8c16gb120m", "routing"): 1,
         ("default", "running", "8c16gb120m", "routing"): 1,
     }
@@ -94,50 +100,60 @@ def test_length_is_told_for_each_group() -> None:
 
 def test_the_oldest_run_has_an_age_and_a_timestamp() -> None:
     labels = ("default", "8c16gb120m", "routing")
-    assert samples(metrics.OLDEST_AGE, success()) == {labels: 60}
-    assert samples(metrics.OLDEST_CREATED, success()) == {labels: NOW - 60}
+    assert samples(named("account_queue_oldest_queued_run_age_seconds"), success()) == {labels: 60}
+    assert samples(
+        named("account_queue_oldest_queued_run_created_timestamp_seconds"), success()
+    ) == {labels: NOW - 60}
 
 
 def test_where_none_is_queued_the_age_is_0_and_there_is_no_timestamp() -> None:
     outcome = success("default", *NOTHING_QUEUED)
-    assert samples(metrics.OLDEST_AGE, outcome) == {("default", "8c16gb120m", "routing"): 0}
-    assert samples(metrics.OLDEST_CREATED, outcome) == {}
+    assert samples(named("account_queue_oldest_queued_run_age_seconds"), outcome) == {
+        ("default", "8c16gb120m", "routing"): 0
+    }
+    assert (
+        samples(named("account_queue_oldest_queued_run_created_timestamp_seconds"), outcome) == {}
+    )
 
 
 def test_a_run_from_the_future_is_of_age_0_and_keeps_its_timestamp() -> None:
     outcome = success("default", run("queued", "c", "a", "2026-11-23T12:00:30Z"))
-    assert samples(metrics.OLDEST_AGE, outcome) == {("default", "c", "a"): 0}
-    assert samples(metrics.OLDEST_CREATED, outcome) == {("default", "c", "a"): NOW + 30}
+    assert samples(named("account_queue_oldest_queued_run_age_seconds"), outcome) == {
+        ("default", "c", "a"): 0
+    }
+    assert samples(named("account_queue_oldest_queued_run_created_timestamp_seconds"), outcome) == {
+        ("default", "c", "a"): NOW + 30
+    }
 
 
 def test_malformed_and_folded_are_told_also_at_0() -> None:
-    assert samples(metrics.MALFORMED_RUNS, success()) == {("default",): 0}
-    assert samples(metrics.FOLDED_GROUPS, success()) == {("default",): 0}
+    assert samples(named("account_queue_malformed_runs"), success()) == {("default",): 0}
+    assert samples(named("account_queue_folded_groups"), success()) == {("default",): 0}
     bad = success("default", *QUEUE, run(), max_groups=1)
-    assert samples(metrics.MALFORMED_RUNS, bad) == {("default",): 1}
-    assert samples(metrics.FOLDED_GROUPS, bad) == {("default",): 3}
+    assert samples(named("account_queue_malformed_runs"), bad) == {("default",): 1}
+    assert samples(named("account_queue_folded_groups"), bad) == {("default",): 3}
 
 
 def test_up_tells_success_from_failure() -> None:
-    assert samples(metrics.UP, success("a"), failure("b")) == {("a",): 1, ("b",): 0}
+    assert samples(named("up"), success("a"), failure("b")) == {("a",): 1, ("b",): 0}
 
 
 def test_a_failure_has_no_queue_series_but_its_duration_and_source() -> None:
     told = {gauge.name for gauge in GAUGES[:-1] if samples(gauge, failure())}
     assert told == {"nextmv_up", "nextmv_scrape_duration_seconds", "nextmv_source_info"}
     assert not told & OF_THE_QUEUE
-    assert family_of(metrics.WAIT, failure()).samples == []
+    assert family_of(named("account_queue_wait_seconds"), failure()).samples == []
 
 
 def test_a_failure_leaves_the_other_accounts_alone() -> None:
-    assert samples(metrics.QUEUE_LENGTH, failure("a"), success("b")) == samples(
-        metrics.QUEUE_LENGTH, success("b")
+    assert samples(named("account_queue_length"), failure("a"), success("b")) == samples(
+        named("account_queue_length"), success("b")
     )
 
 
 def test_the_wait_histogram_ends_with_all_queued_runs() -> None:
     runs = (*QUEUE, run("queued", "8c16gb120m", "routing", None))
-    family = family_of(metrics.WAIT, success("default", *runs))
+    family = family_of(named("account_queue_wait_seconds"), success("default", *runs))
     assert family.type == "gaugehistogram"
     assert {s.labels["le"]: s.value for s in family.samples if "le" in s.labels} == {
         "5.0": 0,
@@ -165,6 +181,22 @@ def test_requests_are_counted_and_timed() -> None:
 
 
 # Flow
+
+
+def test_a_started_run_is_reported_with_its_wait_and_age() -> None:
+    labels = ("default", "8c16gb120m", "routing")
+    reported = {
+        family.metric.name: {tuple(s.labels.values()): s.value for s in family.samples}
+        for family in families([flowing()])
+    }
+    assert reported["nextmv_account_queue_runs_started_total"] == {labels: 1}
+    assert reported["nextmv_account_queue_runs_entered_total"] == {labels: 0}
+    assert set(reported["nextmv_account_queue_runs_left_total"].values()) == {0}
+    assert reported["nextmv_account_queue_oldest_running_run_age_seconds"] == {labels: 600}
+    wait = named("account_queue_start_wait_seconds")
+    [waits] = [family for family in families([flowing()]) if family.metric is wait]
+    # Ten minutes old, and started in the middle of 15 seconds.
+    assert [sample.value for sample in waits.samples[-2:]] == [1, 592.5]
 
 
 def test_the_counters_of_a_group_are_there_at_0_as_soon_as_it_is_seen() -> None:

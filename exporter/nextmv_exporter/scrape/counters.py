@@ -2,9 +2,10 @@
 
 from bisect import bisect_left
 from collections import Counter, deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
+from operator import attrgetter
 from typing import TypeVar
 
 from nextmv_exporter.nextmv.errors import Reason
@@ -17,7 +18,8 @@ REQUEST_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2
 RECENT = 300.0
 """Seconds for which the status page shows arrivals and starts."""
 
-Key = TypeVar("Key", Backlog, Group)
+Key = TypeVar("Key")
+Label = TypeVar("Label")
 RecentFlow = tuple[float, Mapping[str, int], Mapping[str, int]]  # when, entered, started
 
 
@@ -54,12 +56,12 @@ class Counters:
         Returns:
             Runs entered and started, by execution class.
         """
-        recent = [flow for flow in self.recent if now - flow[0] <= RECENT]
         entered: Counter[str] = Counter()
         started: Counter[str] = Counter()
-        for _, entered_then, started_then in recent:
-            entered.update(entered_then)
-            started.update(started_then)
+        for then, entered_then, started_then in self.recent:
+            if now - then <= RECENT:
+                entered.update(entered_then)
+                started.update(started_then)
         return {name: (entered[name], started[name]) for name in sorted(entered | started)}
 
 
@@ -135,11 +137,11 @@ class AccountMetrics:
         for group in change.groups:
             if group not in self._left and (group := self._group(group)) not in self._left:
                 self._add_group(group)
-        entered, started = self._bounded(change.entered), self._bounded(change.started)
+        entered = _summed(change.entered, self._backlog)
+        started = _summed(change.started, self._backlog)
         self._entered.update(entered)
         self._started.update(started)
-        for group, number in change.left.items():
-            self._left[self._group(group)] += number
+        self._left.update(_summed(change.left, self._group))
         for execution_class, waits in change.waits.items():
             known = execution_class in self._start_waits
             histogram = self._start_waits_of(execution_class if known else OTHER)
@@ -148,7 +150,10 @@ class AccountMetrics:
         while self._recent and change.now - self._recent[0][0] > RECENT:
             self._recent.popleft()
         if entered or started:
-            self._recent.append((change.now, _by_class(entered), _by_class(started)))
+            by_class = attrgetter("execution_class")
+            self._recent.append(
+                (change.now, _summed(entered, by_class), _summed(started, by_class))
+            )
 
     def copy(self) -> Counters:
         """Copy the counters, so that they can be written while counting continues.
@@ -176,12 +181,6 @@ class AccountMetrics:
             self._left[Group(status, *backlog)] += 0
         self._start_waits_of(backlog.execution_class)
 
-    def _bounded(self, backlogs: Mapping[Backlog, int]) -> Mapping[Backlog, int]:
-        sums: Counter[Backlog] = Counter()
-        for backlog, number in backlogs.items():
-            sums[self._backlog(backlog)] += number
-        return sums
-
     def _backlog(self, backlog: Backlog) -> Backlog:
         """Return the labels under which a backlog is counted."""
         if backlog in self._entered or len(self._entered) < self._max_groups:
@@ -204,8 +203,9 @@ class AccountMetrics:
         return self._start_waits[execution_class]
 
 
-def _by_class(backlogs: Mapping[Backlog, int]) -> Mapping[str, int]:
-    sums: Counter[str] = Counter()
-    for backlog, number in backlogs.items():
-        sums[backlog.execution_class] += number
+def _summed(numbers: Mapping[Key, int], label: Callable[[Key], Label]) -> Counter[Label]:
+    """Add up numbers whose keys get the same label."""
+    sums: Counter[Label] = Counter()
+    for key, number in numbers.items():
+        sums[label(key)] += number
     return sums

@@ -11,6 +11,7 @@ MAX_GAP = 300.0
 """Seconds between two snapshots beyond which starts are counted, but no waits are observed."""
 
 _NO_ID = frozenset(map(hash, (None, "")))
+_NONE: frozenset[int] = frozenset()
 
 Groups = Mapping[Group, AbstractSet[int]]
 """The runs of each group, by the hashes of their IDs."""
@@ -78,12 +79,12 @@ def compare(
     if previous is None:
         baseline = Baseline(groups, lists, frozenset(), snapshot.now)
         return baseline, Change(snapshot.now, list(groups))
-    new = _difference(groups, previous.groups)
-    gone = _nowhere(_difference(previous.groups, groups), groups)
+    new, gone = _changed(groups, previous.groups)
+    gone = _nowhere(gone, groups)
     left = gone
     if ended is not None:
         left = {group: ids & (ended | previous.missing) for group, ids in gone.items()}
-    missing = _difference(gone, left)
+    missing = {group: ids - left[group] for group, ids in gone.items()}
     started = _nowhere(
         {group: ids for group, ids in new.items() if group.status_v2 == RUNNING},
         {group: ids for group, ids in previous.groups.items() if group.status_v2 != QUEUED},
@@ -97,8 +98,9 @@ def compare(
         waits=_waits(started, previous.now, snapshot),
     )
     for group, ids in missing.items():
-        groups[group] = groups.get(group, frozenset()) | ids
-        lists.pop(group, None)
+        if ids:
+            groups[group] = groups.get(group, _NONE) | ids
+            lists.pop(group, None)
     return Baseline(groups, lists, frozenset().union(*missing.values()), snapshot.now), change
 
 
@@ -107,8 +109,9 @@ def _sets(
 ) -> dict[Group, AbstractSet[int]]:
     """Convert the lists to sets; reuse the previous sets of unchanged lists."""
     sets: dict[Group, AbstractSet[int]] = {}
+    before = previous.lists if previous else {}
     for group, ids in lists.items():
-        if previous and ids == previous.lists.get(group):
+        if previous and ids == before.get(group):
             sets[group] = previous.groups[group]
         else:
             runs = set(ids)
@@ -117,21 +120,22 @@ def _sets(
     return sets
 
 
-def _difference(groups: Groups, others: Groups) -> Groups:
-    """Find the runs of each group that are not in the same group of others."""
-    different = {}
-    for group, ids in groups.items():
-        other = others.get(group, frozenset())
-        if ids is not other and (only := ids - other):
-            different[group] = only
-    return different
+def _changed(groups: Groups, others: Groups) -> tuple[Groups, Groups]:
+    """Find the runs of each group that are not in the same group of others, and the reverse."""
+    here, there = {}, {}
+    for group in groups.keys() | others.keys():
+        ids, other = groups.get(group, _NONE), others.get(group, _NONE)
+        if ids is not other and (changed := ids ^ other):
+            here[group], there[group] = changed & ids, changed & other
+    return here, there
 
 
 def _nowhere(groups: Groups, others: Groups) -> Groups:
     """Find the runs that are in no group of others, each once, even if it is in several groups."""
     ids: set[int] = set().union(*groups.values())
     for other in others.values():
-        ids -= ids & other
+        if not ids.isdisjoint(other):
+            ids -= ids & other
     found: dict[Group, AbstractSet[int]] = {}
     for group in sorted(groups, key=_precedence):
         found[group] = groups[group] & ids

@@ -4,7 +4,7 @@ Dashboards, alerts, the README's table and `docs/metrics.md` are checked against
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal
@@ -14,10 +14,7 @@ from prometheus_client.samples import Sample
 from prometheus_client.utils import floatToGoString
 
 from nextmv_exporter.scrape.outcome import Scrape
-from nextmv_exporter.scrape.summary import (
-    Distribution,
-    Summary,
-)
+from nextmv_exporter.scrape.summary import Backlog, Distribution, Summary
 
 Kind = Literal["gauge", "gauge_histogram", "counter", "histogram"]
 Row = tuple[Sequence[str], Any]
@@ -134,170 +131,146 @@ def _of_queue(rows: Callable[[Summary], Iterable[Row]]) -> Callable[[Scrape], It
     return lambda scrape: rows(scrape.outcome.summary) if scrape.outcome.summary else ()
 
 
-def _age(now: float, created: float | None) -> float:
-    return 0.0 if created is None else max(0.0, now - created)
+def _by_name(values: Mapping[str, Any]) -> Iterable[Row]:
+    return (((name,), value) for name, value in values.items())
 
 
-QUEUE_LENGTH = Metric(
-    "nextmv_account_queue_length",
-    "Runs in the account's queue.",
-    "gauge",
-    ("account", "status_v2", "execution_class", "application_id"),
-    _of_queue(lambda summary: summary.length.items()),
-)
-OLDEST_AGE = Metric(
-    "nextmv_account_queue_oldest_queued_run_age_seconds",
-    "Age of the oldest queued run, from its created_at; 0 where none is queued.",
-    "gauge",
-    ("account", "execution_class", "application_id"),
-    _of_queue(
-        lambda summary: (
-            (backlog, _age(summary.now, created)) for backlog, created in summary.oldest.items()
-        )
+def _ages(created: Mapping[Backlog, float | None], now: float) -> Iterable[Row]:
+    return ((b, 0.0 if t is None else max(0.0, now - t)) for b, t in created.items())
+
+
+GROUP = ("account", "status_v2", "execution_class", "application_id")
+BACKLOG = ("account", "execution_class", "application_id")
+CLASS = ("account", "execution_class")
+
+OF_ACCOUNTS: tuple[Metric, ...] = (
+    Metric(
+        "nextmv_account_queue_length",
+        "Runs in the account's queue.",
+        "gauge",
+        GROUP,
+        _of_queue(lambda summary: summary.length.items()),
     ),
-)
-OLDEST_CREATED = Metric(
-    "nextmv_account_queue_oldest_queued_run_created_timestamp_seconds",
-    "Unix time of created_at of the oldest queued run; absent where none is queued.",
-    "gauge",
-    ("account", "execution_class", "application_id"),
-    _of_queue(
-        lambda summary: (
-            (backlog, created) for backlog, created in summary.oldest.items() if created is not None
-        )
+    Metric(
+        "nextmv_account_queue_oldest_queued_run_age_seconds",
+        "Age of the oldest queued run, from its created_at; 0 where none is queued.",
+        "gauge",
+        BACKLOG,
+        _of_queue(lambda summary: _ages(summary.oldest, summary.now)),
     ),
-)
-OLDEST_RUNNING_AGE = Metric(
-    "nextmv_account_queue_oldest_running_run_age_seconds",
-    "Age of the oldest running run, from its created_at; 0 where none is running.",
-    "gauge",
-    ("account", "execution_class", "application_id"),
-    _of_queue(
-        lambda summary: (
-            (backlog, _age(summary.now, created))
-            for backlog, created in summary.oldest_running.items()
-        )
+    Metric(
+        "nextmv_account_queue_oldest_queued_run_created_timestamp_seconds",
+        "Unix time of created_at of the oldest queued run; absent where none is queued.",
+        "gauge",
+        BACKLOG,
+        _of_queue(lambda summary: ((b, t) for b, t in summary.oldest.items() if t is not None)),
     ),
-)
-WAIT = Metric(
-    "nextmv_account_queue_wait_seconds",
-    "How long the runs that are queued now have waited so far.",
-    "gauge_histogram",
-    ("account", "execution_class"),
-    _of_queue(lambda summary: (((name,), waits) for name, waits in summary.waits.items())),
-)
-RUNS = Metric(
-    "nextmv_account_queue_runs",
-    "Runs in the account's queue by status; queued and running are always present.",
-    "gauge",
-    ("account", "status_v2"),
-    _of_queue(lambda summary: (((status,), n) for status, n in summary.runs.items())),
-)
-MALFORMED_RUNS = Metric(
-    "nextmv_account_queue_malformed_runs",
-    "Runs in the queue with a missing, mistyped or invalid field.",
-    "gauge",
-    rows=_of_queue(lambda summary: (((), summary.malformed),)),
-)
-FOLDED_GROUPS = Metric(
-    "nextmv_account_queue_folded_groups",
-    'Label groups folded into application_id="__other__" by --queue.max-groups.',
-    "gauge",
-    rows=_of_queue(lambda summary: (((), summary.folded),)),
-)
-UP = Metric(
-    "nextmv_up",
-    "1 if this scrape read the account's queue, else 0.",
-    "gauge",
-    rows=lambda scrape: (((), float(scrape.outcome.summary is not None)),),
-)
-SCRAPE_DURATION = Metric(
-    "nextmv_scrape_duration_seconds",
-    "Time this scrape took to fetch, parse and summarise the account's queue.",
-    "gauge",
-    rows=lambda scrape: (((), scrape.outcome.duration),),
-)
-SOURCE_INFO = Metric(
-    "nextmv_source_info",
-    "1 for the source that the queue is read from.",
-    "gauge",
-    ("account", "source"),
-    lambda scrape: (((scrape.outcome.source,), 1.0),),
-)
-SCRAPE_ERRORS = Metric(
-    "nextmv_scrape_errors_total",
-    "Scrapes of the account that failed, by reason.",
-    "counter",
-    ("account", "reason"),
-    lambda scrape: (((reason,), n) for reason, n in scrape.counters.errors.items()),
-)
-API_REQUESTS = Metric(
-    "nextmv_api_requests_total",
-    'Requests sent to the Nextmv API, by HTTP status or "error" if no response was received.',
-    "counter",
-    ("account", "endpoint", "code"),
-    lambda scrape: scrape.counters.requests.items(),
-)
-API_REQUEST_DURATION = Metric(
-    "nextmv_api_request_duration_seconds",
-    "Time from sending a request to the Nextmv API to the last byte of its response.",
-    "histogram",
-    ("account", "endpoint"),
-    lambda scrape: (((name,), times) for name, times in scrape.counters.request_times.items()),
-)
-RUNS_ENTERED = Metric(
-    "nextmv_account_queue_runs_entered_total",
-    "Runs seen in the queue for the first time.",
-    "counter",
-    ("account", "execution_class", "application_id"),
-    lambda scrape: scrape.counters.entered.items(),
-)
-RUNS_STARTED = Metric(
-    "nextmv_account_queue_runs_started_total",
-    "Runs seen running for the first time.",
-    "counter",
-    ("account", "execution_class", "application_id"),
-    lambda scrape: scrape.counters.started.items(),
-)
-RUNS_LEFT = Metric(
-    "nextmv_account_queue_runs_left_total",
-    "Runs that are no longer in the queue, by the status that they were last seen with.",
-    "counter",
-    ("account", "status_v2", "execution_class", "application_id"),
-    lambda scrape: scrape.counters.left.items(),
-)
-START_WAIT = Metric(
-    "nextmv_account_queue_start_wait_seconds",
-    "How long runs had waited when they started, to within half a scrape interval.",
-    "histogram",
-    ("account", "execution_class"),
-    lambda scrape: (((name,), waits) for name, waits in scrape.counters.start_waits.items()),
+    Metric(
+        "nextmv_account_queue_oldest_running_run_age_seconds",
+        "Age of the oldest running run, from its created_at; 0 where none is running.",
+        "gauge",
+        BACKLOG,
+        _of_queue(lambda summary: _ages(summary.oldest_running, summary.now)),
+    ),
+    Metric(
+        "nextmv_account_queue_wait_seconds",
+        "How long the runs that are queued now have waited so far.",
+        "gauge_histogram",
+        CLASS,
+        _of_queue(lambda summary: _by_name(summary.waits)),
+    ),
+    Metric(
+        "nextmv_account_queue_runs",
+        "Runs in the account's queue by status; queued and running are always present.",
+        "gauge",
+        ("account", "status_v2"),
+        _of_queue(lambda summary: _by_name(summary.runs)),
+    ),
+    Metric(
+        "nextmv_account_queue_malformed_runs",
+        "Runs in the queue with a missing, mistyped or invalid field.",
+        "gauge",
+        rows=_of_queue(lambda summary: [((), summary.malformed)]),
+    ),
+    Metric(
+        "nextmv_account_queue_folded_groups",
+        'Label groups folded into application_id="__other__" by --queue.max-groups.',
+        "gauge",
+        rows=_of_queue(lambda summary: [((), summary.folded)]),
+    ),
+    Metric(
+        "nextmv_account_queue_runs_entered_total",
+        "Runs seen in the queue for the first time.",
+        "counter",
+        BACKLOG,
+        lambda scrape: scrape.counters.entered.items(),
+    ),
+    Metric(
+        "nextmv_account_queue_runs_started_total",
+        "Runs seen running for the first time.",
+        "counter",
+        BACKLOG,
+        lambda scrape: scrape.counters.started.items(),
+    ),
+    Metric(
+        "nextmv_account_queue_runs_left_total",
+        "Runs that are no longer in the queue, by the status that they were last seen with.",
+        "counter",
+        GROUP,
+        lambda scrape: scrape.counters.left.items(),
+    ),
+    Metric(
+        "nextmv_account_queue_start_wait_seconds",
+        "How long runs had waited when they started, to within half a scrape interval.",
+        "histogram",
+        CLASS,
+        lambda scrape: _by_name(scrape.counters.start_waits),
+    ),
+    Metric(
+        "nextmv_up",
+        "1 if this scrape read the account's queue, else 0.",
+        "gauge",
+        rows=lambda scrape: [((), float(scrape.outcome.summary is not None))],
+    ),
+    Metric(
+        "nextmv_scrape_duration_seconds",
+        "Time this scrape took to fetch, parse and summarise the account's queue.",
+        "gauge",
+        rows=lambda scrape: [((), scrape.outcome.duration)],
+    ),
+    Metric(
+        "nextmv_source_info",
+        "1 for the source that the queue is read from.",
+        "gauge",
+        ("account", "source"),
+        lambda scrape: [((scrape.outcome.source,), 1.0)],
+    ),
+    Metric(
+        "nextmv_scrape_errors_total",
+        "Scrapes of the account that failed, by reason.",
+        "counter",
+        ("account", "reason"),
+        lambda scrape: _by_name(scrape.counters.errors),
+    ),
+    Metric(
+        "nextmv_api_requests_total",
+        'Requests sent to the Nextmv API, by HTTP status or "error" if no response was received.',
+        "counter",
+        ("account", "endpoint", "code"),
+        lambda scrape: scrape.counters.requests.items(),
+    ),
+    Metric(
+        "nextmv_api_request_duration_seconds",
+        "Time from sending a request to the Nextmv API to the last byte of its response.",
+        "histogram",
+        ("account", "endpoint"),
+        lambda scrape: _by_name(scrape.counters.request_times),
+    ),
 )
 BUILD_INFO = Metric(
     "nextmv_exporter_build_info",
     "1, with the version, source revision and Python version of the exporter as labels.",
     "gauge",
     ("version", "revision", "pythonversion"),
-)
-
-OF_ACCOUNTS: tuple[Metric, ...] = (
-    QUEUE_LENGTH,
-    OLDEST_AGE,
-    OLDEST_CREATED,
-    OLDEST_RUNNING_AGE,
-    WAIT,
-    RUNS,
-    MALFORMED_RUNS,
-    FOLDED_GROUPS,
-    RUNS_ENTERED,
-    RUNS_STARTED,
-    RUNS_LEFT,
-    START_WAIT,
-    UP,
-    SCRAPE_DURATION,
-    SOURCE_INFO,
-    SCRAPE_ERRORS,
-    API_REQUESTS,
-    API_REQUEST_DURATION,
 )
 METRICS: tuple[Metric, ...] = (*OF_ACCOUNTS, BUILD_INFO)

@@ -2,10 +2,10 @@
 
 import re
 import sys
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import chain, repeat
 from operator import sub
@@ -119,26 +119,6 @@ class Summary:
     now: float
 
 
-@dataclass
-class _Tally:
-    """Runs of one or several groups.
-
-    Args:
-        length: number of runs.
-        created: the valid `created_at`, in several lists.
-        oldest: the least of them.
-    """
-
-    length: int = 0
-    created: list[Sequence[datetime]] = field(default_factory=list)
-    oldest: datetime | None = None
-
-    def add(self, other: "_Tally") -> None:
-        self.length += other.length
-        self.created += other.created
-        self.oldest = min(filter(None, (self.oldest, other.oldest)), default=None)
-
-
 class _ByLabels(dict[tuple[str | None, ...], tuple[list[datetime | None], list[int]]]):
     """The runs of each group, within a limit of memory."""
 
@@ -181,10 +161,7 @@ def take_snapshot(runs: Iterable[Run], now: float, *, max_bytes: int = 64 * _MIB
         malformed += members.ageless if all(labels) else len(ids)
         status, execution_class, application_id = map(_label, labels)
         group = Group(_status(status), execution_class, application_id)
-        if group in groups:
-            same = groups[group]
-            members = _members(same.created + members.created, same.ids + ids)
-        groups[group] = members
+        groups[group] = _merged([groups[group], members]) if group in groups else members
     return Snapshot(groups, malformed, now)
 
 
@@ -208,19 +185,20 @@ def summarise(
     Returns:
         The summary.
     """
-    tallies = {group: _tally(members) for group, members in snapshot.groups.items()}
-    kept, folded = _fold(tallies, max_groups)
+    kept, folded = _fold(snapshot.groups, max_groups)
     for group in sorted(recent):
         if len(kept) >= max_groups:
             break
-        kept.setdefault(group, _Tally())
-    oldest = _oldest(kept, folded)
+        kept.setdefault(group, _members([], []))
+    runs = Counter({QUEUED: 0, RUNNING: 0})
+    for group, members in kept.items():
+        runs[group.status_v2] += len(members.ids)
     return Summary(
-        length={group: tally.length for group, tally in kept.items()},
-        oldest=oldest[QUEUED],
-        oldest_running=oldest[RUNNING],
+        length={group: len(members.ids) for group, members in kept.items()},
+        oldest=_oldest(kept, folded, QUEUED),
+        oldest_running=_oldest(kept, folded, RUNNING),
         waits=_waits(kept, datetime.fromtimestamp(snapshot.now, UTC), wait_buckets),
-        runs=_by_status(kept),
+        runs=dict(runs),
         malformed=snapshot.malformed,
         folded=len(folded),
         now=snapshot.now,
@@ -242,7 +220,7 @@ def created_timestamp(created: datetime | None) -> float | None:
 
 def _members(created: list[datetime | None], ids: list[int]) -> Members:
     """Make all times comparable, and replace invalid ones by None."""
-    with suppress(TypeError):  # raised where some are missing, or have no time zone
+    with suppress(TypeError, ValueError):  # raised where some are missing, or have no time zone
         oldest = min(cast("list[datetime]", created))
         if oldest >= _YEAR_2000:
             return Members(created, ids, oldest, 0)
@@ -255,14 +233,15 @@ def _members(created: list[datetime | None], ids: list[int]) -> Members:
     return Members(created, ids, min(known, default=None), len(created) - len(known))
 
 
-def _tally(members: Members) -> _Tally:
-    created = list(filter(None, members.created)) if members.ageless else members.created
-    return _Tally(len(members.ids), [cast("Sequence[datetime]", created)], members.oldest)
+def _merged(parts: Iterable[Members]) -> Members:
+    created, ids, *_ = zip(*parts, strict=True)
+    return _members([*chain.from_iterable(created)], [*chain.from_iterable(ids)])
 
 
 def _label(value: str | None) -> str:
     """Return a label value that every parser of the text formats accepts."""
-    return _UNSAFE.sub("\ufffd", value[:MAX_LABEL_LENGTH]) if value else UNKNOWN
+    text = value[:MAX_LABEL_LENGTH] if value else UNKNOWN
+    return text if text.isprintable() else _UNSAFE.sub("\ufffd", text)
 
 
 def _status(value: str) -> str:
@@ -270,16 +249,16 @@ def _status(value: str) -> str:
 
 
 def _fold(
-    tallies: dict[Group, _Tally], max_groups: int
-) -> tuple[dict[Group, _Tally], frozenset[Group]]:
+    groups: Mapping[Group, Members], max_groups: int
+) -> tuple[dict[Group, Members], frozenset[Group]]:
     """Keep the longest groups and fold the rest; also return which were folded.
 
     Folding applications into `__other__` is enough unless there are too many execution classes
     or statuses: then these are folded too.
     """
-    if len(tallies) <= max_groups:
-        return dict(tallies), frozenset()
-    longest_first = sorted(tallies, key=lambda group: (-tallies[group].length, group))
+    if len(groups) <= max_groups:
+        return dict(groups), frozenset()
+    longest_first = sorted(groups, key=lambda group: (-len(groups[group].ids), group))
     foldings: tuple[Callable[[Group], Group], ...] = (
         lambda group: Group(group.status_v2, group.execution_class, OTHER),
         lambda group: Group(group.status_v2, OTHER, OTHER),
@@ -291,10 +270,13 @@ def _fold(
         for folding in foldings
         if (keep := _most_to_keep(longest_first, folding, max_groups)) is not None
     )
-    kept = {group: tallies[group] for group in longest_first[:keep]}
+    kept = {group: [groups[group]] for group in longest_first[:keep]}
     for group in longest_first[keep:]:
-        kept.setdefault(folding(group), _Tally()).add(tallies[group])
-    return kept, frozenset(longest_first[keep:])
+        kept.setdefault(folding(group), []).append(groups[group])
+    merged = {
+        group: parts[0] if len(parts) == 1 else _merged(parts) for group, parts in kept.items()
+    }
+    return merged, frozenset(longest_first[keep:])
 
 
 def _most_to_keep(
@@ -310,54 +292,46 @@ def _most_to_keep(
 
 
 def _oldest(
-    kept: Mapping[Group, _Tally], folded: Collection[Group]
-) -> dict[str, dict[Backlog, float | None]]:
-    """Find the oldest queued and the oldest running run of each backlog.
+    kept: Mapping[Group, Members], folded: Collection[Group], status: str
+) -> dict[Backlog, float | None]:
+    """Find the oldest run of a status in each backlog.
 
     A backlog whose runs have no valid `created_at`, or were folded, is left out: it has runs of
     that status, so 0 would be wrong.
     """
-    oldest: dict[str, dict[Backlog, float | None]] = {QUEUED: {}, RUNNING: {}}
-    without_age = {
-        status: {Backlog(*group[1:]) for group in folded if group.status_v2 == status}
-        for status in oldest
-    }
-    for group, tally in kept.items():
+    oldest: dict[Backlog, float | None] = {}
+    without_age = {Backlog(*group[1:]) for group in folded if group.status_v2 == status}
+    for group, members in kept.items():
         backlog = Backlog(*group[1:])
-        for status, moments in oldest.items():
-            moments.setdefault(backlog, None)
-            if group.status_v2 == status and tally.length:
-                if tally.oldest:
-                    moments[backlog] = tally.oldest.timestamp()
-                    without_age[status].discard(backlog)
-                else:
-                    without_age[status].add(backlog)
-    for status, backlogs in without_age.items():
-        for backlog in backlogs:
-            oldest[status].pop(backlog, None)
-    return oldest
+        oldest.setdefault(backlog, None)
+        if group.status_v2 == status and members.oldest:
+            oldest[backlog] = members.oldest.timestamp()
+        elif group.status_v2 == status and members.ids:
+            without_age.add(backlog)
+    return {b: t for b, t in oldest.items() if t is not None or b not in without_age}
 
 
 def _waits(
-    kept: Mapping[Group, _Tally], now: datetime, bounds: Sequence[float]
+    kept: Mapping[Group, Members], now: datetime, bounds: Sequence[float]
 ) -> dict[str, Distribution]:
-    queued: dict[str, _Tally] = defaultdict(_Tally)
-    for group, tally in kept.items():
-        by_class = queued[group.execution_class]
+    queued: dict[str, list[Members]] = {group.execution_class: [] for group in kept}
+    for group, members in kept.items():
         if group.status_v2 == QUEUED:
-            by_class.add(tally)
-    return {name: _distribution(tally, now, bounds) for name, tally in queued.items()}
+            queued[group.execution_class].append(members)
+    return {name: _distribution(parts, now, bounds) for name, parts in queued.items()}
 
 
-def _distribution(tally: _Tally, now: datetime, bounds: Sequence[float]) -> Distribution:
+def _distribution(parts: Sequence[Members], now: datetime, bounds: Sequence[float]) -> Distribution:
     """Count the ages of runs by bucket; a run created in the future has an age of 0.
 
     The oldest are dropped from one bound to the next, so that most buckets of most queues take
     no time.
     """
-    total = sum(map(sub, repeat(now), chain.from_iterable(tally.created)), timedelta())
-    moments: Iterable[datetime] = chain.from_iterable(tally.created)
-    oldest, number = tally.oldest or now, sum(map(len, tally.created))
+    lists = [[*filter(None, part.created)] if part.ageless else part.created for part in parts]
+    moments = cast("Iterable[datetime]", chain.from_iterable(lists))
+    number = sum(map(len, lists))
+    oldest = min((part.oldest for part in parts if part.oldest), default=now)
+    total = sum(map(sub, repeat(now), chain.from_iterable(lists)), timedelta())
     buckets: list[int] = []
     for bound in (*reversed(bounds), 0.0):
         earliest = now - timedelta(seconds=bound)
@@ -366,11 +340,5 @@ def _distribution(tally: _Tally, now: datetime, bounds: Sequence[float]) -> Dist
             number = len(moments)
         buckets.append(number)
     total -= sum(map(sub, repeat(now), moments), timedelta())
-    return Distribution(bounds, buckets[-2::-1], tally.length, total.total_seconds())
-
-
-def _by_status(kept: Mapping[Group, _Tally]) -> dict[str, int]:
-    runs = Counter({QUEUED: 0, RUNNING: 0})
-    for group, tally in kept.items():
-        runs[group.status_v2] += tally.length
-    return dict(runs)
+    count = sum(len(part.ids) for part in parts)
+    return Distribution(bounds, buckets[-2::-1], count, total.total_seconds())
