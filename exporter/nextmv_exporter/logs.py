@@ -68,7 +68,7 @@ def configure(level: str, log_format: str) -> None:
     shared: list[structlog.typing.Processor] = [
         structlog.stdlib.ExtraAdder(),
         structlog.stdlib.add_log_level,
-        _name_level_as_the_flag,
+        lambda _logger, _method, event: {**event, "level": event["level"].removesuffix("ing")},
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="ts"),
         structlog.processors.format_exc_info,
         structlog.processors.EventRenamer("msg"),
@@ -80,7 +80,7 @@ def configure(level: str, log_format: str) -> None:
             key_order=["ts", "level", "msg"], bool_as_flag=False
         )
     )
-    handler = _ThreadHandler(os.dup(2) if sys.stderr else None)
+    handler = _ThreadHandler()
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
@@ -105,63 +105,41 @@ def flush() -> None:
 
 
 class _ThreadHandler(logging.Handler):
-    """Handler that writes lines in its own thread, so that a blocked stderr blocks nothing else.
+    """Writes lines to stderr from a thread, so that a blocked stderr blocks nothing else.
 
     Lines beyond `MAX_WAITING_LINES` are dropped, and their number is logged later.
-
-    Args:
-        descriptor: where to write; None if the process has no stderr.
     """
 
-    def __init__(self, descriptor: int | None) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self._descriptor = descriptor
-        self._lines: queue.Queue[str | None] = queue.Queue(MAX_WAITING_LINES)
+        self._lines: queue.Queue[str] = queue.Queue(MAX_WAITING_LINES)
         self._dropped = 0
         threading.Thread(target=self._write_lines, name="log", daemon=True).start()
 
     def emit(self, record: logging.LogRecord) -> None:
         """Queue a record's line."""
-        self._queue(self.format(record))
-
-    def flush(self) -> None:
-        """Wait until all lines are written, for a second at most."""
-        with self._lines.all_tasks_done:
-            self._lines.all_tasks_done.wait_for(self._is_written, FLUSH_SECONDS)
-
-    def close(self) -> None:
-        """Write what is left and end the thread."""
-        self._queue(None)
-        self.flush()
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None
-        super().close()
-
-    def _queue(self, line: str | None) -> None:
         try:
-            self._lines.put_nowait(line)
+            self._lines.put_nowait(self.format(record))
         except queue.Full:
             self._dropped += 1
 
-    def _is_written(self) -> bool:
-        return self._lines.unfinished_tasks == 0
+    def flush(self) -> None:
+        """Wait until all lines are written, for a second at most."""
+        with (lines := self._lines).all_tasks_done:
+            lines.all_tasks_done.wait_for(lambda: not lines.unfinished_tasks, FLUSH_SECONDS)
 
     def _write_lines(self) -> None:
         reported = 0
-        while (line := self._lines.get()) is not None:
-            self._write(f"{line}\n".encode(errors="backslashreplace"))
+        while True:
+            line = f"{self._lines.get()}\n".encode(errors="backslashreplace")
+            with contextlib.suppress(OSError):  # closed: no one reads the log
+                # Not through sys.stderr: a thread blocked there makes Python abort when it exits.
+                while line and sys.stderr:
+                    line = line[os.write(2, line) :]
             if self._dropped > reported and self._lines.empty():
                 dropped, reported = self._dropped - reported, self._dropped
                 log.warning("Dropped log lines while stderr was blocked", count=dropped)
             self._lines.task_done()
-        self._lines.task_done()
-
-    def _write(self, line: bytes) -> None:
-        # Not through sys.stderr: a thread blocked there makes Python abort when it exits.
-        with contextlib.suppress(OSError):  # closed: no one reads the log
-            while line and self._descriptor is not None:
-                line = line[os.write(self._descriptor, line) :]
 
 
 class _RepeatFilter(logging.Filter):
@@ -169,8 +147,7 @@ class _RepeatFilter(logging.Filter):
 
     def __init__(self) -> None:
         super().__init__()
-        self._passed: dict[object, float] = {}
-        self._repeated: dict[object, int] = {}
+        self._passed: dict[object, tuple[float, int]] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Return whether the record is to be logged.
@@ -184,19 +161,11 @@ class _RepeatFilter(logging.Filter):
         # All of the package's records come from the same line of structlog.
         place = record.msg if record.name == CLIENTS else (record.pathname, record.lineno)
         now = time.monotonic()
-        if now - self._passed.get(place, -REPEAT_SECONDS) < REPEAT_SECONDS:
-            self._repeated[place] = self._repeated.get(place, 0) + 1
+        passed, repeated = self._passed.get(place, (-REPEAT_SECONDS, 0))
+        if now - passed < REPEAT_SECONDS:
+            self._passed[place] = passed, repeated + 1
             return False
-        self._passed[place] = now
-        repeated = self._repeated.pop(place, 0)
+        self._passed[place] = now, 0
         if repeated:
             record.repeated = repeated
         return True
-
-
-def _name_level_as_the_flag(
-    _logger: object, _method: str, event: structlog.typing.EventDict
-) -> structlog.typing.EventDict:
-    if event["level"] == "warning":
-        event["level"] = "warn"
-    return event

@@ -5,6 +5,7 @@ import resource
 import socket
 import ssl
 from collections.abc import Callable, Sized
+from dataclasses import dataclass, field
 
 from nextmv_exporter.errors import ConfigurationError
 from nextmv_exporter.logs import CLIENTS, get_logger
@@ -72,6 +73,7 @@ def max_connections() -> int:
     return max(4, min(MAX_CONNECTIONS, (limit - _RESERVED_DESCRIPTORS) * 3 // 4))
 
 
+@dataclass
 class Acceptor:
     """Acceptor of connections up to a limit, where it closes the longest idle one first.
 
@@ -83,22 +85,15 @@ class Acceptor:
         context: returns the TLS context for the next connection; None without TLS.
         connections: the connections that are open.
         idle: those without a request in progress.
+        limit: how many connections there may be.
     """
 
-    def __init__(
-        self,
-        create_protocol: Callable[[], asyncio.Protocol],
-        context: Callable[[], ssl.SSLContext] | None,
-        connections: Sized,
-        idle: Idle,
-    ) -> None:
-        self._create_protocol = create_protocol
-        self._context = context
-        self._connections = connections
-        self._idle = idle
-        self._handshakes: set[asyncio.Task[None]] = set()
-        self._limit = max_connections()
-        self._loop = asyncio.get_running_loop()
+    create_protocol: Callable[[], asyncio.Protocol]
+    context: Callable[[], ssl.SSLContext] | None
+    connections: Sized
+    idle: Idle
+    limit: int = field(default_factory=max_connections)
+    _handshakes: set[asyncio.Task[None]] = field(default_factory=set)
 
     def start(self, listener: socket.socket) -> None:
         """Accept the connections of a listening socket until it is closed by `stop`.
@@ -108,44 +103,42 @@ class Acceptor:
         """
         if listener.fileno() >= 0:
             listener.setblocking(False)  # noqa: FBT003
-            self._loop.add_reader(listener, self._accept, listener)
+            asyncio.get_running_loop().add_reader(listener, self._accept, listener)
 
     def stop(self, listener: socket.socket) -> None:
-        """Close a listening socket.
-
-        Args:
-            listener: the socket.
-        """
-        self._loop.remove_reader(listener)
+        """Close a listening socket."""
+        asyncio.get_running_loop().remove_reader(listener)
         listener.close()
 
     def _accept(self, listener: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
         try:
             connection, _ = listener.accept()
         except (BlockingIOError, ConnectionAbortedError):
             return
         except OSError as error:
             log.warning("Can't accept connections", err=error.strerror)
-            self._loop.remove_reader(listener)
-            self._loop.call_later(RETRY_SECONDS, self.start, listener)
+            loop.remove_reader(listener)
+            loop.call_later(RETRY_SECONDS, self.start, listener)
             return
-        if len(self._connections) + len(self._handshakes) >= self._limit:
-            log.warning("Too many connections, closing the longest idle", limit=self._limit)
-            if not self._idle:
+        if len(self.connections) + len(self._handshakes) >= self.limit:
+            log.warning("Too many connections, closing the longest idle", limit=self.limit)
+            if not self.idle:
                 connection.close()
                 return
-            self._idle.pop(next(iter(self._idle)))()
+            self.idle.pop(next(iter(self.idle)))()
         connection.setblocking(False)  # noqa: FBT003
-        handshake = self._loop.create_task(self._connect(connection))
+        handshake = loop.create_task(self._connect(connection))
         self._handshakes.add(handshake)
-        self._idle[handshake] = handshake.cancel
-        handshake.add_done_callback(self._finish_handshake)
+        self.idle[handshake] = handshake.cancel
+        handshake.add_done_callback(self._handshakes.discard)
+        handshake.add_done_callback(lambda done: self.idle.pop(done, None))
 
     async def _connect(self, connection: socket.socket) -> None:
-        context = self._context() if self._context else None
+        context = self.context() if self.context else None
         try:
-            await self._loop.connect_accepted_socket(
-                self._create_protocol,
+            await asyncio.get_running_loop().connect_accepted_socket(
+                self.create_protocol,
                 connection,
                 ssl=context,
                 ssl_handshake_timeout=REQUEST_TIMEOUT if context else None,
@@ -154,7 +147,3 @@ class Acceptor:
             # Otherwise the client disconnected, or was too slow.
             if isinstance(error, ssl.SSLError) and not isinstance(error, ssl.SSLEOFError):
                 log.warning("TLS handshake failed", err=error.reason or str(error))
-
-    def _finish_handshake(self, handshake: asyncio.Task[None]) -> None:
-        self._handshakes.discard(handshake)
-        self._idle.pop(handshake, None)

@@ -344,7 +344,8 @@ def test_protection_is_not_weakened_without_a_restart(
         assert followed.context() is context
     [line] = lines
     assert line["err"] == (
-        f"--web.config.file {file}: tls_server_config.{key} can't be weakened without a restart"
+        f"--web.config.file {file}: tls_server_config.{key} can't be removed or weakened "
+        "without a restart"
     )
     write_yaml(file, web_config(**after))
     assert ReloadingWebConfig(file).context() is not context

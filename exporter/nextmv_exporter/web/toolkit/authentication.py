@@ -3,7 +3,8 @@
 import asyncio
 import base64
 import binascii
-import hashlib
+import contextlib
+import hmac
 import os
 import threading
 import time
@@ -57,10 +58,12 @@ class Guard:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Respond to a request, or pass it on."""
         config = self._config()
+        headers = config.http_server_config.headers
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                MutableHeaders(scope=message).update(config.http_server_config.headers)
+                given = headers.model_dump(by_alias=True, exclude_defaults=True)
+                MutableHeaders(scope=message).update(given)
             await send(message)
 
         refusal = await self._refusal(scope, config)
@@ -72,21 +75,11 @@ class Guard:
             return None
         credentials = _basic_credentials(Headers(scope=scope).get("Authorization", ""))
         address = (scope.get("client") or ("",))[0]
-        try:
-            if credentials and await self._passwords.admit(*credentials, users, address):
-                return None
-        except TooManyGuessesError as error:
-            log.warning("Rejecting passwords", err=str(error), client=address)
-            return PlainTextResponse(
-                "Too many passwords are being checked\n", HTTPStatus.SERVICE_UNAVAILABLE
-            )
+        if credentials and await self._passwords.admit(*credentials, users, address):
+            return None
         return PlainTextResponse(
             "Unauthorized\n", HTTPStatus.UNAUTHORIZED, {"WWW-Authenticate": "Basic"}
         )
-
-
-class TooManyGuessesError(Exception):
-    """Too many passwords are pending, or the system starts no more threads."""
 
 
 class _Check(NamedTuple):
@@ -113,8 +106,8 @@ class Passwords:
         self._guesses: Counter[str] = Counter()
         self._lock = threading.Lock()
         self._right: set[bytes] = set()
-        self._wrong: dict[bytes, None] = {}
-        self._refused: dict[bytes, None] = {}
+        self._wrong: deque[bytes] = deque(maxlen=_MAX_REMEMBERED)
+        self._refused: deque[bytes] = deque(maxlen=_MAX_REMEMBERED)
         self._lanes: defaultdict[str, deque[_Check]] = defaultdict(
             lambda: deque(maxlen=MAX_GUESSES)
         )
@@ -132,18 +125,17 @@ class Passwords:
             address: where the request comes from.
 
         Returns:
-            Whether the user is known and the password correct.
-
-        Raises:
-            TooManyGuessesError: too many passwords of that address are pending.
+            Whether the user is known and the password right.
         """
         password = password[:_BCRYPT_BYTES]
         hashed = users.get(user, _UNKNOWN_USER)
-        ticket = self._ticket(user, hashed, password)
+        known = repr((user, hashed, password)).encode()
+        ticket = hmac.digest(self._salt, known, "sha256")
         if ticket in self._right:
             return True
         if self._guesses[address] >= MAX_GUESSES:
-            raise TooManyGuessesError(f"{MAX_GUESSES} of one client are pending")
+            log.warning("Too many passwords are being checked", client=address)
+            return False
         self._guesses[address] += 1
         try:
             seconds = self._guesses[address] * _SECONDS_PER_GUESS
@@ -157,24 +149,20 @@ class Passwords:
             if check.right.done() and check.right.result():
                 return True
             await asyncio.sleep(end - time.monotonic())
-            _remember(self._refused, ticket)
+            self._refused.append(ticket)
             return False
         finally:
-            self._guesses[address] -= 1
-            if not self._guesses[address]:
-                del self._guesses[address]
+            self._guesses -= Counter([address])
 
     def _queue(self, check: _Check) -> None:
         costly = int(check.hashed[4:6]) > _CHEAP_COST
         lane = check.hashed if costly else ""
         with self._lock:
             if self._threads[lane] < (1 if costly else _CHEAP_THREADS):
-                try:
-                    # Not a pool, whose threads the program would wait for at exit.
+                with contextlib.suppress(RuntimeError):  # no more threads: it has to wait
+                    # Not of a pool, whose threads the program would wait for when it ends.
                     threading.Thread(target=self._run_lane, args=(lane,), daemon=True).start()
-                except RuntimeError as error:
-                    raise TooManyGuessesError(str(error)) from None
-                self._threads[lane] += 1
+                    self._threads[lane] += 1
             self._lanes[lane].append(check)
 
     def _run_lane(self, lane: str) -> None:
@@ -196,22 +184,8 @@ class Passwords:
             if right:
                 self._right.add(check.ticket)
             else:
-                _remember(self._wrong, check.ticket)
+                self._wrong.append(check.ticket)
         return right
-
-    def _ticket(self, user: str, hashed: str, password: bytes) -> bytes:
-        """Return the cache key of a password, from which it cannot be recovered."""
-        parts = (user.encode(), hashed.encode(), password)
-        digest = hashlib.blake2b(key=self._salt)
-        for part in parts:
-            digest.update(len(part).to_bytes(4) + part)
-        return digest.digest()
-
-
-def _remember(tickets: dict[bytes, None], ticket: bytes) -> None:
-    tickets[ticket] = None
-    if len(tickets) > _MAX_REMEMBERED:
-        del tickets[next(iter(tickets))]
 
 
 def _basic_credentials(header: str) -> tuple[str, bytes] | None:

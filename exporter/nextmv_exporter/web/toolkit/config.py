@@ -5,7 +5,7 @@ docs/web-configuration.md lists the differences. Unsupported keys are rejected w
 
 import re
 import ssl
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -13,7 +13,6 @@ import yaml
 from pydantic import (
     AfterValidator,
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Field,
     ValidationError,
@@ -25,14 +24,6 @@ from nextmv_exporter.files import read_yaml
 
 # 22 characters of salt, of which the last has two significant bits, and 31 of the hash.
 _BCRYPT = re.compile(r"\$2[aby]\$(0[4-9]|[12]\d|3[01])\$[./A-Za-z0-9]{21}[.Oeu][./A-Za-z0-9]{31}")
-# The headers that the format allows, and their allowed values if these are restricted.
-_HEADERS: Mapping[str, frozenset[str]] = {
-    "Content-Security-Policy": frozenset(),
-    "Strict-Transport-Security": frozenset(),
-    "X-Content-Type-Options": frozenset({"nosniff"}),
-    "X-Frame-Options": frozenset({"deny", "sameorigin"}),
-    "X-XSS-Protection": frozenset(),
-}
 _VERIFY_MODES = {
     "VerifyClientCertIfGiven": ssl.CERT_OPTIONAL,
     "RequireAndVerifyClientCert": ssl.CERT_REQUIRED,
@@ -43,26 +34,6 @@ _PLAIN_KEY = re.compile(r"[\w.@+-]{1,64}")
 def _bcrypt(value: str) -> str:
     if not _BCRYPT.fullmatch(value):
         raise ValueError("is not a bcrypt hash: make one with `htpasswd -nBC 10 ''`")
-    return value
-
-
-def _known_header(name: str) -> str:
-    if name not in _HEADERS:
-        raise ValueError(f"this header can't be set; these can: {', '.join(_HEADERS)}")
-    return name
-
-
-def _known_values(headers: dict[str, str]) -> dict[str, str]:
-    for name, value in headers.items():
-        allowed = _HEADERS[name]
-        if allowed and value and value not in allowed:
-            raise ValueError(f"{name} must be {' or '.join(sorted(allowed))}")
-    return {name: value for name, value in headers.items() if value}
-
-
-def _one_line(value: str) -> str:
-    if not value.isprintable() or not value.isascii():
-        raise ValueError("must be a line of printable ASCII")
     return value
 
 
@@ -79,6 +50,7 @@ def _off(value: str) -> str:
 
 
 Unsupported = Annotated[object, AfterValidator(_unsupported)]
+Line = Annotated[str, Field(pattern="^[ -~]*$")]
 Boolean = Annotated[bool, Field(strict=False)]
 
 
@@ -142,17 +114,21 @@ class TLSServerConfig(_Section):
         return self
 
 
+class HeadersConfig(_Section):
+    """Headers of every response; blank ones are left out."""
+
+    csp: Line = Field(default="", alias="Content-Security-Policy")
+    hsts: Line = Field(default="", alias="Strict-Transport-Security")
+    content_type_options: Literal["", "nosniff"] = Field(default="", alias="X-Content-Type-Options")
+    frame_options: Literal["", "deny", "sameorigin"] = Field(default="", alias="X-Frame-Options")
+    xss_protection: Line = Field(default="", alias="X-XSS-Protection")
+
+
 class HTTPServerConfig(_Section):
-    """Headers of every response."""
+    """How the server speaks HTTP."""
 
     http2: Boolean = True
-    headers: Annotated[
-        dict[
-            Annotated[str, AfterValidator(_known_header)],
-            Annotated[str, BeforeValidator(lambda value: value or ""), AfterValidator(_one_line)],
-        ],
-        AfterValidator(_known_values),
-    ] = Field(default_factory=dict)
+    headers: HeadersConfig = Field(default_factory=HeadersConfig)
 
 
 class RateLimitConfig(_Section):

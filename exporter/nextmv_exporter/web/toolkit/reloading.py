@@ -7,7 +7,7 @@ from typing import NamedTuple
 from nextmv_exporter.errors import ConfigurationError
 from nextmv_exporter.files import Reloaded, Watch
 from nextmv_exporter.logs import get_logger
-from nextmv_exporter.web.toolkit.config import TLSServerConfig, WebConfig, load_web_config
+from nextmv_exporter.web.toolkit.config import WebConfig, load_web_config
 from nextmv_exporter.web.toolkit.tls import server_context
 
 log = get_logger()
@@ -76,25 +76,16 @@ class ReloadingWebConfig:
 def _reject_less_protection(old: _Loaded, new: _Loaded) -> None:
     """Reject a file that weakens protection: it may be truncated while it is written."""
     was, now = old.config.tls_server_config, new.config.tls_server_config
-    if old.config.basic_auth_users and not new.config.basic_auth_users:
-        what = "the last of basic_auth_users can't be removed"
-    elif bool(was) != bool(now):
-        what = "tls_server_config can't be added or removed"
-    elif was and now and (weakened := _weakened(was, now)):
-        what = f"tls_server_config.{weakened} can't be weakened"
-    else:
-        return
-    raise ConfigurationError(f"{what} without a restart")
-
-
-def _weakened(was: TLSServerConfig, now: TLSServerConfig) -> str | None:
-    """Return the first key whose value protects less than it did."""
-    if now.verify_mode < was.verify_mode:
-        return "client_auth_type"
-    if was.has_client_ca and not now.has_client_ca:
-        return "client_ca_file"
-    if now.min_version < was.min_version:
-        return "min_version"
-    if was.cipher_suites and not now.cipher_suites:
-        return "cipher_suites"
-    return None
+    weaker: dict[str, object] = {
+        "tls_server_config": bool(was) != bool(now),
+        "basic_auth_users": old.config.basic_auth_users and not new.config.basic_auth_users,
+    }
+    if was and now:
+        weaker |= {
+            "tls_server_config.client_auth_type": now.verify_mode < was.verify_mode,
+            "tls_server_config.client_ca_file": was.has_client_ca and not now.has_client_ca,
+            "tls_server_config.min_version": now.min_version < was.min_version,
+            "tls_server_config.cipher_suites": was.cipher_suites and not now.cipher_suites,
+        }
+    for key in (key for key, is_weaker in weaker.items() if is_weaker):
+        raise ConfigurationError(f"{key} can't be removed or weakened without a restart")
