@@ -149,7 +149,9 @@ log.info("last")
         rest = process.stderr.read()
         assert process.wait(30) == 0
     numbers = [line["number"] for line in logged[:-1]]
-    assert numbers == list(range(len(numbers)))
+    # Which ones are dropped depends on how far the thread was when the others were queued.
+    assert numbers == sorted(set(numbers))
+    assert numbers[:1000] == list(range(1000))
     assert logged[-1]["count"] == 5000 - len(numbers) > 0
     assert json.loads(rest)["msg"] == "last"
 

@@ -105,7 +105,7 @@ def flush() -> None:
 
 
 class _ThreadHandler(logging.Handler):
-    """Writes lines to stderr from a thread, so that a blocked stderr blocks nothing else.
+    """Handler that writes lines in its own thread, so that a blocked stderr blocks nothing else.
 
     Lines beyond `MAX_WAITING_LINES` are dropped, and their number is logged later.
     """

@@ -1,8 +1,10 @@
 """Real programs on free ports of this machine: Prometheus, Alertmanager, a simulated account."""
 
+import contextlib
 import json
 import os
 import re
+import secrets
 import socket
 import subprocess
 import sys
@@ -29,9 +31,16 @@ def run(*command: str | Path) -> None:
 
 
 def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-        return port
+    """Return a port for a program to listen on that the system gives to no connection meanwhile.
+
+    The ports that the system chooses by itself begin higher, at 32768 (Linux's
+    `net.ipv4.ip_local_port_range`), so that another test can't be given it before the program
+    listens.
+    """
+    while True:
+        port = secrets.choice(range(10_000, 32_768))
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
 
 
 @contextmanager

@@ -344,7 +344,7 @@ def test_protection_is_not_weakened_without_a_restart(
         assert followed.context() is context
     [line] = lines
     assert line["err"] == (
-        f"--web.config.file {file}: tls_server_config.{key} can't be removed or weakened "
+        f"--web.config.file {file}: tls_server_config.{key} can't be added, removed or weakened "
         "without a restart"
     )
     write_yaml(file, web_config(**after))

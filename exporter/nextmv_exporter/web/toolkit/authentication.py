@@ -3,7 +3,6 @@
 import asyncio
 import base64
 import binascii
-import contextlib
 import hmac
 import os
 import threading
@@ -75,8 +74,16 @@ class Guard:
             return None
         credentials = _basic_credentials(Headers(scope=scope).get("Authorization", ""))
         address = (scope.get("client") or ("",))[0]
-        if credentials and await self._passwords.admit(*credentials, users, address):
+        admitted: bool | None = False
+        if credentials:
+            admitted = await self._passwords.admit(*credentials, users, address)
+        if admitted:
             return None
+        if admitted is None:
+            log.warning("Too many passwords are being checked", client=address)
+            return PlainTextResponse(
+                "Too many passwords are being checked\n", HTTPStatus.SERVICE_UNAVAILABLE
+            )
         return PlainTextResponse(
             "Unauthorized\n", HTTPStatus.UNAUTHORIZED, {"WWW-Authenticate": "Basic"}
         )
@@ -115,7 +122,7 @@ class Passwords:
 
     async def admit(
         self, user: str, password: bytes, users: Mapping[str, str], address: str
-    ) -> bool:
+    ) -> bool | None:
         """Check a password.
 
         Args:
@@ -125,7 +132,8 @@ class Passwords:
             address: where the request comes from.
 
         Returns:
-            Whether the user is known and the password right.
+            Whether the user is known and the password correct; None if that can't be checked now,
+            since too many of that address are pending, or the system starts no more threads.
         """
         password = password[:_BCRYPT_BYTES]
         hashed = users.get(user, _UNKNOWN_USER)
@@ -134,15 +142,14 @@ class Passwords:
         if ticket in self._right:
             return True
         if self._guesses[address] >= MAX_GUESSES:
-            log.warning("Too many passwords are being checked", client=address)
-            return False
+            return None
         self._guesses[address] += 1
         try:
             seconds = self._guesses[address] * _SECONDS_PER_GUESS
             end = time.monotonic() + min(MAX_REFUSAL, max(MIN_REFUSAL, seconds))
             check = _Check(ticket, password, hashed, end, Future())
-            if ticket not in self._wrong:
-                self._queue(check)
+            if ticket not in self._wrong and not self._queue(check):
+                return None
             if ticket in self._refused:
                 return False  # immediately, whether or not it has been checked by now
             await asyncio.wait({asyncio.wrap_future(check.right)}, timeout=end - time.monotonic())
@@ -154,16 +161,20 @@ class Passwords:
         finally:
             self._guesses -= Counter([address])
 
-    def _queue(self, check: _Check) -> None:
+    def _queue(self, check: _Check) -> bool:
+        """Return whether there is a thread that will run the check."""
         costly = int(check.hashed[4:6]) > _CHEAP_COST
         lane = check.hashed if costly else ""
         with self._lock:
             if self._threads[lane] < (1 if costly else _CHEAP_THREADS):
-                with contextlib.suppress(RuntimeError):  # no more threads: it has to wait
-                    # Not of a pool, whose threads the program would wait for when it ends.
+                try:
+                    # Not a pool, whose threads the program would wait for at exit.
                     threading.Thread(target=self._run_lane, args=(lane,), daemon=True).start()
-                    self._threads[lane] += 1
+                except RuntimeError:
+                    return False
+                self._threads[lane] += 1
             self._lanes[lane].append(check)
+            return True
 
     def _run_lane(self, lane: str) -> None:
         """Run the checks of a lane, the latest first, until there are none."""

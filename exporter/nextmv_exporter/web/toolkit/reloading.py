@@ -88,4 +88,4 @@ def _reject_less_protection(old: _Loaded, new: _Loaded) -> None:
             "tls_server_config.cipher_suites": was.cipher_suites and not now.cipher_suites,
         }
     for key in (key for key, is_weaker in weaker.items() if is_weaker):
-        raise ConfigurationError(f"{key} can't be removed or weakened without a restart")
+        raise ConfigurationError(f"{key} can't be added, removed or weakened without a restart")
