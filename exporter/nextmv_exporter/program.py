@@ -104,7 +104,7 @@ def _serve(settings: Settings, accounts: Accounts) -> int:
             on_started=announce,
             web_config=web_config,
         )
-        server.run(sockets=listeners)
+        server.run(listeners)
     log.info("Ended")
     return 0
 

@@ -1,5 +1,6 @@
 """The exporter on real sockets: as a process of its own, or in this one, to see inside."""
 
+import asyncio
 import http.client
 import os
 import re
@@ -10,6 +11,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -250,16 +252,21 @@ def exporter_here(
     settings = settings_of(f"{LISTEN}=127.0.0.1:0", *flags)
     monitored = Accounts(settings, accounts) if accounts else Accounts(settings)
     protection = ReloadingWebConfig(web_config) if web_config else None
-    server = Server(Exporter(settings, monitored), monitored.reload, web_config=protection)
+    loop: Future[asyncio.AbstractEventLoop] = Future()
+
+    def started() -> None:
+        loop.set_result(asyncio.get_running_loop())
+
+    server = Server(Exporter(settings, monitored), monitored.reload, started, protection)
     with listen(settings.web_listen_address[0]) as listener:
         host, port = listener.getsockname()[:2]
         thread = threading.Thread(target=server.run, args=([listener],), name="exporter")
         thread.start()
         try:
-            until(lambda: server.started, what="the exporter's start")
+            loop.result(PATIENCE)
             scheme = "https" if protection and protection.tls else "http"
             yield Served(f"{scheme}://{host}:{port}")
         finally:
-            server.should_exit = True
+            loop.result(PATIENCE).call_soon_threadsafe(server.end)
             thread.join(PATIENCE)
             assert not thread.is_alive()

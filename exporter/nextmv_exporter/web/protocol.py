@@ -3,6 +3,7 @@
 import asyncio
 import ssl
 from collections.abc import Callable
+from email.utils import formatdate
 
 import h11
 import uvicorn
@@ -45,15 +46,14 @@ class Protocol(H11Protocol):
         self._idle = idle
         self._context = context
         self._accepted = self.loop.time()
-        self._request_timeout: asyncio.TimerHandle | None = None
-        self._write_timeout: asyncio.TimerHandle | None = None
+        self._timeouts: dict[str, asyncio.TimerHandle] = {}
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Wait for a request."""
         super().connection_made(transport)
         # With a higher limit, that much could stay unread without a call of `pause_writing`.
         transport.set_write_buffer_limits(high=1)
-        self._start_request_timeout(self._accepted + REQUEST_TIMEOUT)
+        self._abort_at("request", self._accepted + REQUEST_TIMEOUT)
         self._update_idle()
 
     def data_received(self, data: bytes) -> None:
@@ -61,41 +61,40 @@ class Protocol(H11Protocol):
         if self._context and not self._is_admitted(self._context()):
             self.transport.abort()
             return
-        if self._request_timeout is None:
-            self._start_request_timeout(self.loop.time() + REQUEST_TIMEOUT)
-        # h11 rejects a head that is too large only while it is incomplete: not one that is
-        # received in a single piece.
+        if "request" not in self._timeouts:
+            self._abort_at("request", self.loop.time() + REQUEST_TIMEOUT)
+        self.server_state.default_headers = [(b"date", formatdate(usegmt=True).encode())]
+        # h11 rejects a head that is too large only while it is incomplete: not one that comes
+        # in a single piece.
         for start in range(0, len(data), MAX_HEAD_BYTES):
             if not self.transport.is_closing():
                 super().data_received(data[start : start + MAX_HEAD_BYTES])
         if self.conn.their_state not in (h11.IDLE, h11.SEND_BODY):
-            self._stop_request_timeout()
+            self._forget("request")
         self._update_idle()
 
     def on_response_complete(self) -> None:
-        """Wait for the next request."""
+        """Wait for the next request, of which a part may have come with the last one."""
         super().on_response_complete()
-        # A part of the next request may have been received with the last one.
         if self.conn.their_state is h11.IDLE and self.conn.trailing_data[0]:
-            self._start_request_timeout(self.loop.time() + REQUEST_TIMEOUT)
+            self._abort_at("request", self.loop.time() + REQUEST_TIMEOUT)
         self._update_idle()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Cancel all timers."""
-        self._stop_request_timeout()
-        self._stop_write_timeout()
+        """End all timeouts."""
+        self._forget("request")
+        self._forget("write")
         self._idle.pop(self, None)
         super().connection_lost(exc)
 
     def pause_writing(self) -> None:
         """Wait for the client to read."""
-        self._stop_write_timeout()
-        self._write_timeout = self.loop.call_later(WRITE_TIMEOUT, self.transport.abort)
+        self._abort_at("write", self.loop.time() + WRITE_TIMEOUT)
         super().pause_writing()
 
     def resume_writing(self) -> None:
-        """Continue: the client has read everything."""
-        self._stop_write_timeout()
+        """Go on: the client has read everything."""
+        self._forget("write")
         super().resume_writing()
 
     def send_400_response(self, msg: str) -> None:
@@ -121,19 +120,13 @@ class Protocol(H11Protocol):
         else:
             self._idle.setdefault(self, self.transport.abort)
 
-    def _start_request_timeout(self, when: float) -> None:
-        self._stop_request_timeout()
-        self._request_timeout = self.loop.call_at(when, self.transport.abort)
+    def _abort_at(self, name: str, when: float) -> None:
+        self._forget(name)
+        self._timeouts[name] = self.loop.call_at(when, self.transport.abort)
 
-    def _stop_request_timeout(self) -> None:
-        if self._request_timeout:
-            self._request_timeout.cancel()
-            self._request_timeout = None
-
-    def _stop_write_timeout(self) -> None:
-        if self._write_timeout:
-            self._write_timeout.cancel()
-            self._write_timeout = None
+    def _forget(self, name: str) -> None:
+        if timeout := self._timeouts.pop(name, None):
+            timeout.cancel()
 
 
 def _client_verification(context: ssl.SSLContext) -> tuple[ssl.VerifyMode, list[bytes]]:

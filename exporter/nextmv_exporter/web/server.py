@@ -1,18 +1,17 @@
-"""uvicorn, hardened against slow and hostile clients."""
+"""The server: uvicorn's HTTP protocol, hardened against slow and hostile clients."""
 
 import asyncio
 import contextlib
 import re
 import signal
 import socket
-import time
-from collections.abc import Callable
-from types import FrameType
+from collections.abc import Callable, Sized
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
+from uvicorn.server import ServerState
 
 from nextmv_exporter.web.app import Exporter
 from nextmv_exporter.web.listener import Acceptor
@@ -30,8 +29,8 @@ CLOSE_TIMEOUT = 1.0
 _ABSOLUTE_FORM = re.compile(rb"https?://([^/]*)(.*)", re.IGNORECASE)
 
 
-class Server(uvicorn.Server):
-    """Server that runs until a termination signal, then lets scrapes finish.
+class Server:
+    """Serves the exporter until it is told to end, then lets scrapes finish.
 
     Args:
         exporter: the endpoints.
@@ -43,104 +42,72 @@ class Server(uvicorn.Server):
     def __init__(
         self,
         exporter: Exporter,
-        on_hangup: Callable[[], None],
-        on_started: Callable[[], None] = lambda: None,
+        on_hangup: Callable[[], object],
+        on_started: Callable[[], object] = lambda: None,
         web_config: "ReloadingWebConfig | None" = None,
     ) -> None:
-        config = uvicorn.Config(
+        self._exporter = exporter
+        self._on_hangup = on_hangup
+        self._on_started = on_started
+        self._context = web_config.context if web_config and web_config.tls else None
+        self._config = uvicorn.Config(
             _outermost(_guarded(exporter.app(), web_config)),
-            http="h11",
             ws="none",
             lifespan="off",
-            loop="asyncio",
             log_config=None,
             access_log=False,
-            server_header=False,
             proxy_headers=False,
             h11_max_incomplete_event_size=MAX_HEAD_BYTES,
             timeout_keep_alive=65,
         )
-        super().__init__(config)
-        self._exporter = exporter
-        self._on_started = on_started
-        self._on_hangup = on_hangup
-        self._web_config = web_config
+        self._state = ServerState()
+        self._ending = asyncio.Event()
+        self._ending_at_once = False
 
-    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
-        """Serve until a signal.
+    def run(self, listeners: list[socket.socket]) -> None:
+        """Serve on these sockets until a signal, or a call of `end`."""
+        asyncio.run(self._serve(listeners))
 
-        Args:
-            sockets: where to listen.
-        """
-        with contextlib.suppress(ValueError, RuntimeError):  # not the main thread, as in tests
-            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._on_hangup)
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})  # see __main__.py
-        await super().serve(sockets)
+    def end(self) -> None:
+        """Drain; at the second call, end at once."""
+        self._ending_at_once = self._ending.is_set()
+        self._ending.set()
 
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Begin to accept connections.
-
-        Args:
-            sockets: where to listen.
-        """
+    async def _serve(self, listeners: list[socket.socket]) -> None:
+        loop = asyncio.get_running_loop()
+        self._config.load()
         idle: Idle = {}
-        state = self.server_state
-        context = self._web_config.context if self._web_config and self._web_config.tls else None
-        self._acceptor = Acceptor(
-            lambda: Protocol(self.config, state, idle, context), context, state.connections, idle
+        acceptor = Acceptor(
+            lambda: Protocol(self._config, self._state, idle, self._context),
+            self._context,
+            self._state.connections,
+            idle,
         )
-        for listener in sockets or ():
-            self._acceptor.start(listener)
-        self.started = True
+        for listener in listeners:
+            acceptor.start(listener)
+        with contextlib.suppress(ValueError, RuntimeError):  # not the main thread, as in tests
+            loop.add_signal_handler(signal.SIGTERM, self.end)
+            loop.add_signal_handler(signal.SIGINT, self.end)
+            loop.add_signal_handler(signal.SIGHUP, self._on_hangup)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})  # see __main__.py
         self._on_started()
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Close all sockets; those with a request in progress once its response is sent.
-
-        Args:
-            sockets: where the server listens.
-        """
-        for listener in sockets or ():
-            self._acceptor.stop(listener)
-        connections = self.server_state.connections
-        for connection in list(connections):
+        await self._ending.wait()
+        self._exporter.draining = True
+        await self._until_none_of(self._state.tasks, DRAIN_TIMEOUT)
+        for listener in listeners:
+            acceptor.stop(listener)
+        for connection in list(self._state.connections):
             connection.shutdown()
-        close_until = time.monotonic() + CLOSE_TIMEOUT
-        while connections and not self.force_exit and time.monotonic() < close_until:  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
-        for connection in list(connections):
+        await self._until_none_of(self._state.connections, CLOSE_TIMEOUT)
+        for connection in list(self._state.connections):
             connection.transport.abort()
         await asyncio.sleep(0.01)  # lets `connection_lost` be called
 
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Drain on the first signal, end immediately on the second.
-
-        uvicorn would exit with the signal's status; a drained exporter exits with 0.
-
-        Args:
-            sig: the signal's number.
-            frame: the interrupted frame; not used.
-        """
-        if self._exporter.draining:
-            self.should_exit = self.force_exit = True
-        else:
-            self._exporter.draining = True
-            self._drain_until = time.monotonic() + DRAIN_TIMEOUT
-
-    async def on_tick(self, counter: int) -> bool:
-        """Return whether to end; called ten times a second.
-
-        Args:
-            counter: counts the calls.
-
-        Returns:
-            Whether draining is complete.
-        """
-        ending = await super().on_tick(counter)
-        if not self._exporter.draining:
-            return ending
-        drained = not self.server_state.tasks or time.monotonic() > self._drain_until
-        return ending or drained
+    async def _until_none_of(self, things: Sized, seconds: float) -> None:
+        for _ in range(int(seconds / 0.05)):
+            if not things or self._ending_at_once:
+                return
+            await asyncio.sleep(0.05)
 
 
 def _guarded(app: ASGIApp, web_config: "ReloadingWebConfig | None") -> ASGIApp:
