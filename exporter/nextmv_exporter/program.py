@@ -98,14 +98,20 @@ def _serve(settings: Settings, accounts: Accounts) -> int:
                 port = listeners[0].getsockname()[1]
                 _welcome(scheme, port, settings.web_telemetry_path)
 
+        def reload() -> None:
+            try:
+                WORKERS.run(accounts.reload, "reload")
+            except RuntimeError as error:  # the system starts no more threads
+                log.error("Reload failed, keeping current accounts", err=str(error))  # noqa: TRY400
+
         server = Server(
             Exporter(settings, accounts),
-            on_hangup=lambda: WORKERS.run(accounts.reload, "reload"),
+            on_hangup=reload,
             on_started=announce,
             web_config=web_config,
         )
         server.run(listeners)
-    log.info("Ended")
+    log.info("Stopped")
     return 0
 
 

@@ -64,8 +64,8 @@ class Protocol(H11Protocol):
         if "request" not in self._timeouts:
             self._abort_at("request", self.loop.time() + REQUEST_TIMEOUT)
         self.server_state.default_headers = [(b"date", formatdate(usegmt=True).encode())]
-        # h11 rejects a head that is too large only while it is incomplete: not one that comes
-        # in a single piece.
+        # h11 rejects a head that is too large only while it is incomplete: not one that is
+        # received in a single piece.
         for start in range(0, len(data), MAX_HEAD_BYTES):
             if not self.transport.is_closing():
                 super().data_received(data[start : start + MAX_HEAD_BYTES])
@@ -74,14 +74,14 @@ class Protocol(H11Protocol):
         self._update_idle()
 
     def on_response_complete(self) -> None:
-        """Wait for the next request, of which a part may have come with the last one."""
+        """Wait for the next request, of which a part may have been received with the last one."""
         super().on_response_complete()
         if self.conn.their_state is h11.IDLE and self.conn.trailing_data[0]:
             self._abort_at("request", self.loop.time() + REQUEST_TIMEOUT)
         self._update_idle()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """End all timeouts."""
+        """Cancel all timers."""
         self._forget("request")
         self._forget("write")
         self._idle.pop(self, None)
@@ -93,7 +93,7 @@ class Protocol(H11Protocol):
         super().pause_writing()
 
     def resume_writing(self) -> None:
-        """Go on: the client has read everything."""
+        """Continue: the client has read everything."""
         self._forget("write")
         super().resume_writing()
 

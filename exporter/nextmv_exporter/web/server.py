@@ -30,7 +30,7 @@ _ABSOLUTE_FORM = re.compile(rb"https?://([^/]*)(.*)", re.IGNORECASE)
 
 
 class Server:
-    """Serves the exporter until it is told to end, then lets scrapes finish.
+    """Server that runs until a termination signal, then lets scrapes finish.
 
     Args:
         exporter: the endpoints.

@@ -285,7 +285,7 @@ groups:
           severity: critical
         annotations:
           summary: >-
-            Nextmv {{ $account }}: the API key is rejected, nobody watches its queue
+            Nextmv {{ $account }}: the API key is rejected, its queue is not monitored
           description: >-
             Nextmv has rejected the API key of {{ $account }} ({{ $where }}) with 401 or 403 for
             {{ $t.authFailedFor }}. Alerts on its queue cannot fire. Next step: give the exporter a
@@ -304,7 +304,7 @@ groups:
           severity: critical
         annotations:
           summary: >-
-            Nextmv {{ $account }}: the queue cannot be read ({{ $reason }}), nobody watches it
+            Nextmv {{ $account }}: the queue cannot be read ({{ $reason }}), it is not monitored
           description: >-
             Most scrapes of {{ $account }} ({{ $where }}) have failed for {{ $t.unreadableFor }}, most
             of them with reason {{ $reason }}. Alerts on its queue are blind meanwhile. Next step:
