@@ -9,7 +9,7 @@ import click
 from benchmarks.scale import FULL, SMALL, Scale
 from benchmarks.table import Table, surroundings
 
-BENCHMARKS = ("work", "memory", "latency", "scrapers", "start", "idle", "size", "counts")
+BENCHMARKS = ("work", "memory", "cpu", "latency", "scrapers", "start", "idle", "size", "counts")
 
 
 @click.command()

@@ -36,10 +36,11 @@ class CountingAPI:
 
 @click.command()
 @click.option("--runs", required=True, type=int, help="Length of the queue.")
+@click.option("--applications", required=True, type=int, help="How many have these runs.")
 @click.option("--hold", default=0.0, help="Seconds to wait before each response.")
-def main(runs: int, hold: float) -> None:
+def main(runs: int, applications: int, hold: float) -> None:
     """Serve an unchanging queue until stdin ends, and print its URL."""
-    account = StandingAccount(runs, at=time.time())
+    account = StandingAccount(runs, at=time.time(), applications=applications)
     with DemoServer(CountingAPI(DemoAPI({DEMO_KEY: account}), hold)) as server:
         click.echo(server.url)
         sys.stdin.read()

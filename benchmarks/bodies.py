@@ -8,6 +8,9 @@ import msgspec
 from nextmv_exporter.demo import StandingAccount, wire
 
 FEW_APPLICATIONS = 6
+SMALL_APPLICATIONS = 80
+"""With 1,000 runs about 300 groups."""
+
 MANY_APPLICATIONS = 480
 """With the demo's execution classes and statuses just under 2,000 groups, the default limit."""
 

@@ -6,22 +6,30 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import tracemalloc
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.bodies import queue_body
+import pytest
+
+from benchmarks.bodies import SMALL_APPLICATIONS, queue_body
 from benchmarks.ours import MAX_GROUPS, WAIT_BUCKETS
 from benchmarks.programs import api, exporter, scrape
 from benchmarks.scale import Scale
 from benchmarks.scrapers import at_once
 from benchmarks.table import Table
+from nextmv_exporter import QueueCollector
+from nextmv_exporter.demo import DEMO_KEY
 from nextmv_exporter.scrape.runs import parse_queue
 from nextmv_exporter.scrape.summary import summarise, take_snapshot
 
 RUNS = 10_000
+_MILLION_INSTRUCTIONS = {10: 5, 1_000: 75}
+"""The most by number of runs; Python versions differ by about a fifth."""
+
 _SCRAPES = 5
 _SCRAPERS = 20
 _HOLD = 1.0
@@ -57,7 +65,7 @@ def measure(_scale: Scale) -> Table:
     Returns:
         The counts; the faults are those out of their ranges.
     """
-    counts = [*_requests(), *_imports(), *_allocations(), *_instructions()]
+    counts = [*_requests(), *_threads(), *_imports(), *_allocations(), *_instructions()]
     return Table(
         "Counts that do not depend on the machine",
         ("", "Count", "Least", "Most"),
@@ -104,12 +112,38 @@ def _allocations() -> Iterator[Count]:
     yield Count("Bytes kept in the summary, per group", kept / len(summary.length), 0, 1000)
 
 
+def _threads() -> Iterator[Count]:
+    """Count the threads that scrapes start, once there are enough of them."""
+    started = []
+
+    class Started(threading.Thread):
+        def start(self) -> None:
+            started.append(self.name)
+            super().start()
+
+    with api(runs=10) as queue, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("NEXTMV_API_KEY", DEMO_KEY)
+        patch.setenv("NEXTMV_ENDPOINT", queue.url)
+        patch.setattr(threading, "Thread", Started)
+        collector = QueueCollector()
+        list(collector.collect())
+        first = len(started)
+        for _ in range(_SCRAPES):
+            list(collector.collect())
+    yield Count("Threads started by the first scrape", first, 1, 4)
+    yield Count(f"Threads started by {_SCRAPES} more in turn", len(started) - first, 0, 0)
+
+
 def _instructions() -> Iterator[Count]:
-    """Count the instructions of a scrape, compared with `orjson.loads`."""
+    """Count the instructions of a scrape, and compare many runs with `orjson.loads`."""
     if shutil.which("valgrind") is None:
         return
     with tempfile.NamedTemporaryFile() as file:
         body = Path(file.name)
+        for runs, most in _MILLION_INSTRUCTIONS.items():
+            body.write_bytes(queue_body(runs, SMALL_APPLICATIONS))
+            count = _instructions_of("exporter", body) / 1e6
+            yield Count(f"Million instructions of a scrape of {runs:,} runs", count, 1, most)
         body.write_bytes(queue_body(RUNS))
         ratio = _instructions_of("exporter", body) / _instructions_of("orjson", body)
     yield Count(f"Instructions of a scrape of {RUNS:,} runs, times orjson's", ratio, 0.9, 1.5)

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 import requests
 
+from benchmarks.bodies import FEW_APPLICATIONS
 from nextmv_exporter.demo import DEMO_KEY
 
 LISTENING = re.compile(r"address=(\S+)")
@@ -79,17 +80,21 @@ class Program:
 
 
 @contextmanager
-def api(runs: int, hold: float = 0.0) -> Iterator[API]:
+def api(runs: int, hold: float = 0.0, applications: int = FEW_APPLICATIONS) -> Iterator[API]:
     """Serve a queue while the context lasts.
 
     Args:
         runs: its length.
         hold: seconds to wait before each response.
+        applications: how many applications have these runs.
 
     Yields:
         The API.
     """
-    command = [sys.executable, "-m", "benchmarks.api", f"--runs={runs}", f"--hold={hold}"]
+    command = [
+        *(sys.executable, "-m", "benchmarks.api"),
+        *(f"--runs={runs}", f"--hold={hold}", f"--applications={applications}"),
+    ]
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:
@@ -110,16 +115,34 @@ def exporter(of: API, python: str = sys.executable) -> Iterator[Program]:
     Yields:
         The exporter, listening.
     """
-    environment = {
+    # -P keeps the checkout off the path, so that an installed exporter is the one measured.
+    command = [python, "-P", "-m", "nextmv_exporter", "--web.listen-address=127.0.0.1:0"]
+    with listening(command, _environment(of)) as program:
+        yield program
+
+
+@contextmanager
+def smallest_exporter(of: API) -> Iterator[Program]:
+    """Run `benchmarks.smallest_exporter` while the context lasts.
+
+    Args:
+        of: the API to scrape.
+
+    Yields:
+        The exporter, listening.
+    """
+    command = [sys.executable, "-m", "benchmarks.smallest_exporter"]
+    with listening(command, _environment(of)) as program:
+        yield program
+
+
+def _environment(of: API) -> Mapping[str, str]:
+    return {
         "NEXTMV_API_KEY": DEMO_KEY,
         "NEXTMV_ENDPOINT": of.url,
         "HOME": os.devnull,
         "PATH": os.environ["PATH"],
     }
-    # -P keeps the checkout off the path, so that an installed exporter is the one measured.
-    command = [python, "-P", "-m", "nextmv_exporter", "--web.listen-address=127.0.0.1:0"]
-    with listening(command, environment) as program:
-        yield program
 
 
 def scrape(program: Program, connection: http.client.HTTPConnection | None = None) -> float:

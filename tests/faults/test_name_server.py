@@ -51,7 +51,7 @@ def test_a_dead_name_server_costs_no_scrape_and_few_threads(resolv_conf: Path) -
     assert all(each.seconds < TIMEOUT and not each.up for each in hanging + refused)
     assert refused[-1].reasons == {"timeout"}
     assert refused[-1].errors("timeout") == MAX_FETCHES + 3
-    assert threads_at_last <= threads
+    assert threads_at_last <= threads + 1  # a worker may not have been idle again yet
 
 
 def test_a_name_server_that_answers_at_last_frees_the_threads(resolv_conf: Path) -> None:

@@ -290,7 +290,7 @@ def test_a_second_sigterm_ends_at_once_and_quietly() -> None:
             thread.join(10)
     assert "Traceback" not in exporter.log
     assert "level=error" not in exporter.log
-    assert exporter.log.splitlines()[-1].endswith("msg=Ended")
+    assert exporter.log.splitlines()[-1].endswith("msg=Stopped")
 
 
 def test_sigterm_ends_within_five_seconds_whatever_hangs() -> None:
