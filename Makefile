@@ -59,7 +59,7 @@ test-pythons: test ## Run all tests, and again on each Python of PYTHONS that is
 # Development packages may need newer versions, so the exporter's lowest versions are resolved first.
 LOWEST := $(VENV)/lowest
 $(LOWEST)/developed: $(VENV)/developed pyproject.toml
-	$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(LOWEST)
+	$(BIN)/uv venv --quiet --clear --seed --python $(BIN)/python $(LOWEST)
 	$(BIN)/uv pip compile --quiet --resolution lowest-direct --no-emit-index-url \
 	  --python $(LOWEST) --output-file $(LOWEST)/requirements.txt pyproject.toml
 	$(BIN)/uv pip install --quiet --python $(LOWEST) --overrides $(LOWEST)/requirements.txt \
