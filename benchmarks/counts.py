@@ -12,8 +12,7 @@ import tracemalloc
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-
-import pytest
+from unittest.mock import patch
 
 from benchmarks.bodies import SMALL_APPLICATIONS, queue_body
 from benchmarks.ours import MAX_GROUPS, WAIT_BUCKETS
@@ -21,8 +20,9 @@ from benchmarks.programs import api, exporter, scrape
 from benchmarks.scale import Scale
 from benchmarks.scrapers import at_once
 from benchmarks.table import Table
-from nextmv_exporter import QueueCollector
+from nextmv_exporter import Account, Client, QueueCollector
 from nextmv_exporter.demo import DEMO_KEY
+from nextmv_exporter.nextmv.credentials import Credentials
 from nextmv_exporter.scrape.runs import parse_queue
 from nextmv_exporter.scrape.summary import summarise, take_snapshot
 
@@ -121,11 +121,9 @@ def _threads() -> Iterator[Count]:
             started.append(self.name)
             super().start()
 
-    with api(runs=10) as queue, pytest.MonkeyPatch.context() as patch:
-        patch.setenv("NEXTMV_API_KEY", DEMO_KEY)
-        patch.setenv("NEXTMV_ENDPOINT", queue.url)
-        patch.setattr(threading, "Thread", Started)
-        collector = QueueCollector()
+    with api(runs=10) as queue, patch.object(threading, "Thread", Started):
+        found = Credentials(api_key=DEMO_KEY, url=queue.url)
+        collector = QueueCollector({"default": Account(Client(credentials=lambda: found))})
         list(collector.collect())
         first = len(started)
         for _ in range(_SCRAPES):

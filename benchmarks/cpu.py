@@ -2,6 +2,8 @@
 
 import gzip
 import http.client
+from contextlib import closing
+from statistics import median
 
 from benchmarks.bodies import SMALL_APPLICATIONS
 from benchmarks.programs import Program, api, connect, exporter, smallest_exporter
@@ -36,7 +38,8 @@ def measure(scale: Scale) -> Table:
             smallest_exporter(queue) as smallest,
         ):
             programs = {"exporter": ours, "smallest": smallest}
-            groups = _scrape(connect(ours))
+            with closing(connect(ours)) as connection:
+                groups = _scrape(connection)
             for program in programs.values():
                 _cpu(program, scale.requests)
             times: dict[str, list[float]] = {name: [] for name in programs}
@@ -47,7 +50,7 @@ def measure(scale: Scale) -> Table:
             (
                 f"{runs:,}",
                 str(groups),
-                *(milliseconds(sorted(times[name])[_ROUNDS // 2]) for name in programs),
+                *(milliseconds(median(times[name])) for name in programs),
                 f"{ratio(times, 'exporter', 'smallest'):.2f}",
             )
         )
@@ -60,11 +63,10 @@ def measure(scale: Scale) -> Table:
 
 def _cpu(program: Program, requests: int) -> float:
     """Scrape so many times on one connection, and return the CPU seconds of a scrape."""
-    connection = connect(program)
     before = program.cpu()
-    for _ in range(requests):
-        _scrape(connection)
-    connection.close()
+    with closing(connect(program)) as connection:
+        for _ in range(requests):
+            _scrape(connection)
     return (program.cpu() - before) / requests
 
 
