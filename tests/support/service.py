@@ -47,7 +47,8 @@ class Service:
         traceback: TracebackType | None,
     ) -> None:
         self._loop.call_soon_threadsafe(self._main.cancel)
-        self._thread.join(5)
+        self._thread.join(10)
+        assert not self._thread.is_alive()
 
     def _run(self) -> None:
         with (
@@ -81,12 +82,14 @@ class Service:
 
     async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         host, _, port = self._choose(writer.get_extra_info("sockname")[1]).rpartition(":")
-        try:
-            to_reader, to_writer = await asyncio.open_connection(host, int(port))
-        except OSError:
-            writer.transport.abort()
-            return
-        await asyncio.gather(_pump(reader, to_writer), _pump(to_reader, writer))
+        with contextlib.closing(writer.transport):
+            try:
+                to_reader, to_writer = await asyncio.open_connection(host, int(port))
+            except OSError:
+                writer.transport.abort()
+                return
+            with contextlib.closing(to_writer.transport):
+                await asyncio.gather(_pump(reader, to_writer), _pump(to_reader, writer))
 
 
 async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -101,9 +104,9 @@ async def _is_ready(replica: str) -> bool:
     host, _, port = replica.rpartition(":")
     try:
         reader, writer = await asyncio.open_connection(host, int(port))
-        writer.write(b"GET /-/ready HTTP/1.1\r\nHost: probe\r\nConnection: close\r\n\r\n")
-        answer = await asyncio.wait_for(reader.read(), 1)
-        writer.close()
+        with contextlib.closing(writer.transport):
+            writer.write(b"GET /-/ready HTTP/1.1\r\nHost: probe\r\nConnection: close\r\n\r\n")
+            answer = await asyncio.wait_for(reader.read(), 1)
     except OSError:
         return False
     return answer.startswith(b"HTTP/1.1 200")
