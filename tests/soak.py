@@ -33,6 +33,7 @@ from faults.fault_server import Behaviour, Conversation, FaultServer, answer, an
 from faults.running_exporter import scrape
 from support.exporter import Process, exporter_process
 from support.fake_api import KEY, RUN
+from support.malloc import IMAGE_MALLOC
 
 SCRAPES_A_SECOND = float(os.environ.get("SOAK_RATE", str(10 / 15)))
 """Ten times what a Prometheus asks that scrapes every 15 s, unless told otherwise."""
@@ -222,7 +223,7 @@ def soak(seconds: float, seed: int) -> bool:
             f"--nextmv.endpoint={server.url}",
             f"--web.config.file={web_config}",
         )
-        exporter = stack.enter_context(exporter_process(*flags))
+        exporter = stack.enter_context(exporter_process(*flags, environment=IMAGE_MALLOC))
         scrape_for(seconds / 10)  # until all is set up that is set up once
         start = Size.of(exporter)
         print(f"start  {start}", flush=True)

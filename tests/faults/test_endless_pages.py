@@ -1,5 +1,6 @@
 """Lists without end cost no more memory and time than one response may."""
 
+import gc
 import itertools
 import json
 import time
@@ -11,9 +12,21 @@ from typing import Any
 import pytest
 import requests
 from support.exporter import exporter_process
+from support.waiting import until
 
-from faults.fault_server import Conversation, FaultServer, answer
-from faults.running_exporter import scrape
+from faults.fault_server import (
+    Conversation,
+    FaultServer,
+    answer,
+    never_answers,
+    resets,
+    stalls_in_the_body,
+)
+from faults.running_exporter import fetches, scrape
+from nextmv_exporter.deadline import Deadline
+from nextmv_exporter.nextmv.client import Client
+from nextmv_exporter.scrape.sources import choose_source
+from nextmv_exporter.scrape.target import ScrapeOptions, Target
 
 MIB = 1024 * 1024
 LIMIT = 16 * MIB
@@ -96,3 +109,35 @@ def test_pages_without_end_are_bounded_in_memory_and_time(seed: int, of_applicat
     assert answered.reasons <= {"response_too_large", "invalid_response", "timeout"}
     assert peak - idle <= 4 * LIMIT / MIB, (page_size, answered.reasons)
     assert seconds < TIMEOUT + 5, "one second on an idle machine"
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_failed_fetch_is_freed_without_garbage_collection(seed: int) -> None:
+    """Runs are not seen by the garbage collector, so that it would rarely run."""
+    random = Random(seed)
+    behaviours = [
+        endless(random, of_applications=False, page_size=100),
+        endless(random, of_applications=True, page_size=5000),
+        never_answers,
+        stalls_in_the_body,
+        resets,
+    ]
+    with FaultServer(behaviours[0]) as server:
+        client = Client("key", server.url, max_response_bytes=MIB)
+        source = choose_source("application-runs", 3600)
+        target = Target("account", client, source, ScrapeOptions(timeout=1))
+        gc.collect()
+        gc.set_debug(gc.DEBUG_SAVEALL)
+        try:
+            for behave in behaviours:
+                server.behave = behave
+                server.close_connections()
+                deadline = Deadline(1)
+                assert target.result(target.start(deadline), deadline).outcome.failure
+                until(lambda: not fetches(), what="the end of the fetch")
+            gc.collect()
+            assert not [found for found in gc.garbage if isinstance(found, BaseException)]
+        finally:
+            gc.set_debug(0)
+            gc.garbage.clear()
+            client.close()

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.malloc import IMAGE_MALLOC
 
 MIB = 1024 * 1024
 LIMIT = 24 * MIB
@@ -59,8 +60,7 @@ class Measured:
 
 @pytest.fixture(scope="module")
 def measured() -> Iterator[Measured]:
-    # glibc keeps freed memory in a heap for each thread; the image has one heap.
-    environment = os.environ | {"PYTHONPATH": str(TESTS), "MALLOC_ARENA_MAX": "1"}
+    environment = os.environ | IMAGE_MALLOC | {"PYTHONPATH": str(TESTS)}
     command = [sys.executable, "-m", "support.parsing_process"]
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
@@ -104,6 +104,7 @@ def test_an_odd_queue_is_read_within_the_limits(measured: Measured, unit: bytes)
         (b"[", b'{"runs":', b""),
         (b'{"":', b'{"runs":[{"x":', b""),
         (b'{"x":' + b'{"":' * 6000 + b"1" + b"}" * 6001 + b",", b'{"runs":[', b"{}]}"),
+        (b'{"runs":[{"a":', b"", b""),
         (b"},{", b'{"runs":[{"name":"', b'"}]}'),
         (b'\\"', b'{"runs":[{"name":"', b'"}]}'),
         (b"9", b'{"runs":[{"id":', b"}]}"),

@@ -4,6 +4,7 @@ import os
 import random
 import threading
 import time
+import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from urllib.parse import urlencode
@@ -200,6 +201,7 @@ class Client:
             except errors.NextmvError:
                 raise
             except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
+                _clear_frames(error)
                 if deadline.over:
                     raise timed_out(endpoint) from None
                 if code == "error" and not exchange.connected and peer_closed(error):
@@ -244,6 +246,18 @@ def _read(response: requests.Response, request: _Request) -> bytearray:
             body.clear()  # the exception keeps this frame for as long as it is kept
             raise errors.ResponseTooLargeError(f"{request.endpoint}: the response {fault}")
     return body
+
+
+def _clear_frames(error: BaseException) -> None:
+    """Clear the frames that an error passed through.
+
+    Those of urllib3 refer to the error itself, and so would keep the frames of all callers, with
+    what these have received, until the next garbage collection.
+    """
+    link: BaseException | None = error
+    while link:
+        traceback.clear_frames(link.__traceback__)
+        link = link.__context__
 
 
 class _ConnectionGoneError(errors.ConnectionFailedError):

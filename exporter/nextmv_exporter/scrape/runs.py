@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from datetime import datetime
-from itertools import chain
+from itertools import chain, islice
 from typing import TypeVar
 
 import msgspec
@@ -21,7 +21,7 @@ BYTES_PER_RUN = 100
 FEW_RUNS = 10_000
 """Runs that a response may hold regardless of its size."""
 
-MAX_PIECE = 8 * 1024 * 1024
+MAX_PIECE = 2 * 1024 * 1024
 """Maximum size of a piece: a longer run makes the response invalid."""
 
 _PIECE = 16 * 1024
@@ -33,7 +33,6 @@ _GAP = re.compile(rb"\}%s,%s\{" % (_SPACE, _SPACE))
 _COMMA = re.compile(rb"%s," % _SPACE)
 _TOKEN = re.compile(rb'"(?:[^"\\]++|\\.)*+"|[][{}]', re.DOTALL)
 _LEVELS = {b"[": 1, b"{": 1, b"]": -1, b"}": -1}
-_STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
 _MARK = "\0end of piece"
 _MARKED_END = b',{"id":"\\u0000end of piece"}]}'
 _NOT_JSON = (msgspec.MsgspecError, RecursionError, UnicodeDecodeError)
@@ -281,12 +280,11 @@ def _check_nesting(piece: Bytes) -> None:
     # A level of objects takes four bytes; most pieces are too short, and have one list.
     if len(piece) < 4 * _MAX_NESTING and piece.find(b"[") == piece.rfind(b"["):
         return
-    if _openings(piece) > _MAX_NESTING and _openings(_STRING.sub(b"", piece)) > _MAX_NESTING:
+    if piece.count(b"{") + piece.count(b"[") <= _MAX_NESTING:
+        return
+    openings = (token for token in _TOKEN.finditer(piece) if _LEVELS.get(token[0]) == 1)
+    if next(islice(openings, _MAX_NESTING, None), None):  # not counting those inside strings
         raise InvalidResponseError(f"an entry of more than {_MAX_NESTING} lists and objects")
-
-
-def _openings(piece: Bytes) -> int:
-    return piece.count(b"{") + piece.count(b"[")
 
 
 def _decode_runs_leniently(piece: Bytes) -> RunsPage:

@@ -2,6 +2,7 @@
 
 import os
 import threading
+from collections import deque
 from collections.abc import Callable, Sequence
 from queue import Empty, SimpleQueue
 from typing import TypeVar
@@ -103,22 +104,27 @@ def each_in_parallel(
         RuntimeError: not even one thread could be started.
     """
     results: dict[int, Result] = {}
-    failures: list[Exception] = []
-    pending = iter(enumerate(items))
+    pending = deque(enumerate(items))
     lock = threading.Lock()
-    ended: SimpleQueue[None] = SimpleQueue()
+    ended: SimpleQueue[Exception | None] = SimpleQueue()
+    failed = False
+
+    def take() -> tuple[int, Item] | None:
+        with lock:
+            return pending.popleft() if pending else None
 
     def worker() -> None:
-        while not failures:
-            with lock:
-                number, item = next(pending, (None, None))
-            if number is None or item is None:
-                break
-            try:
+        nonlocal failed
+        try:
+            while taken := take():
+                number, item = taken
                 results[number] = work(item)
-            except Exception as error:  # noqa: BLE001 - raised again in the caller's thread
-                failures.append(error)
-        ended.put(None)
+            ended.put(None)
+        except Exception as error:  # noqa: BLE001 - raised again in the caller's thread
+            with lock:
+                pending.clear()
+                ended.put(None if failed else error)
+                failed = True
 
     started = 0
     try:
@@ -129,7 +135,10 @@ def each_in_parallel(
         if not started:
             raise
     for _ in range(started):
-        ended.get()
-        if failures:
-            raise failures[0]
+        failure = ended.get()
+        try:
+            if failure:
+                raise failure
+        finally:
+            del failure  # its traceback has this frame: a cycle, which would keep the results
     return [results[number] for number in range(len(items))]
