@@ -196,7 +196,9 @@ class Client:
                 ) as response:
                     code = str(response.status_code)
                     if not 200 <= response.status_code < 300:
-                        raise status_error(response, endpoint, credentials.api_key)
+                        # The status is reported even if the error's body takes too long.
+                        with exchanging(Exchange(Deadline(deadline.remaining() / 2))):
+                            raise status_error(response, endpoint, credentials.api_key)
                     body = _read(response, request)
             except errors.NextmvError:
                 raise
