@@ -144,8 +144,7 @@ def test_a_malformed_timeout_is_warned_of() -> None:
         exporter_process(endpoint=server.url) as exporter,
     ):
         assert scrape(exporter.address, timeout="soon").up
-        [warning] = [line for line in exporter.log.splitlines() if "malformed" in line.lower()]
-
+    [warning] = [line for line in exporter.log.splitlines() if "malformed" in line.lower()]
     assert "level=warn" in warning
     assert "X-Prometheus-Scrape-Timeout-Seconds" in warning
     assert "soon" in warning
