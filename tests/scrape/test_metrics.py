@@ -71,6 +71,13 @@ def test_no_name_is_taken_twice() -> None:
     assert len(series) == len(set(series))
 
 
+@pytest.mark.parametrize("metric", METRICS[:-1], ids=lambda metric: metric.name)
+def test_the_account_is_the_first_label_and_the_bound_of_a_bucket_the_last(metric: Metric) -> None:
+    names = [*metric.labels, "le"] if "histogram" in metric.kind else [*metric.labels]
+    assert min(names) == names[0] == "account"
+    assert max(names) == names[-1] or "histogram" not in metric.kind
+
+
 @pytest.mark.parametrize("metric", METRICS, ids=lambda metric: metric.name)
 def test_names_and_helps_are_as_prometheus_advises(metric: metrics.Metric) -> None:
     assert metric.name.startswith("nextmv_")
