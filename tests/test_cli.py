@@ -512,6 +512,11 @@ def test_help_lists_every_flag(program: Program, flag: str) -> None:
     assert "NEXTMV_EXPORTER_" in ended.out
 
 
+def test_help_fills_a_wide_terminal_up_to_100_columns() -> None:
+    ended = process("--help", COLUMNS="200")
+    assert 80 < max(map(len, ended.out.splitlines())) <= 98  # click leaves two columns empty
+
+
 def test_an_interrupt_ends_it_quietly(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(_: Settings) -> NoReturn:
         raise KeyboardInterrupt
