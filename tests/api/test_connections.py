@@ -94,9 +94,11 @@ def test_an_informational_response_is_skipped_and_its_connection_not_used_again(
         assert server.accepted == 3
 
 
-def test_a_continue_is_skipped() -> None:
+def test_a_continue_is_skipped_and_its_connection_used_again() -> None:
     with FaultServer(answers(b"HTTP/1.1 100 Continue\r\n\r\n" + queue())) as server:
-        assert Client(KEY, server.url).get("v1") == QUEUE
+        client = Client(KEY, server.url)
+        assert [client.get("v1") for _ in range(3)] == [QUEUE] * 3
+        assert server.accepted == 1
 
 
 def test_bytes_beyond_the_response_are_no_response_to_the_next_request() -> None:
