@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -510,6 +511,29 @@ def test_help_lists_every_flag(program: Program, flag: str) -> None:
         assert option in ended.out
     assert "NEXTMV_API_KEY" in ended.out
     assert "NEXTMV_EXPORTER_" in ended.out
+
+
+@pytest.mark.parametrize(
+    "shown",
+    [
+        "--nextmv.endpoint URL",
+        "--nextmv.timeout DURATION",
+        "--nextmv.max-response-bytes SIZE",
+        "--nextmv.profile NAME",
+        "--queue.max-groups INTEGER RANGE",
+        "--queue.wait-buckets DURATIONS",
+        "--web.listen-address HOST:PORT",
+        "--web.telemetry-path PATH",
+        "--web.external-url URL",
+    ],
+)
+def test_help_shows_the_kind_of_each_value(program: Program, shown: str) -> None:
+    assert re.search(rf"^  {shown}\s", program("--help").out, re.MULTILINE)
+
+
+def test_help_fills_a_wide_terminal_up_to_100_columns() -> None:
+    ended = process("--help", COLUMNS="200")
+    assert 80 < max(map(len, ended.out.splitlines())) <= 98  # click leaves two columns empty
 
 
 def test_an_interrupt_ends_it_quietly(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from inspect import signature
 from pathlib import Path
 from wsgiref.util import setup_testing_defaults
 
@@ -17,6 +18,7 @@ from prometheus_client import (
     start_http_server,
     write_to_textfile,
 )
+from support.exporter import settings_of
 from support.fake_api import KEY, RUN, FakeAPI
 from support.metrics import value
 from support.programs import ask, free_port, prometheus, prometheus_config
@@ -78,6 +80,19 @@ def test_an_invalid_variable_is_a_configuration_error(monkeypatch: pytest.Monkey
     monkeypatch.setenv("NEXTMV_EXPORTER_NEXTMV_TIMEOUT", "soon")
     with pytest.raises(ConfigurationError, match="'soon' is not a duration"):
         QueueCollector()
+
+
+def test_its_options_have_the_defaults_of_the_programs_settings() -> None:
+    defaults = signature(QueueCollector).parameters
+    settings = settings_of()
+    assert {name: each.default for name, each in defaults.items() if name != "accounts"} == {
+        "timeout": settings.nextmv_timeout,
+        "source": settings.nextmv_source,
+        "run_lookback": settings.nextmv_run_lookback,
+        "wait_buckets": settings.queue_wait_buckets,
+        "max_groups": settings.queue_max_groups,
+        "zero_retention": settings.queue_zero_retention,
+    }
 
 
 def test_a_failed_fetch_is_nextmv_up_0_and_raises_nothing(

@@ -1,5 +1,6 @@
 """Each setting, from its flag and from each spelling of its variable."""
 
+import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -7,6 +8,7 @@ import click
 import pytest
 from support.exporter import settings_of
 
+from nextmv_exporter.nextmv.__main__ import print_queue
 from nextmv_exporter.settings import ENVIRONMENT_PREFIX, OPTIONS, Settings, unknown_variables
 from nextmv_exporter.units import Address
 
@@ -190,3 +192,8 @@ def test_what_kubernetes_and_the_image_set_is_not_taken_for_a_misspelt_variable(
     environment = {f"NEXTMV_EXPORTER_{name}": "1" for name in [*names, *ports, "REVISION"]}
     environment["NEXTMV_EXPORTER_PORT"] = "tcp://10.0.0.1:10057"
     assert not list(unknown_variables(environment))
+
+
+@pytest.mark.parametrize("option", [*OPTIONS, *print_queue.params], ids=lambda each: each.opts[0])
+def test_the_help_of_each_flag_is_sentences_with_the_default_after_them(option: Any) -> None:
+    assert re.fullmatch(r"[A-Za-z].*\.( \[default: [^\]]+\])?", option.help)

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+import requests
 from faults.fault_server import (
     Conversation,
     FaultServer,
@@ -25,12 +26,14 @@ from support.fake_api import KEY, FakeAPI
 from nextmv_exporter.deadline import Deadline
 from nextmv_exporter.nextmv import Client
 from nextmv_exporter.nextmv.client import Budget
+from nextmv_exporter.nextmv.connections import DeadlineAdapter, Exchange, exchanging
 from nextmv_exporter.nextmv.errors import (
     DeadlineExceededError,
     InvalidResponseError,
     NextmvError,
     ResponseTooLargeError,
 )
+from nextmv_exporter.nextmv.trust import tls_context
 
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 QUEUE = b'{"runs": []}'
@@ -91,9 +94,11 @@ def test_an_informational_response_is_skipped_and_its_connection_not_used_again(
         assert server.accepted == 3
 
 
-def test_a_continue_is_skipped() -> None:
+def test_a_continue_is_skipped_and_its_connection_used_again() -> None:
     with FaultServer(answers(b"HTTP/1.1 100 Continue\r\n\r\n" + queue())) as server:
-        assert Client(KEY, server.url).get("v1") == QUEUE
+        client = Client(KEY, server.url)
+        assert [client.get("v1") for _ in range(3)] == [QUEUE] * 3
+        assert server.accepted == 1
 
 
 def test_bytes_beyond_the_response_are_no_response_to_the_next_request() -> None:
@@ -144,6 +149,15 @@ def test_a_cancelled_deadline_ends_a_read_in_progress() -> None:
         threading.Timer(0.2, deadline.cancel).start()
         with pytest.raises(DeadlineExceededError):
             Client(KEY, server.url).get("v1", deadline=deadline)
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_after_the_deadline_connecting_times_out(scheme: str) -> None:
+    adapter = DeadlineAdapter(tls_context(), 1)
+    with FaultServer(answers(queue())) as server:
+        request = requests.Request("GET", f"{scheme}://127.0.0.1:{server.port}").prepare()
+        with exchanging(Exchange(Deadline(0))), pytest.raises(requests.ConnectTimeout):
+            adapter.send(request)
 
 
 def test_the_sockets_of_other_programs_are_left_alone() -> None:

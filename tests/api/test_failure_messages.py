@@ -72,6 +72,15 @@ def test_a_response_that_is_not_http() -> None:
         assert message(server.url, errors.InvalidResponseError) == "the response is not valid HTTP"
 
 
+@pytest.mark.parametrize("location", ["mailto:ops@nextmv.example", "http://["])
+def test_a_redirect_to_no_host(location: str) -> None:
+    response = f"HTTP/1.1 302 Found\r\nLocation: {location}\r\nContent-Length: 0\r\n\r\n"
+    with FaultServer(say(response.encode())) as server:
+        assert message(server.url, errors.StatusError) == (
+            "the API responded 302 Found, a redirect to host unknown, not followed"
+        )
+
+
 def test_a_proxy_that_refuses_connections(monkeypatch: pytest.MonkeyPatch) -> None:
     with dead() as url:
         monkeypatch.setenv("HTTPS_PROXY", url)

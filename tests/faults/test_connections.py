@@ -119,6 +119,32 @@ def limited(descriptors: int) -> list[str]:
     return ["bash", "-c", f'ulimit -n {descriptors}; exec "$@"', "-", sys.executable]
 
 
+def test_beyond_the_limit_the_longest_idle_connection_is_closed_and_no_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("nextmv_exporter.web.listener.MAX_CONNECTIONS", 4)
+    with (
+        FaultServer(answers(queue())) as server,
+        exporter_here(server.url) as address,
+        ExitStack() as stack,
+    ):
+        held = []
+        for _ in range(5):
+            held.append(stack.enter_context(connect(address)))
+            assert is_healthy(held[-1])
+        longest_idle, *others = held
+        assert closed_within(longest_idle, 5)
+        assert all(map(is_healthy, others))
+
+
+def is_healthy(connection: socket.socket) -> bool:
+    connection.sendall(b"GET /-/healthy HTTP/1.1\r\nHost: x\r\n\r\n")
+    response = b""
+    while not response.endswith(b"Healthy\n") and (received := connection.recv(1 << 20)):
+        response += received
+    return response.startswith(b"HTTP/1.1 200")
+
+
 def test_idle_connections_keep_no_one_out_at_the_limit_of_descriptors() -> None:
     with (
         FaultServer(answers(queue(RUN))) as server,

@@ -140,6 +140,19 @@ def test_a_run_that_nests_too_deeply_is_refused(opening: bytes, closing: bytes) 
         parse_queue(b'{"runs": [{"status_v2": %s}]}' % deep)
 
 
+@pytest.mark.parametrize(
+    "value", [b"[" * 6000 + b"]" * 6000, b"[" + b"{}," * 6000 + b"{}]"], ids=["nested", "listed"]
+)
+def test_a_run_of_too_many_lists_and_objects_is_refused(value: bytes) -> None:
+    with pytest.raises(InvalidResponseError, match="more than 5000 lists and objects"):
+        parse_queue(b'{"runs": [{"x": %s}]}' % value)
+
+
+def test_a_run_may_have_any_number_of_brackets_in_its_strings() -> None:
+    text = "[{" * 6000
+    assert parse_queue(json.dumps({"runs": [{"id": text}]}).encode()) == [Run(id=text)]
+
+
 # Pieces
 
 

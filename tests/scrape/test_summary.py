@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from support import outcomes
 from support.outcomes import moment as parse_moment
 
+from nextmv_exporter.nextmv.errors import InvalidResponseError
 from nextmv_exporter.scrape.runs import Run
 from nextmv_exporter.scrape.summary import (
     MAX_LABEL_LENGTH,
@@ -27,6 +28,7 @@ from nextmv_exporter.scrape.summary import (
     take_snapshot,
 )
 
+MIB = 1024 * 1024
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC).timestamp()
 BOUNDS = (5.0, 60.0, 3600.0)
 CLASS, APP = "8c16gb120m", "routing"
@@ -219,6 +221,15 @@ def test_a_status_that_is_none_of_them_passes_through_as_it_is() -> None:
     numbers = summary(run("Paused"), run("PAUSED"), run("none"), run("NONE"))
     assert numbers.runs == {"queued": 0, "running": 0, "Paused": 1, "PAUSED": 1, "none": 2}
     assert numbers.malformed == 0
+
+
+@pytest.mark.parametrize(("max_bytes", "most"), [(MIB, 15), (64 * MIB, 47)])
+def test_what_groups_may_take_grows_with_the_response_allowed_and_their_labels_count_twice(
+    max_bytes: int, most: int
+) -> None:
+    runs = (run(application_id=f"{number:03}{'x' * MIB}") for number in range(100))
+    with pytest.raises(InvalidResponseError, match=f"too many label groups: more than {most}$"):
+        take_snapshot(runs, NOW, max_bytes=max_bytes)
 
 
 def test_queued_and_running_are_there_in_an_empty_queue() -> None:

@@ -1,5 +1,6 @@
 """Where the server listens."""
 
+import resource
 import socket
 from contextlib import closing
 
@@ -7,7 +8,7 @@ import pytest
 
 from nextmv_exporter.errors import ConfigurationError
 from nextmv_exporter.units import Address
-from nextmv_exporter.web.listener import listen
+from nextmv_exporter.web.listener import listen, max_connections
 
 needs_ipv6 = pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="no IPv6 on this machine")
 
@@ -57,6 +58,17 @@ def test_a_port_that_was_just_left_can_be_taken_again() -> None:
             left.close()  # first, so that the port lingers
     with closing(listen(address)):
         assert reaches(*address)
+
+
+@pytest.mark.parametrize(
+    ("descriptors", "connections"),
+    [(10, 4), (60, 21), (256, 168), (1_000_000, 1000), (resource.RLIM_INFINITY, 1000)],
+)
+def test_a_quarter_of_the_descriptors_and_some_more_are_not_for_clients(
+    descriptors: int, connections: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (descriptors, descriptors))
+    assert max_connections() == connections
 
 
 @pytest.mark.parametrize(

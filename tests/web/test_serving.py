@@ -5,6 +5,7 @@ import gzip
 import http.client
 import json
 import re
+import resource
 import signal
 import subprocess
 import sys
@@ -21,6 +22,8 @@ from support.exporter import exporter_process
 from support.fake_api import KEY, RUN, Answer, FakeAPI
 from support.metrics import value, values
 from support.waiting import until
+
+from nextmv_exporter.scrape.threads import STACK_BYTES
 
 
 @dataclass
@@ -243,6 +246,23 @@ def test_sighup_during_the_start_waits_until_the_server_handles_it() -> None:
         process.send_signal(signal.SIGHUP)
         process.terminate()
         assert process.wait(20) == 0
+
+
+def test_sighup_is_logged_and_changes_nothing_where_no_thread_can_be_started() -> None:
+    with FakeAPI() as api, exporter_process(endpoint=api.url) as exporter:
+        limit = resource.prlimit(exporter.pid, resource.RLIMIT_AS)
+        used = exporter.status("VmSize") * 1024
+        less_than_a_stack = STACK_BYTES // 2
+        resource.prlimit(exporter.pid, resource.RLIMIT_AS, (used + less_than_a_stack, limit[1]))
+        exporter.hang_up()
+        until(
+            lambda: exporter.logged("Reload failed, keeping current accounts"),
+            seconds=20,
+            what="the log line",
+        )
+        resource.prlimit(exporter.pid, resource.RLIMIT_AS, limit)
+        assert exporter.up() == {"default": 1}
+        assert exporter.logged("can't start new thread") == 1
 
 
 def test_sigterm_lets_the_scrape_in_flight_finish_and_ends_with_zero() -> None:

@@ -473,6 +473,28 @@ def test_a_costly_hash_of_another_user_keeps_no_one_waiting(
         assert {guess.result() for guess in guesses} == {401}
 
 
+@pytest.mark.parametrize(("cost", "at_once"), [(12, authentication._CHEAP_THREADS), (13, 1)])
+def test_hashes_up_to_cost_12_are_checked_several_at_a_time_and_a_costlier_one_alone(
+    cost: int,
+    at_once: int,
+    *,
+    served: Served,
+    users: Users,
+    checks: Checks,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(authentication, "MIN_REFUSAL", 3.0)
+    monkeypatch.setattr(checks, "_bcrypt", lambda *_: False)  # those costs would outlast the test
+    hashed_at_cost = HASH.replace("$04$", f"${cost}$")
+    users({"alice": hashed_at_cost})
+    checks.held = {hashed_at_cost}
+    with ThreadPoolExecutor(8) as pool:
+        guesses = [pool.submit(status, served, basic("alice", f"{n}")) for n in range(8)]
+        until(lambda: len(checks.passwords) >= at_once, what="the checks")
+        assert {guess.result() for guess in guesses} == {401}
+    assert len(checks.passwords) == at_once
+
+
 def test_a_password_gets_503_while_no_thread_can_be_started(
     served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:

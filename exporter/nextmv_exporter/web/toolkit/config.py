@@ -196,7 +196,7 @@ class _Loader(yaml.SafeLoader):
 
 
 def _first_fault(error: ValidationError) -> str:
-    fault = error.errors(include_input=False, include_url=False, include_context=False)[0]
+    fault = error.errors()[0]
     key = ".".join(_shown(part) for part in fault["loc"] if part != "[key]")
     match fault["type"]:
         case "extra_forbidden":
