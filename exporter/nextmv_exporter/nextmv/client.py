@@ -271,6 +271,7 @@ def _prepare(credentials: Credentials) -> requests.PreparedRequest:
         "Accept": "application/json",
         "Accept-Encoding": "gzip",
         "Authorization": f"Bearer {credentials.api_key}",
+        "Connection": "keep-alive",
         "User-Agent": f"nextmv-exporter/{__version__}",
     }
     return requests.Request("GET", credentials.url, headers=headers).prepare()
