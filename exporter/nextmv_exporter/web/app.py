@@ -6,10 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
 
-from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
-from starlette.routing import Route
+from starlette.routing import Route, Router
 
 from nextmv_exporter.accounts import Accounts
 from nextmv_exporter.collector import ProcessMetricsCollector, QueueCollector
@@ -42,19 +41,18 @@ class Exporter:
     _process: ProcessMetricsCollector = field(default_factory=ProcessMetricsCollector)
     _scrapes: ScrapeThreads = field(default_factory=ScrapeThreads)
 
-    def app(self) -> Starlette:
+    def app(self) -> Router:
         """Create the ASGI application."""
-        app = Starlette(
-            routes=[
+        return Router(
+            [
                 Route("/", self.landing),
                 Route(self.settings.web_telemetry_path, self.metrics),
                 Route("/sd", self.discovery),
                 Route("/-/healthy", self.healthy),
                 Route("/-/ready", self.ready),
-            ]
+            ],
+            redirect_slashes=False,
         )
-        app.router.redirect_slashes = False
-        return app
 
     async def metrics(self, request: Request) -> Response:
         """Scrape the accounts and respond with the metrics.
