@@ -41,7 +41,7 @@ demo: $(VENV)/installed ## Run the exporter against a simulated Nextmv account
 
 .PHONY: test
 test: tools $(VENV)/developed ## Run all tests
-	$(BIN)/pytest -n $(PARALLEL)
+	$(BIN)/pytest -n $(PARALLEL) --dist worksteal
 
 # The oldest and the newest Python that the project's own machines have.
 PYTHONS ?= 3.11 3.13
@@ -68,7 +68,7 @@ $(LOWEST)/developed: $(VENV)/developed pyproject.toml
 
 .PHONY: test-lowest
 test-lowest: tools $(LOWEST)/developed ## Run all tests with the lowest versions that pyproject.toml allows
-	$(LOWEST)/bin/pytest -n $(PARALLEL)
+	$(LOWEST)/bin/pytest -n $(PARALLEL) --dist worksteal
 
 SOAK_SECONDS ?= 180
 

@@ -23,7 +23,7 @@ class Account(Collector):
 
     def __init__(self) -> None:
         self._baseline: Baseline | None = None
-        self._metrics = AccountMetrics("default", wait_buckets=WAIT_BUCKETS, max_groups=MAX_GROUPS)
+        self._metrics = AccountMetrics(wait_buckets=WAIT_BUCKETS, max_groups=MAX_GROUPS)
 
     def exposition_of(self, body: bytes) -> bytes:
         """Do the work of a scrape from the API's response to its own.

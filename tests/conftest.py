@@ -1,7 +1,8 @@
-"""What many rooms' tests share."""
+"""Fixtures and settings of all tests."""
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -16,6 +17,15 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("project")
+
+SLOW = ("end_to_end", "grafana", "faults", "web")
+"""Folders of tests that take longest."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Start with the slow tests, so that no worker waits for another's at the end."""
+    folder = Path(__file__).parent
+    items.sort(key=lambda item: item.path.relative_to(folder).parts[0] not in SLOW)
 
 
 @pytest.fixture

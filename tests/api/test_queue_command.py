@@ -1,4 +1,4 @@
-"""`nextmv-queue` as a process, against a real HTTP server."""
+"""`nextmv-queue`, against a real HTTP server; as a process where its terminal or pipe matters."""
 
 import fcntl
 import json
@@ -12,11 +12,13 @@ import termios
 import threading
 import tomllib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 from nextmv.cloud import Client as SdkClient  # type: ignore[import-untyped]
 from nextmv.cloud.account import Queue as SdkQueue  # type: ignore[import-untyped]
 from support.fake_api import KEY, RUN, FakeAPI
@@ -34,19 +36,25 @@ def run(number: int = 1, *, minutes: float = 1, **fields: Any) -> dict[str, Any]
     return {**RUN, "id": f"run-{number}", "created_at": created.isoformat(), **fields}
 
 
-def queue(*arguments: str, **variables: str) -> "subprocess.CompletedProcess[str]":
-    """Run the command with its output in pipes."""
-    return subprocess.run(
-        [*COMMAND, *arguments],
-        capture_output=True,
-        text=True,
-        env={**os.environ, **variables},
-        timeout=60,
-        check=False,
-    )
+@dataclass(frozen=True)
+class Done:
+    """What the command has printed, and its status."""
+
+    stdout: str
+    stderr: str
+    returncode: int
 
 
-def ids(done: "subprocess.CompletedProcess[str]") -> list[str]:
+def queue(*arguments: str, **variables: str) -> Done:
+    """Run the command in this process, as with its output in pipes."""
+    with CliRunner().isolation(env=variables) as (stdout, stderr, _):
+        with pytest.raises(SystemExit) as ended:
+            queue_command.main(arguments)
+        assert isinstance(ended.value.code, int)
+        return Done(stdout.getvalue().decode(), stderr.getvalue().decode(), ended.value.code)
+
+
+def ids(done: Done) -> list[str]:
     assert done.returncode == 0, done.stderr
     return [line.split()[0] for line in done.stdout.splitlines()[1:]]
 
@@ -249,8 +257,8 @@ def test_an_error_message_of_the_api_is_cleaned_too(api: FakeAPI) -> None:
 
 def test_what_the_encoding_lacks_is_replaced(api: FakeAPI) -> None:
     api.serves(run(1, name="Plan 計画"))
-    done = queue(PYTHONIOENCODING="ascii")
-    assert done.returncode == 0
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(COMMAND, capture_output=True, text=True, env=environment, check=True)
     assert "Plan ??" in done.stdout
 
 

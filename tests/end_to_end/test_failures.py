@@ -13,6 +13,7 @@ from support.exporter import Process, exporter_process
 from support.fake_api import KEY, RUN, FakeAPI
 from support.metrics import parse, value, values
 from support.programs import free_port
+from support.waiting import until
 
 from nextmv_exporter.nextmv.errors import Reason
 
@@ -85,7 +86,7 @@ def test_a_failed_fetch_shows_its_reason_and_no_queue(
             before, "nextmv_scrape_errors_total", reason=each
         )
         assert rise == (each == reason)
-    [line] = running.failures_logged()[logged:]
+    [line] = until(lambda: running.failures_logged()[logged:], what="the line of the failure")
     assert f"reason={reason}" in line
     assert "account=default" in line
     assert KEY not in running.exporter.log

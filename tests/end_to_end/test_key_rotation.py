@@ -29,7 +29,6 @@ def test_a_rotated_key_is_taken_up_at_the_next_scrape(tmp_path: Path) -> None:
         assert up() == 1
         file.write_text("")
         assert up() == 1, "a file that is being written anew costs no scrape"
-        log = exporter.log
-    assert "Credentials reloaded" in log
-    assert "Reload failed, keeping current credentials" in log
-    assert "-key-1" not in log
+    assert exporter.logged("Credentials reloaded")
+    assert exporter.logged("Reload failed, keeping current credentials")
+    assert not exporter.logged("-key-1")

@@ -54,7 +54,7 @@ def through_the_line(body: bytes) -> list[float]:
     """From bytes to both expositions; gives the lengths of the groups."""
     queue = list(parse_queue(body))
     summary = summarise(take_snapshot(queue, NOW), wait_buckets=BUCKETS, max_groups=5)
-    counters = AccountMetrics("default", wait_buckets=BUCKETS, max_groups=5).copy()
+    counters = AccountMetrics(wait_buckets=BUCKETS, max_groups=5).copy()
     scrape = Scrape(Outcome("default", "account-queue", 0.1, NOW, summary), counters)
     lengths: list[float] = []
     for accept, parse in ACCEPTS.items():

@@ -61,9 +61,7 @@ class OfficeAccount(Simulator):
 def scrapes(account: Simulator) -> Iterator[Scrape]:
     """Scrape an account once a minute for a week."""
     options = ScrapeOptions()
-    counters = AccountMetrics(
-        "demo", wait_buckets=options.wait_buckets, max_groups=options.max_groups
-    )
+    counters = AccountMetrics(wait_buckets=options.wait_buckets, max_groups=options.max_groups)
     recent = RecentGroups(options.zero_retention, options.max_groups)
     baseline: Baseline | None = None
     for minute in range(MINUTES):

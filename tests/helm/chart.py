@@ -35,7 +35,7 @@ EVERYTHING: dict[str, Any] = {
 Manifest = dict[str, Any]
 
 
-class StrictLoader(yaml.SafeLoader):
+class StrictLoader(yaml.CSafeLoader):
     """Rejects duplicate keys, as strict appliers and kustomize do."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:

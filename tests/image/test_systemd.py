@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from support.exporter import exporter_process
 from support.fake_api import KEY, RUN, FakeAPI
+from support.malloc import IMAGE_MALLOC
 
 ROOT = Path(__file__).parents[2]
 UNIT = ROOT / "systemd" / "nextmv-exporter.service"
@@ -55,6 +56,12 @@ def test_what_the_documentation_adds_is_valid_too(unit: Path, drop_in: str) -> N
     verified = systemd_analyze("verify", "--recursive-errors=no", unit)
     assert verified.stdout + verified.stderr == ""
     assert verified.returncode == 0
+
+
+def test_memory_is_allocated_as_in_the_image() -> None:
+    [settings] = re.findall(r"^Environment=(.*)$", UNIT.read_text(), re.MULTILINE)
+    assert dict(each.split("=") for each in settings.split()) == IMAGE_MALLOC
+    assert IMAGE_MALLOC.keys() == {"MALLOC_ARENA_MAX", "MALLOC_MMAP_THRESHOLD_"}
 
 
 def test_systemd_finds_it_well_protected(unit: Path) -> None:

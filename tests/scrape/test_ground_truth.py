@@ -109,7 +109,7 @@ class Scraper:
     baseline: Baseline | None = None
     waits: list[float] = field(default_factory=list)
     metrics: AccountMetrics = field(
-        default_factory=lambda: AccountMetrics("demo", wait_buckets=BOUNDS, max_groups=2000)
+        default_factory=lambda: AccountMetrics(wait_buckets=BOUNDS, max_groups=2000)
     )
 
     def scrape(self, body: bytes, now: float) -> None:

@@ -39,7 +39,7 @@ class Account:
     baseline: Baseline | None = None
 
     def __post_init__(self) -> None:
-        self.metrics = AccountMetrics("default", wait_buckets=BOUNDS, max_groups=self.max_groups)
+        self.metrics = AccountMetrics(wait_buckets=BOUNDS, max_groups=self.max_groups)
 
     def sees(self, *runs: Run) -> None:
         self.now += self.every
@@ -69,6 +69,13 @@ def samples(gauge: Metric, *outcomes: Outcome) -> dict[tuple[str, ...], float]:
 def test_no_name_is_taken_twice() -> None:
     series = [name for metric in METRICS for name in metric.series]
     assert len(series) == len(set(series))
+
+
+@pytest.mark.parametrize("metric", METRICS[:-1], ids=lambda metric: metric.name)
+def test_the_account_is_the_first_label_and_the_bound_of_a_bucket_the_last(metric: Metric) -> None:
+    names = [*metric.labels, "le"] if "histogram" in metric.kind else [*metric.labels]
+    assert min(names) == names[0] == "account"
+    assert max(names) == names[-1] or "histogram" not in metric.kind
 
 
 @pytest.mark.parametrize("metric", METRICS, ids=lambda metric: metric.name)
@@ -167,12 +174,12 @@ def test_the_wait_histogram_ends_with_all_queued_runs() -> None:
 
 
 def test_every_reason_is_there_from_the_start_at_0() -> None:
-    counters = AccountMetrics("default", wait_buckets=BOUNDS, max_groups=10).copy()
+    counters = AccountMetrics(wait_buckets=BOUNDS, max_groups=10).copy()
     assert counters.errors == dict.fromkeys(Reason, 0)
 
 
 def test_requests_are_counted_and_timed() -> None:
-    metrics = AccountMetrics("default", wait_buckets=BOUNDS, max_groups=10)
+    metrics = AccountMetrics(wait_buckets=BOUNDS, max_groups=10)
     metrics.observe_request("v1/account/queue", "200", 0.2)
     metrics.observe_request("v1/account/queue", "error", 3.0)
     counters = metrics.copy()

@@ -57,16 +57,16 @@ def failure(account: str = "default") -> Outcome:
     return Outcome(account, "account-queue", 0.25, NOW, failure=refused)
 
 
-def counters(account: str = "default") -> AccountMetrics:
+def counters() -> AccountMetrics:
     """Counters of an account that has sent a request."""
-    metrics = AccountMetrics(account, wait_buckets=BOUNDS, max_groups=2000)
+    metrics = AccountMetrics(wait_buckets=BOUNDS, max_groups=2000)
     metrics.observe_request("v1/account/queue", "200", 0.2)
     return metrics
 
 
 def scrapes(*outcomes: Outcome) -> list[Scrape]:
     """What the scrapes with these outcomes report."""
-    return [Scrape(outcome, counters(outcome.account).copy()) for outcome in outcomes]
+    return [Scrape(outcome, counters().copy()) for outcome in outcomes]
 
 
 def flowing() -> Scrape:

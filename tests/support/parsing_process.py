@@ -49,7 +49,7 @@ def body_of(description: dict[str, Any]) -> bytearray:
 
 def scrape(body: bytearray, limit: int) -> str:
     """What a scrape does between the API's response and its own."""
-    metrics = AccountMetrics("default", wait_buckets=BOUNDS, max_groups=2000)
+    metrics = AccountMetrics(wait_buckets=BOUNDS, max_groups=2000)
     try:
         snapshot = take_snapshot(parse_queue(body), time.time(), max_bytes=limit)
         baseline, _ = compare(None, snapshot)

@@ -1,6 +1,7 @@
 """The number of scrapes that wait at once is bounded, and what is beyond it is rejected."""
 
 import asyncio
+import itertools
 import threading
 from collections.abc import Callable
 
@@ -10,6 +11,7 @@ from faults.running_exporter import exporter_here
 from support.fake_api import FakeAPI
 from support.logs import capture_logs
 
+from nextmv_exporter.deadline import Deadline
 from nextmv_exporter.scrape import threads
 from nextmv_exporter.web import scrapes
 from nextmv_exporter.web.scrapes import ScrapeThreads, TooManyScrapesError
@@ -18,14 +20,51 @@ from nextmv_exporter.web.scrapes import ScrapeThreads, TooManyScrapesError
 def test_a_scrape_runs_in_a_thread_and_its_result_or_error_is_returned() -> None:
     async def scenario() -> None:
         running = ScrapeThreads()
-        assert await running.run(threading.get_ident) != threading.get_ident()
+        assert await running.run("a", Deadline(9), threading.get_ident) != threading.get_ident()
         with pytest.raises(ZeroDivisionError):
-            await running.run(lambda: 1 / 0)
+            await running.run("a", Deadline(9), lambda: 1 / 0)
+        assert await running.run("a", Deadline(9), lambda: "again") == "again"
 
     asyncio.run(scenario())
 
 
-def test_scrapes_beyond_the_limit_are_rejected_and_logged_once(
+def test_the_same_scrapes_at_the_same_moment_share_one_result_or_error() -> None:
+    numbers = itertools.count()
+    release = threading.Event()
+
+    def scrape() -> int:
+        release.wait(10)
+        return next(numbers)
+
+    def fail() -> None:
+        release.wait(10)
+        raise ZeroDivisionError
+
+    async def scenario() -> list[object]:
+        running = ScrapeThreads()
+        first, later, earlier, much_later = map(Deadline, (10, 10.1, 9, 11))
+        asked = [
+            running.run("a", first, scrape),
+            running.run("a", later, scrape),
+            running.run("b", first, scrape),
+            running.run("c", first, fail),
+            running.run("c", later, fail),
+            running.run("a", earlier, scrape),
+            running.run("a", much_later, scrape),
+        ]
+        waiting = [asyncio.create_task(one) for one in asked]
+        await asyncio.sleep(0)
+        release.set()
+        return await asyncio.gather(*waiting, return_exceptions=True)
+
+    a, also_a, b, c, also_c, earlier, later = asyncio.run(scenario())
+    assert a == also_a
+    assert len({a, b, earlier, later}) == 4
+    assert isinstance(c, ZeroDivisionError)
+    assert c is also_c
+
+
+def test_scrapes_beyond_the_limit_are_rejected_and_logged(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(scrapes, "MAX_SCRAPES", 3)
@@ -33,18 +72,23 @@ def test_scrapes_beyond_the_limit_are_rejected_and_logged_once(
 
     async def scenario() -> None:
         running = ScrapeThreads()
-        waiting = [asyncio.create_task(running.run(lambda: release.wait(10))) for _ in range(3)]
+        waiting = [
+            asyncio.create_task(running.run("a", Deadline(9), lambda: release.wait(10)))
+            for _ in range(3)
+        ]
         await asyncio.sleep(0)
         for _ in range(5):
             with pytest.raises(TooManyScrapesError):
-                await running.run(lambda: None)
+                await running.run("a", Deadline(9), lambda: None)
         release.set()
         assert await asyncio.gather(*waiting) == [True] * 3
-        assert await running.run(lambda: "again") == "again"
+        assert await running.run("a", Deadline(9), lambda: "again") == "again"
 
     with capture_logs() as lines:
         asyncio.run(scenario())
-    assert [(line["event"], line["count"]) for line in lines] == [("Rejecting scrapes", 1)]
+    assert {(line["event"], line["err"]) for line in lines} == {
+        ("Rejecting scrapes", "too many scrapes are waiting")
+    }
 
 
 def test_a_system_without_threads_is_one_reason_to_reject(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -57,7 +101,7 @@ def test_a_system_without_threads_is_one_reason_to_reject(monkeypatch: pytest.Mo
         running = ScrapeThreads()
         for _ in range(3):
             with pytest.raises(TooManyScrapesError, match="can't start new thread"):
-                await running.run(lambda: None)
+                await running.run("a", Deadline(9), lambda: None)
 
     asyncio.run(scenario())
 

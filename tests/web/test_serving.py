@@ -204,9 +204,8 @@ def test_an_invalid_host_header_does_not_reach_the_targets(running: Running, hos
 def test_it_listens_on_each_address() -> None:
     addresses = (f"--web.listen-address={host}:0" for host in ("127.0.0.1", "127.0.0.2"))
     with exporter_process("--demo", *addresses) as exporter:
-        urls = re.findall(r"address=(127\.0\.0\.[12]:\d+)", exporter.log)
-        assert len(urls) == 2
-        for url in urls:
+        until(lambda: exporter.logged("Listening") == 2)
+        for url in re.findall(r"address=(127\.0\.0\.[12]:\d+)", exporter.log):
             assert requests.get(f"http://{url}/-/ready", timeout=10).status_code == 200
 
 

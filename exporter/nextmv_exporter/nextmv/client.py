@@ -196,7 +196,9 @@ class Client:
                 ) as response:
                     code = str(response.status_code)
                     if not 200 <= response.status_code < 300:
-                        raise status_error(response, endpoint, credentials.api_key)
+                        # The status is reported even if the error's body takes too long.
+                        with exchanging(Exchange(Deadline(deadline.remaining() / 2))):
+                            raise status_error(response, endpoint, credentials.api_key)
                     body = _read(response, request)
             except errors.NextmvError:
                 raise
@@ -269,6 +271,7 @@ def _prepare(credentials: Credentials) -> requests.PreparedRequest:
         "Accept": "application/json",
         "Accept-Encoding": "gzip",
         "Authorization": f"Bearer {credentials.api_key}",
+        "Connection": "keep-alive",
         "User-Agent": f"nextmv-exporter/{__version__}",
     }
     return requests.Request("GET", credentials.url, headers=headers).prepare()

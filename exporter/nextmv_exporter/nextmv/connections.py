@@ -65,11 +65,11 @@ def exchanging(exchange: Exchange) -> Iterator[None]:
     Args:
         exchange: the exchange.
     """
-    _current.exchange = exchange
+    before, _current.exchange = _current.exchange, exchange
     try:
         yield
     finally:
-        del _current.exchange
+        _current.exchange = before
 
 
 class InvalidChunkError(http.client.HTTPException):
@@ -180,11 +180,8 @@ class _Response(http.client.HTTPResponse):
 
 
 def _has_buffered(reader: io.BufferedReader) -> bool:
-    exchange, _current.exchange = _current.exchange, Exchange(Deadline(0))
-    try:
+    with exchanging(Exchange(Deadline(0))):
         return bool(reader.peek(1))  # a TimeoutError where it would have to read
-    finally:
-        _current.exchange = exchange
 
 
 class _Connection(HTTPConnection):

@@ -90,13 +90,11 @@ class AccountMetrics:
     """The counters of an account. Not safe to use from several threads at once.
 
     Args:
-        account: the account's name.
         wait_buckets: upper bounds of the histogram of waits, seconds, ascending.
         max_groups: most label sets of a counter; further ones are counted as `__other__`.
     """
 
-    def __init__(self, account: str, *, wait_buckets: Sequence[float], max_groups: int) -> None:
-        self.account = account
+    def __init__(self, *, wait_buckets: Sequence[float], max_groups: int) -> None:
         self._wait_buckets = wait_buckets
         self._max_groups = max_groups
         self._errors = {reason.value: 0 for reason in Reason}

@@ -96,38 +96,40 @@ def _accepts_gzip(accept_encoding: str) -> bool:
 def _lines(family: Family, *, openmetrics: bool) -> Iterator[str]:
     """Write a family, byte for byte as prometheus-client's encoders do, in a tenth of the time.
 
-    They examine the name and the labels of each sample, which here are the same at each scrape.
+    They examine the name and the labels of each sample, which here are the same at each scrape,
+    and sort the labels: here `account` is always the first, and `le` the last.
     """
     metric = family.metric
     kind = family.type if openmetrics else _TEXT_KINDS.get(family.type, family.type)
     name = family.name if openmetrics else metric.name
     yield _head(name, kind, metric.help, openmetrics=openmetrics)
-    labels = _label_writer(metric.labels)
-    if metric.kind in {"gauge", "counter"}:
-        name = metric.name
-        for values, value in family.rows:
-            yield f"{name}{labels(values)} {_number(value)}\n"
-    else:
-        yield from _histogram_lines(family, labels, openmetrics=openmetrics)
+    if metric.kind not in {"gauge", "counter"}:
+        yield from _histogram_lines(family, openmetrics=openmetrics)
+        return
+    labels = _label_writer(metric.labels[1:])
+    for account, rows in family.accounts:
+        start = f"{metric.name}{_start(account)}"
+        for values, value in rows:
+            yield f"{start}{labels(values)}}} {_number(value)}\n"
 
 
-def _histogram_lines(
-    family: Family, labels: Callable[[Sequence[str]], str], *, openmetrics: bool
-) -> Iterator[str]:
+def _histogram_lines(family: Family, *, openmetrics: bool) -> Iterator[str]:
     metric = family.metric
     bucket, count, total = metric.series
-    bucket_labels = _label_writer((*metric.labels, "le"))
+    labels = _label_writer(metric.labels[1:])
     # The text formats have no gauge histograms, so their counts and sums are separate gauges.
     apart = metric.kind == "gauge_histogram" and not openmetrics
     counts, totals = [], []
-    for values, value in family.rows:
-        numbers = (*value.buckets, value.count)
-        for bound, number in zip(le_values(value.bounds), numbers, strict=True):
-            yield f"{bucket}{bucket_labels((*values, bound))} {_number(number)}\n"
-        counts.append(f"{count}{labels(values)} {_number(value.count)}\n")
-        totals.append(f"{total}{labels(values)} {_number(value.sum)}\n")
-        if not apart:
-            yield counts[-1] + totals[-1]
+    for account, rows in family.accounts:
+        for values, value in rows:
+            text = f"{_start(account)}{labels(values)}"
+            numbers = (*value.buckets, value.count)
+            for bound, number in zip(le_values(value.bounds), numbers, strict=True):
+                yield f'{bucket}{text},le="{bound}"}} {_number(number)}\n'
+            counts.append(f"{count}{text}}} {_number(value.count)}\n")
+            totals.append(f"{total}{text}}} {_number(value.sum)}\n")
+            if not apart:
+                yield counts[-1] + totals[-1]
     for name, lines in ((count, counts), (total, totals)):
         if apart and lines:
             yield _head(name, "gauge", metric.help, openmetrics=openmetrics) + "".join(lines)
@@ -138,15 +140,18 @@ def _head(name: str, kind: str, documentation: str, *, openmetrics: bool) -> str
     return f"# HELP {name} {documentation}\n# TYPE {name} {kind}\n"
 
 
+def _start(account: str) -> str:
+    return f'{{account="{_escape(account, quotes=True)}"'
+
+
 @cache
 def _label_writer(names: tuple[str, ...]) -> Callable[[Sequence[str]], str]:
-    """Return a function that writes labels, cached since they recur at each scrape."""
+    """Return a function that writes labels after the first, cached as they recur at each scrape."""
 
     @lru_cache(maxsize=_CACHED)
     def write(values: Sequence[str]) -> str:
         pairs = sorted(zip(names, values, strict=True))
-        text = ",".join([f'{name}="{_escape(value, quotes=True)}"' for name, value in pairs])
-        return f"{{{text}}}" if text else ""
+        return "".join([f',{name}="{_escape(value, quotes=True)}"' for name, value in pairs])
 
     return write
 

@@ -4,7 +4,7 @@ Dashboards, alerts, the README's table and `docs/metrics.md` are checked against
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal
@@ -18,7 +18,7 @@ from nextmv_exporter.scrape.summary import Backlog, Distribution, Summary
 
 Kind = Literal["gauge", "gauge_histogram", "counter", "histogram"]
 Row = tuple[Sequence[str], Any]
-"""Values of the labels and of the series; a histogram's is a `Distribution`."""
+"""Values of the labels after `account`, and of the series; a histogram's is a `Distribution`."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Metric:
         name: its name, with `_total` if it is a counter.
         help: one sentence, as in the exposition.
         kind: its type.
-        labels: names of its labels.
+        labels: names of its labels; `account` is the first.
         rows: returns the rows of this metric from an account's scrape.
     """
 
@@ -37,7 +37,7 @@ class Metric:
     help: str
     kind: Kind
     labels: tuple[str, ...] = ("account",)
-    rows: Callable[[Scrape], Iterable[Row]] = lambda _: ()
+    rows: Callable[[Scrape], Collection[Row]] = lambda _: ()
 
     @property
     def series(self) -> tuple[str, ...]:
@@ -58,12 +58,12 @@ class Family(ClientMetric):
 
     Args:
         metric: its name, help, type and labels.
-        rows: label values and value of each of its series, or groups of series.
+        accounts: names of accounts with the rows of each.
     """
 
-    def __init__(self, metric: Metric, rows: Sequence[Row]) -> None:
+    def __init__(self, metric: Metric, accounts: Sequence[tuple[str, Collection[Row]]]) -> None:
         self.metric = metric
-        self.rows = rows
+        self.accounts = accounts
         name = metric.name.removesuffix("_total")
         super().__init__(name, metric.help, metric.kind.replace("_", ""))
         self._samples: list[Sample] | None = None
@@ -80,17 +80,21 @@ class Family(ClientMetric):
         self._samples = samples
 
     def _make_samples(self) -> Iterator[Sample]:
-        for values, value in self.rows:
-            labels = dict(zip(self.metric.labels, values, strict=True))
-            if not isinstance(value, Distribution):
-                yield Sample(self.metric.name, labels, float(value))
-                continue
-            bucket, count, total = self.metric.series
-            numbers = (*value.buckets, value.count)
-            for bound, number in zip(le_values(value.bounds), numbers, strict=True):
-                yield Sample(bucket, labels | {"le": bound}, float(number))
-            yield Sample(count, labels, float(value.count))
-            yield Sample(total, labels, value.sum)
+        for account, rows in self.accounts:
+            for values, value in rows:
+                labels = dict(zip(self.metric.labels, (account, *values), strict=True))
+                if isinstance(value, Distribution):
+                    yield from self._histogram_samples(labels, value)
+                else:
+                    yield Sample(self.metric.name, labels, float(value))
+
+    def _histogram_samples(self, labels: dict[str, str], value: Distribution) -> Iterator[Sample]:
+        bucket, count, total = self.metric.series
+        numbers = (*value.buckets, value.count)
+        for bound, number in zip(le_values(value.bounds), numbers, strict=True):
+            yield Sample(bucket, labels | {"le": bound}, float(number))
+        yield Sample(count, labels, float(value.count))
+        yield Sample(total, labels, value.sum)
 
 
 @cache
@@ -116,27 +120,21 @@ def families(scrapes: Sequence[Scrape]) -> Iterator[Family]:
         A family for each metric of `OF_ACCOUNTS`.
     """
     for metric in OF_ACCOUNTS:
-        yield Family(
-            metric,
-            [
-                ((scrape.outcome.account, *labels), value)
-                for scrape in scrapes
-                for labels, value in metric.rows(scrape)
-            ],
-        )
+        rows = [(scrape.outcome.account, metric.rows(scrape)) for scrape in scrapes]
+        yield Family(metric, rows)
 
 
-def _of_queue(rows: Callable[[Summary], Iterable[Row]]) -> Callable[[Scrape], Iterable[Row]]:
+def _of_queue(rows: Callable[[Summary], Collection[Row]]) -> Callable[[Scrape], Collection[Row]]:
     """Return no rows for an account whose queue could not be read."""
     return lambda scrape: rows(scrape.outcome.summary) if scrape.outcome.summary else ()
 
 
-def _by_name(values: Mapping[str, Any]) -> Iterable[Row]:
-    return (((name,), value) for name, value in values.items())
+def _by_name(values: Mapping[str, Any]) -> Collection[Row]:
+    return [((name,), value) for name, value in values.items()]
 
 
-def _ages(created: Mapping[Backlog, float | None], now: float) -> Iterable[Row]:
-    return ((b, 0.0 if t is None else max(0.0, now - t)) for b, t in created.items())
+def _ages(created: Mapping[Backlog, float | None], now: float) -> Collection[Row]:
+    return [(b, 0.0 if t is None else max(0.0, now - t)) for b, t in created.items()]
 
 
 GROUP = ("account", "status_v2", "execution_class", "application_id")
@@ -163,7 +161,7 @@ OF_ACCOUNTS: tuple[Metric, ...] = (
         "Unix time of created_at of the oldest queued run; absent where none is queued.",
         "gauge",
         BACKLOG,
-        _of_queue(lambda summary: ((b, t) for b, t in summary.oldest.items() if t is not None)),
+        _of_queue(lambda summary: [(b, t) for b, t in summary.oldest.items() if t is not None]),
     ),
     Metric(
         "nextmv_account_queue_oldest_running_run_age_seconds",

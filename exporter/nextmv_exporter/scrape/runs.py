@@ -21,7 +21,7 @@ BYTES_PER_RUN = 100
 FEW_RUNS = 10_000
 """Runs that a response may hold regardless of its size."""
 
-MAX_PIECE = 2 * 1024 * 1024
+MAX_PIECE = 3 * 1024 * 1024
 """Maximum size of a piece: a longer run makes the response invalid."""
 
 _PIECE = 16 * 1024

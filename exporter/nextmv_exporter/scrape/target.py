@@ -157,7 +157,7 @@ class Target:
         self._lock = threading.Lock()
         self._last: Outcome | None = None
         self._metrics = AccountMetrics(
-            account, wait_buckets=options.wait_buckets, max_groups=options.max_groups
+            wait_buckets=options.wait_buckets, max_groups=options.max_groups
         )
         self._recent = RecentGroups(options.zero_retention, options.max_groups)
         self._backoff = _Backoff()

@@ -2,18 +2,17 @@
 
 import contextlib
 import math
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
 
-from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
-from starlette.routing import Route
+from starlette.routing import Route, Router
 
 from nextmv_exporter.accounts import Accounts
 from nextmv_exporter.collector import ProcessMetricsCollector, QueueCollector
+from nextmv_exporter.deadline import Deadline
 from nextmv_exporter.logs import CLIENTS, get_logger
 from nextmv_exporter.scrape.exposition import expose
 from nextmv_exporter.scrape.target import Target
@@ -42,19 +41,18 @@ class Exporter:
     _process: ProcessMetricsCollector = field(default_factory=ProcessMetricsCollector)
     _scrapes: ScrapeThreads = field(default_factory=ScrapeThreads)
 
-    def app(self) -> Starlette:
+    def app(self) -> Router:
         """Create the ASGI application."""
-        app = Starlette(
-            routes=[
+        return Router(
+            [
                 Route("/", self.landing),
                 Route(self.settings.web_telemetry_path, self.metrics),
                 Route("/sd", self.discovery),
                 Route("/-/healthy", self.healthy),
                 Route("/-/ready", self.ready),
-            ]
+            ],
+            redirect_slashes=False,
         )
-        app.router.redirect_slashes = False
-        return app
 
     async def metrics(self, request: Request) -> Response:
         """Scrape the accounts and respond with the metrics.
@@ -65,22 +63,24 @@ class Exporter:
         Returns:
             The metrics; 404 if an account is unknown, 503 if too many scrapes are waiting.
         """
-        start = time.monotonic()
+        deadline = Deadline(scrape_timeout(request.headers, self.settings))
         known = await self._targets()
-        timeout = scrape_timeout(request.headers, self.settings) - (time.monotonic() - start)
         chosen = dict.fromkeys(request.query_params.getlist("account"))
         if unknown := [name for name in chosen if name not in known]:
             return _no_such_account(unknown, known)
-        queues = QueueCollector({name: known[name] for name in chosen or known}, timeout=timeout)
+        targets = {name: known[name] for name in chosen or known}
+        names = tuple(request.query_params.getlist("name[]"))
+        accept = request.headers.get("Accept", "")
+        accept_encoding = request.headers.get("Accept-Encoding", "")
+
+        def scrape() -> tuple[bytes, dict[str, str]]:
+            queues = QueueCollector(targets, timeout=deadline.remaining())
+            collectors = [queues] if chosen else [queues, self._process]
+            return expose(collectors, names=names, accept=accept, accept_encoding=accept_encoding)
+
+        key = tuple(targets.values()), bool(chosen), names, accept, accept_encoding
         try:
-            body, headers = await self._scrapes.run(
-                lambda: expose(
-                    [queues] if chosen else [queues, self._process],
-                    names=request.query_params.getlist("name[]"),
-                    accept=request.headers.get("Accept", ""),
-                    accept_encoding=request.headers.get("Accept-Encoding", ""),
-                )
-            )
+            body, headers = await self._scrapes.run(key, deadline, scrape)
         except TooManyScrapesError:
             return PlainTextResponse(
                 "Too many scrapes are waiting\n",
@@ -133,7 +133,8 @@ class Exporter:
         """Return the current accounts, reloaded if files changed, without blocking the loop."""
         if self.accounts.outdated:
             with contextlib.suppress(TooManyScrapesError):
-                await self._scrapes.run(self.accounts.refresh)
+                # Not shared: the files may have changed since another one was started.
+                await self._scrapes.run(object(), Deadline(0), self.accounts.refresh)
         return self.accounts.targets
 
 

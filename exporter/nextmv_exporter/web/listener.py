@@ -1,6 +1,7 @@
 """Listening sockets, and the limit on the connections that they accept."""
 
 import asyncio
+import os
 import resource
 import socket
 import ssl
@@ -40,13 +41,18 @@ def listen(address: Address) -> socket.socket:
     except OSError as error:
         where = f"[{address.host}]" if ":" in address.host else address.host
         raise ConfigurationError(
-            f"can't listen on {where}:{address.port}: {error.strerror or error}: "
+            f"can't listen on {where}:{address.port}: {_reason(error)}: "
             "choose another --web.listen-address"
         ) from None
     # Connections inherit it. asyncio would set it only on sockets with TCP as explicit protocol,
     # and without it the body waits 40 ms for the client to acknowledge the head.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return listener
+
+
+def _reason(error: OSError) -> str:
+    """Describe an error, without what `socket.create_server` appends to the system's text."""
+    return os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)
 
 
 def _create_listener(address: Address) -> socket.socket:

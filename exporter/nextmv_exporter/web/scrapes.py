@@ -2,61 +2,80 @@
 
 import asyncio
 import contextlib
-import time
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
-from nextmv_exporter.logs import get_logger
+from nextmv_exporter.deadline import Deadline
+from nextmv_exporter.logs import CLIENTS, get_logger
 from nextmv_exporter.scrape.threads import WORKERS
 
 MAX_SCRAPES = 256
 """Maximum number of concurrent scrapes."""
 
-LOG_INTERVAL = 60.0
-"""Seconds between two log lines about rejected scrapes."""
+SAME_MOMENT = 0.25
+"""Seconds by which the deadlines of scrapes that share a response may differ."""
 
 Result = TypeVar("Result")
 
-log = get_logger()
+log = get_logger(CLIENTS)
 
 
 class TooManyScrapesError(Exception):
-    """Too many scrapes are running, or the system starts no more threads."""
+    """Too many scrapes are waiting, or the system starts no more threads."""
+
+
+@dataclass(frozen=True)
+class _Running:
+    deadline: Deadline
+    result: "asyncio.Future[Any]"
 
 
 class ScrapeThreads:
-    """Runner of scrapes, each in a thread, up to `MAX_SCRAPES` at a time."""
+    """Runner of scrapes in threads, of which up to `MAX_SCRAPES` may wait at a time."""
 
     def __init__(self) -> None:
-        self._running = 0
-        self._rejected = 0
-        self._logged = float("-inf")
+        self._waiting = 0
+        self._running: dict[Hashable, _Running] = {}
 
-    async def run(self, scrape: Callable[[], Result]) -> Result:
-        """Run a scrape in a thread and wait for it.
+    async def run(self, key: Hashable, deadline: Deadline, scrape: Callable[[], Result]) -> Result:
+        """Run a scrape in a thread and wait for it, or for the same scrape that is in progress.
 
         Args:
-            scrape: the function.
+            key: what is asked for; scrapes with the same key return the same.
+            deadline: when the result is needed. A scrape that is in progress is shared unless its
+                own deadline is later, or earlier by more than `SAME_MOMENT`.
+            scrape: the function; keeps the deadline.
 
         Returns:
             Its result.
 
         Raises:
-            TooManyScrapesError: too many are running already.
+            TooManyScrapesError: too many are waiting already.
         """
-        if self._running >= MAX_SCRAPES:
-            raise self._reject("too many scrapes are waiting")
-        loop = asyncio.get_running_loop()
-        done: asyncio.Future[Result] = loop.create_future()
+        if self._waiting >= MAX_SCRAPES:
+            raise _rejected("too many scrapes are waiting")
+        running = self._running.get(key)
+        if running is None or not 0 <= deadline.at - running.deadline.at <= SAME_MOMENT:
+            running = self._start(key, deadline, scrape)
+        self._waiting += 1
+        try:
+            result: Result = await asyncio.shield(running.result)
+        finally:
+            self._waiting -= 1
+        return result
 
-        def finish(result: Result | None, error: Exception | None) -> None:
-            self._running -= 1
-            if done.cancelled():
-                return
+    def _start(self, key: Hashable, deadline: Deadline, scrape: Callable[[], Any]) -> _Running:
+        loop = asyncio.get_running_loop()
+        started = _Running(deadline, loop.create_future())
+
+        def finish(result: object, error: Exception | None) -> None:
+            if self._running.get(key) is started:
+                del self._running[key]
             if error:
-                done.set_exception(error)
+                started.result.set_exception(error)
             else:
-                done.set_result(result)  # type: ignore[arg-type]
+                started.result.set_result(result)
 
         def run() -> None:
             result = error = None
@@ -70,14 +89,11 @@ class ScrapeThreads:
         try:
             WORKERS.run(run, "scrape")
         except RuntimeError as error:
-            raise self._reject(str(error)) from None
-        self._running += 1
-        return await done
+            raise _rejected(str(error)) from None
+        self._running[key] = started
+        return started
 
-    def _reject(self, why: str) -> TooManyScrapesError:
-        self._rejected += 1
-        now = time.monotonic()
-        if now - self._logged >= LOG_INTERVAL:
-            log.warning("Rejecting scrapes", err=why, count=self._rejected)
-            self._logged, self._rejected = now, 0
-        return TooManyScrapesError(why)
+
+def _rejected(why: str) -> TooManyScrapesError:
+    log.warning("Rejecting scrapes", err=why)
+    return TooManyScrapesError(why)
