@@ -4,6 +4,7 @@ import fcntl
 import json
 import os
 import pty
+import signal
 import struct
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from click.testing import CliRunner
 from nextmv.cloud import Client as SdkClient  # type: ignore[import-untyped]
 from nextmv.cloud.account import Queue as SdkQueue  # type: ignore[import-untyped]
 from support.fake_api import KEY, RUN, FakeAPI
+from support.waiting import until
 
 from nextmv_exporter import __version__
 from nextmv_exporter.nextmv import __main__ as queue_command
@@ -386,6 +388,20 @@ def test_a_response_that_takes_longer_than_the_timeout_ends_the_wait(api: FakeAP
         api.answer.held_until.set()
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1
+
+
+def test_an_interrupt_ends_it_quietly(api: FakeAPI) -> None:
+    api.answer.held_until = threading.Event()
+    with subprocess.Popen(COMMAND, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            until(lambda: api.requests, seconds=30, what="the request")
+            process.send_signal(signal.SIGINT)
+            _, errors = process.communicate(timeout=30)
+        finally:
+            api.answer.held_until.set()
+            process.kill()
+    assert process.returncode == 130
+    assert "Traceback" not in errors
 
 
 def test_help_and_version_are_printed() -> None:

@@ -126,6 +126,11 @@ def test_the_build_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     assert value(text(), "nextmv_exporter_build_info", **labels) == 1
 
 
+def test_a_build_without_a_revision_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NEXTMV_EXPORTER_REVISION", raising=False)
+    assert value(text(), "nextmv_exporter_build_info", revision="unknown") == 1
+
+
 def test_the_process_is_told() -> None:
     exposed = text()
     assert value(exposed, "process_resident_memory_bytes") > 0

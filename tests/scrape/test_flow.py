@@ -170,7 +170,7 @@ def test_a_start_without_a_known_creation_has_no_wait(created_at: str | None) ->
     assert not change.waits
 
 
-@pytest.mark.parametrize(("gap", "waits"), [(MAX_GAP, 1), (MAX_GAP + 1, 0), (-60, 0)])
+@pytest.mark.parametrize(("gap", "waits"), [(0, 1), (MAX_GAP, 1), (MAX_GAP + 1, 0), (-60, 0)])
 def test_a_gap_that_is_too_long_counts_starts_but_no_waits(gap: float, waits: int) -> None:
     change = last([queued("a")], [running("a")], every=gap)
     assert change.started == {ROUTING: 1}

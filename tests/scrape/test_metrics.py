@@ -84,6 +84,7 @@ def test_names_and_helps_are_as_prometheus_advises(metric: metrics.Metric) -> No
     assert metric.name.endswith("_total") == (metric.kind == "counter")
     assert metric.help
     assert "\n" not in metric.help
+    assert metric.help.endswith(".")
     assert metric.labels[0] == "account" or metric is metrics.BUILD_INFO
 
 

@@ -183,6 +183,22 @@ def test_a_response_gives_the_same_runs_in_pieces_of_any_size(
         assert (parse_runs_page(body).runs or []) == [expected(entry) for entry in listed]
 
 
+def test_ordinary_runs_are_divided_at_their_gaps_without_looking_at_each_token() -> None:
+    runs = [{"id": f"run-{number}", "status_v2": "queued"} for number in range(5000)]
+    body = json.dumps({"runs": runs}).encode()
+    assert len(body) > 10 * parsing._PIECE
+    with mock.patch.object(parsing, "_end_of_entry", side_effect=AssertionError):
+        assert len(parse_queue(body)) == len(runs)
+
+
+def test_runs_longer_than_a_piece_are_still_taken_one_by_one_whatever_their_text() -> None:
+    text = "},{" * 8000
+    runs = [{"id": f"run-{number}", "name": text} for number in range(100)]
+    body = json.dumps({"runs": runs}, separators=(",", ":")).encode()
+    assert len(body) > parsing.MAX_PIECE
+    assert parse_queue(body) == [Run(id=run["id"]) for run in runs]
+
+
 @given(st.lists(entries, max_size=5), st.dictionaries(texts, anything_json, max_size=3), st.data())
 def test_other_lists_of_objects_are_not_taken_for_runs(
     listed: list[Any], others: dict[str, Any], data: st.DataObject

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from support import outcomes
 from support.outcomes import moment as parse_moment
 
+from nextmv_exporter.nextmv import StatusV2
 from nextmv_exporter.nextmv.errors import InvalidResponseError
 from nextmv_exporter.scrape.runs import Run
 from nextmv_exporter.scrape.summary import (
@@ -215,6 +216,11 @@ def test_a_status_is_known_in_any_case(status: str) -> None:
     assert numbers.length == {Group(QUEUED, *ROUTING): 2}
     assert numbers.oldest == {ROUTING: NOW - 60}
     assert numbers.malformed == 0
+
+
+@pytest.mark.parametrize("status", StatusV2)
+def test_each_status_of_nextmvs_is_written_in_lower_case(status: StatusV2) -> None:
+    assert summary(run(status.upper())).length == {Group(status.value, *ROUTING): 1}
 
 
 def test_a_status_that_is_none_of_them_passes_through_as_it_is() -> None:

@@ -129,6 +129,19 @@ def test_a_file_cut_at_any_byte_weakens_nothing(
     assert web_config.config().basic_auth_users.keys() == {"anna", "bert"}
 
 
+def test_cipher_suites_may_be_replaced_but_not_dropped(file: Path, authority: Authority) -> None:
+    tls = {"cert_file": "server.pem", "key_file": "server.key"}
+    both = ("TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384", "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256")
+    write_yaml(file, {"tls_server_config": {**tls, "cipher_suites": [*both]}})
+    web_config = ReloadingWebConfig(file)
+    write_yaml(file, {"tls_server_config": {**tls, "cipher_suites": [both[1]]}})
+    assert cipher_suites_of_tls_1_2(web_config.context()) == ["ECDHE-ECDSA-AES128-GCM-SHA256"]
+    write_yaml(file, {"tls_server_config": tls})
+    with capture_logs() as logs:
+        assert cipher_suites_of_tls_1_2(web_config.context()) == ["ECDHE-ECDSA-AES128-GCM-SHA256"]
+    assert "tls_server_config.cipher_suites" in logs[0]["err"]
+
+
 def cipher_suites_of_tls_1_2(context: ssl.SSLContext) -> list[str]:
     ciphers = context.get_ciphers()
     return [cipher["name"] for cipher in ciphers if cipher["protocol"] != "TLSv1.3"]
