@@ -562,3 +562,18 @@ def test_the_health_check_exits_with_one_where_nothing_listens() -> None:
     assert ended.status == 1
     assert ended.out.startswith("127.0.0.1:0: ")
     assert ended.err == ""
+
+
+def test_garbage_is_collected_again_once_all_is_imported() -> None:
+    program = """
+import gc, sys
+from nextmv_exporter.web.server import Server
+Server.run = lambda self, listeners: print(gc.isenabled())
+sys.argv = ["nextmv-exporter", "--demo", "--web.listen-address=127.0.0.1:0"]
+from nextmv_exporter.__main__ import main
+main()
+"""
+    ran = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, check=True, text=True
+    )
+    assert ran.stdout == "True\n"

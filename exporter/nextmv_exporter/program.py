@@ -1,5 +1,6 @@
 """Run the exporter with its settings: serve, or print one scrape."""
 
+import gc
 import os
 import sys
 import time
@@ -110,6 +111,7 @@ def _serve(settings: Settings, accounts: Accounts) -> int:
             on_started=announce,
             web_config=web_config,
         )
+        gc.enable()  # see __main__.py
         server.run(listeners)
     log.info("Stopped")
     return 0
