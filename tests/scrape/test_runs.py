@@ -193,7 +193,8 @@ def test_ordinary_runs_are_divided_at_their_gaps_without_looking_at_each_token()
 
 def test_runs_longer_than_a_piece_are_still_taken_one_by_one_whatever_their_text() -> None:
     text = "},{" * 8000
-    runs = [{"id": f"run-{number}", "name": text} for number in range(100)]
+    number_of_runs = parsing.MAX_PIECE // len(text) + 1
+    runs = [{"id": f"run-{number}", "name": text} for number in range(number_of_runs)]
     body = json.dumps({"runs": runs}, separators=(",", ":")).encode()
     assert len(body) > parsing.MAX_PIECE
     assert parse_queue(body) == [Run(id=run["id"]) for run in runs]
