@@ -194,8 +194,11 @@ def test_requests_in_progress_are_not_closed_for_new_connections() -> None:
         ThreadPoolExecutor(21) as pool,
     ):
         api.answer = Answer(held_until=released)
-        scrapes = [pool.submit(exporter.get, "/metrics") for _ in range(21)]
-        until(lambda: exporter.descriptors >= 21, what="the scrapes' connections")
+        threads = exporter.threads
+        # Of different series: equal scrapes would wait without a thread, which can be counted.
+        paths = [f"/metrics?name[]=nextmv_up&name[]={n}" for n in range(21)]
+        scrapes = [pool.submit(exporter.get, path) for path in paths]
+        until(lambda: exporter.threads >= threads + 22, what="the scrapes and their fetch")
         for _ in range(30):
             stack.enter_context(connect(exporter.address))
         released.set()
