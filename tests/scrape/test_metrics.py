@@ -308,6 +308,7 @@ def test_the_flow_of_the_last_minutes_is_told_by_class() -> None:
     counters, now = account.counters(), account.now
     assert counters.recent_flow(now) == {"old": (1, 1), "new": (2, 0)}
     assert counters.recent_flow(now + RECENT - 150) == {"old": (0, 1), "new": (2, 0)}
+    assert counters.recent_flow(now + RECENT) == {"new": (1, 0)}
     assert counters.recent_flow(now + RECENT + 1) == {}
 
 
