@@ -159,6 +159,7 @@ def test_idle_connections_keep_no_one_out_at_the_limit_of_descriptors() -> None:
             assert scrape(exporter.address, 20).up
         assert exporter.descriptors < 90
     assert exporter.logged("Too many connections, closing the longest idle") == 1
+    assert exporter.logged("limit=51") == 1
     assert "Traceback" not in exporter.log
     assert "level=error" not in exporter.log
 
