@@ -8,6 +8,8 @@ import pytest
 from hypothesis import HealthCheck, settings
 from support.fake_api import FakeAPI
 
+from nextmv_exporter import logs
+
 # A busy machine is slow, which is no fault of the code; and what fails, fails for everyone.
 settings.register_profile(
     "project",
@@ -44,3 +46,10 @@ def own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monke
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "REQUESTS_CA_BUNDLE"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.lower(), raising=False)
+
+
+@pytest.fixture(autouse=True)
+def own_log() -> Iterator[None]:
+    """Write a test's log lines, which a thread does, before the next test's output is captured."""
+    yield
+    logs.flush()
