@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import logging
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,7 @@ from faults.running_exporter import exporter_here
 from support.fake_api import FakeAPI
 from support.logs import capture_logs
 
+from nextmv_exporter import logs
 from nextmv_exporter.deadline import Deadline
 from nextmv_exporter.scrape import threads
 from nextmv_exporter.web import scrapes
@@ -71,7 +73,7 @@ def test_the_limit_is_the_documented_one() -> None:
     assert f"At most {scrapes.MAX_SCRAPES} scrapes wait at once." in DOCUMENT.read_text()
 
 
-def test_scrapes_beyond_the_limit_are_rejected_and_logged(
+def test_scrapes_beyond_the_limit_are_rejected_and_logged_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(scrapes, "MAX_SCRAPES", 3)
@@ -92,10 +94,11 @@ def test_scrapes_beyond_the_limit_are_rejected_and_logged(
         assert await running.run("a", Deadline(9), lambda: "again") == "again"
 
     with capture_logs() as lines:
+        logging.getLogger(logs.CLIENTS).addFilter(logs._RepeatFilter())
         asyncio.run(scenario())
-    assert {(line["event"], line["err"]) for line in lines} == {
+    assert [(line["event"], line["err"]) for line in lines] == [
         ("Rejecting scrapes", "too many scrapes are waiting")
-    }
+    ]
 
 
 def test_a_system_without_threads_is_one_reason_to_reject(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -121,8 +121,9 @@ def _histogram_lines(family: Family, *, openmetrics: bool) -> Iterator[str]:
     apart = metric.kind == "gauge_histogram" and not openmetrics
     counts, totals = [], []
     for account, rows in family.accounts:
+        start = _start(account)
         for values, value in rows:
-            text = f"{_start(account)}{labels(values)}"
+            text = f"{start}{labels(values)}"
             numbers = (*value.buckets, value.count)
             for bound, number in zip(le_values(value.bounds), numbers, strict=True):
                 yield f'{bucket}{text},le="{bound}"}} {_number(number)}\n'

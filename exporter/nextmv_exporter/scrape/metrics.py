@@ -29,7 +29,7 @@ class Metric:
         name: its name, with `_total` if it is a counter.
         help: one sentence, as in the exposition.
         kind: its type.
-        labels: names of its labels; `account` is the first.
+        labels: names of its labels; if it is of accounts, `account` is the first.
         rows: returns the rows of this metric from an account's scrape.
     """
 

@@ -43,8 +43,8 @@ class ScrapeThreads:
 
         Args:
             key: what is asked for; scrapes with the same key return the same.
-            deadline: when the result is needed. A scrape that is in progress is shared unless its
-                own deadline is later, or earlier by more than `SAME_MOMENT`.
+            deadline: when the result is needed. A scrape in progress is shared if its deadline is
+                the same, or earlier by at most `SAME_MOMENT`.
             scrape: the function; keeps the deadline.
 
         Returns:
