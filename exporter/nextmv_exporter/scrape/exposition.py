@@ -19,6 +19,7 @@ _FASTEST = 1
 _NEVER = re.compile(r"q\s*=\s*0(\.0*)?")
 _TEXT_KINDS = {"gaugehistogram": "histogram"}
 _CACHED = 8192
+_LARGE = 1_000_000
 
 
 def expose(
@@ -53,7 +54,7 @@ def expose(
     body = "".join(lines).encode() + encode(_Others(others))
     headers = {"Content-Type": content_type, "Vary": "Accept, Accept-Encoding"}
     if _accepts_gzip(accept_encoding):
-        body = gzip.compress(body, compresslevel=_FASTEST)
+        body = gzip.compress(body, _FASTEST, mtime=0)  # with a time, Python 3.11 is slower
         headers["Content-Encoding"] = "gzip"
     return body, headers
 
@@ -110,7 +111,8 @@ def _lines(family: Family, *, openmetrics: bool) -> Iterator[str]:
     for account, rows in family.accounts:
         start = f"{metric.name}{_start(account)}"
         for values, value in rows:
-            yield f"{start}{labels(values)}}} {_number(value)}\n"
+            number = f"{value}.0" if type(value) is int and value < _LARGE else _number(value)
+            yield f"{start}{labels(values)}}} {number}\n"
 
 
 def _histogram_lines(family: Family, *, openmetrics: bool) -> Iterator[str]:
@@ -158,9 +160,7 @@ def _label_writer(names: tuple[str, ...]) -> Callable[[Sequence[str]], str]:
 
 
 def _number(value: float) -> str:
-    if isinstance(value, int):
-        value = float(value)
-    return repr(value) if -1e6 < value < 1e6 else _large_number(value)
+    return repr(float(value)) if -_LARGE < value < _LARGE else _large_number(float(value))
 
 
 @lru_cache(maxsize=_CACHED)

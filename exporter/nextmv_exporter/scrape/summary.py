@@ -2,12 +2,12 @@
 
 import re
 import sys
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import chain, repeat
+from math import isnan, nan
 from operator import sub
 from typing import NamedTuple, cast
 
@@ -27,6 +27,7 @@ _YEAR_2000 = datetime(2000, 1, 1, tzinfo=UTC)
 _MIB = 1024 * 1024
 _GROUP_BYTES = 1100  # memory that a group takes in addition to its labels
 _FEW_GROUPS_BYTES = 32 * _MIB
+_MAX_CACHED = 8192
 # Prometheus treats NUL as the end of its input, and UTF-8 has no surrogates.
 _UNSAFE = re.compile("[\0\ud800-\udfff]")
 
@@ -119,16 +120,18 @@ class Summary:
     now: float
 
 
-class _ByLabels(dict[tuple[str | None, ...], tuple[list[datetime | None], list[int]]]):
+_Labels = tuple[str | None, ...]
+_groups: dict[_Labels, Group] = {}
+
+
+class _ByLabels(dict[_Labels, tuple[list[datetime | None], list[int]]]):
     """The runs of each group, within a limit of memory."""
 
     def __init__(self, limit: int) -> None:
         super().__init__()
         self._left = limit
 
-    def __missing__(
-        self, labels: tuple[str | None, ...]
-    ) -> tuple[list[datetime | None], list[int]]:
+    def __missing__(self, labels: _Labels) -> tuple[list[datetime | None], list[int]]:
         self._left -= _GROUP_BYTES + 2 * sum(map(sys.getsizeof, labels))
         if self._left < 0:
             raise InvalidResponseError(f"too many label groups: more than {len(self)}")
@@ -159,8 +162,7 @@ def take_snapshot(runs: Iterable[Run], now: float, *, max_bytes: int = 64 * _MIB
     for labels, (created, ids) in by_labels.items():
         members = _members(created, ids)
         malformed += members.ageless if all(labels) else len(ids)
-        status, execution_class, application_id = map(_label, labels)
-        group = Group(_status(status), execution_class, application_id)
+        group = _groups.get(labels) or _group(labels)
         groups[group] = _merged([groups[group], members]) if group in groups else members
     return Snapshot(groups, malformed, now)
 
@@ -190,14 +192,37 @@ def summarise(
         if len(kept) >= max_groups:
             break
         kept.setdefault(group, _members([], []))
+    length: dict[Group, int] = {}
     runs = Counter({QUEUED: 0, RUNNING: 0})
+    queued: defaultdict[str, list[Members]] = defaultdict(list)
+    # Of each status, when the oldest run was created; NaN where that is unknown, so that 0 would
+    # be wrong: all of a backlog's runs lack a valid `created_at`, or were folded.
+    oldest: dict[str, dict[Backlog, float]] = {QUEUED: {}, RUNNING: {}}
+    backlogs: dict[Backlog, float | None] = {}
     for group, members in kept.items():
-        runs[group.status_v2] += len(members.ids)
+        status, execution_class, application_id = group
+        backlog = Backlog(execution_class, application_id)
+        backlogs[backlog] = None
+        length[group] = number = len(members.ids)
+        runs[status] += number
+        waiting = queued[execution_class]
+        if status == QUEUED:
+            waiting.append(members)
+        if number and status in oldest:
+            oldest[status][backlog] = members.oldest.timestamp() if members.oldest else nan
+    for status, *labels in folded:
+        if status in oldest:
+            oldest[status].setdefault(Backlog(*labels), nan)
+    oldest_queued, oldest_running = (
+        {b: t for b, t in (backlogs | oldest[status]).items() if t is None or not isnan(t)}
+        for status in (QUEUED, RUNNING)
+    )
+    now = datetime.fromtimestamp(snapshot.now, UTC)
     return Summary(
-        length={group: len(members.ids) for group, members in kept.items()},
-        oldest=_oldest(kept, folded, QUEUED),
-        oldest_running=_oldest(kept, folded, RUNNING),
-        waits=_waits(kept, datetime.fromtimestamp(snapshot.now, UTC), wait_buckets),
+        length=length,
+        oldest=oldest_queued,
+        oldest_running=oldest_running,
+        waits={name: _distribution(parts, now, wait_buckets) for name, parts in queued.items()},
         runs=dict(runs),
         malformed=snapshot.malformed,
         folded=len(folded),
@@ -220,10 +245,12 @@ def created_timestamp(created: datetime | None) -> float | None:
 
 def _members(created: list[datetime | None], ids: list[int]) -> Members:
     """Make all times comparable, and replace invalid ones by None."""
-    with suppress(TypeError, ValueError):  # raised where some are missing, or have no time zone
+    try:
         oldest = min(cast("list[datetime]", created))
         if oldest >= _YEAR_2000:
             return Members(created, ids, oldest, 0)
+    except (TypeError, ValueError):  # some are missing, or have no time zone
+        pass
     aware = [
         moment.replace(tzinfo=UTC) if moment and moment.tzinfo is None else moment
         for moment in created
@@ -236,6 +263,17 @@ def _members(created: list[datetime | None], ids: list[int]) -> Members:
 def _merged(parts: Iterable[Members]) -> Members:
     created, ids, *_ = zip(*parts, strict=True)
     return _members([*chain.from_iterable(created)], [*chain.from_iterable(ids)])
+
+
+def _group(labels: _Labels) -> Group:
+    """Return the group of runs with these labels, and cache it: most recur at each scrape."""
+    status, execution_class, application_id = map(_label, labels)
+    group = Group(_status(status), execution_class, application_id)
+    if sum(len(label or "") for label in labels) <= MAX_LABEL_LENGTH:
+        if len(_groups) >= _MAX_CACHED:
+            _groups.clear()
+        _groups[labels] = group
+    return group
 
 
 def _label(value: str | None) -> str:
@@ -289,36 +327,6 @@ def _most_to_keep(
         if keep + len(others) <= max_groups:
             return keep
     return None
-
-
-def _oldest(
-    kept: Mapping[Group, Members], folded: Collection[Group], status: str
-) -> dict[Backlog, float | None]:
-    """Find the oldest run of a status in each backlog.
-
-    A backlog whose runs have no valid `created_at`, or were folded, is left out: it has runs of
-    that status, so 0 would be wrong.
-    """
-    oldest: dict[Backlog, float | None] = {}
-    without_age = {Backlog(*group[1:]) for group in folded if group.status_v2 == status}
-    for group, members in kept.items():
-        backlog = Backlog(*group[1:])
-        oldest.setdefault(backlog, None)
-        if group.status_v2 == status and members.oldest:
-            oldest[backlog] = members.oldest.timestamp()
-        elif group.status_v2 == status and members.ids:
-            without_age.add(backlog)
-    return {b: t for b, t in oldest.items() if t is not None or b not in without_age}
-
-
-def _waits(
-    kept: Mapping[Group, Members], now: datetime, bounds: Sequence[float]
-) -> dict[str, Distribution]:
-    queued: dict[str, list[Members]] = {group.execution_class: [] for group in kept}
-    for group, members in kept.items():
-        if group.status_v2 == QUEUED:
-            queued[group.execution_class].append(members)
-    return {name: _distribution(parts, now, bounds) for name, parts in queued.items()}
 
 
 def _distribution(parts: Sequence[Members], now: datetime, bounds: Sequence[float]) -> Distribution:
