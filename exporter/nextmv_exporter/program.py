@@ -111,7 +111,9 @@ def _serve(settings: Settings, accounts: Accounts) -> int:
             on_started=announce,
             web_config=web_config,
         )
-        gc.enable()  # see __main__.py
+        # Disabled in __main__.py. What was imported is never freed, so it is not examined either.
+        gc.freeze()
+        gc.enable()
         server.run(listeners)
     log.info("Stopped")
     return 0
