@@ -1,4 +1,4 @@
-"""Define every setting once: its flag, environment variables, default and help.
+"""Define every setting once: its type, flag, environment variables, default and help.
 
 The README's table of flags is checked against `OPTIONS`.
 """
@@ -6,7 +6,7 @@ The README's table of flags is checked against `OPTIONS`.
 import difflib
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -25,196 +25,203 @@ _SERVICE_VARIABLE = re.compile(
 _SERVICE_URL = re.compile(r"(tcp|udp|sctp)://")
 
 
-@dataclass(frozen=True)
-class Settings:
-    """The settings of the program; durations are seconds, sizes bytes.
+class _Parsed(click.ParamType[Any]):
+    """A type of values that a function of `units` parses.
 
-    Each is documented by the flag of the same name in `OPTIONS`.
+    Args:
+        name: what the help calls such a value.
+        parse: raises ValueError with what is wrong.
     """
 
-    demo: bool
-    once: bool
-    nextmv_profile: Sequence[str]
-    nextmv_config_file: Path | None
-    nextmv_api_key_file: Path | None
-    nextmv_endpoint: str | None
-    nextmv_account_name: str
-    nextmv_timeout: float
-    nextmv_max_response_bytes: int
-    nextmv_source: str
-    nextmv_run_lookback: float
-    queue_zero_retention: float
-    queue_max_groups: int
-    queue_wait_buckets: Sequence[float]
-    web_listen_address: Sequence[Address]
-    web_telemetry_path: str
-    web_timeout_offset: float
-    web_external_url: str | None
-    web_config_file: Path | None
-    web_healthcheck: bool
-    log_level: str
-    log_format: str
+    envvar_list_splitter = ","
+
+    def __init__(self, name: str, parse: Callable[[str], object]) -> None:
+        self.name = name
+        self._parse = parse
+
+    def convert(
+        self, value: str, param: click.Parameter | None, ctx: click.Context | None
+    ) -> object:
+        """Convert a value for click; raise `click.BadParameter` if it is invalid."""
+        try:
+            return self._parse(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
 
 
-def _option(flag: str, *variables: str, help: str, **attributes: Any) -> click.Option:  # noqa: A002
-    """Declare a flag that the environment can set too.
+_DURATION = _Parsed("duration", units.duration)
+_DURATION_OR_ZERO = _Parsed("duration", units.duration_or_zero)
+_FILE = click.Path(path_type=Path)
+
+
+def _option(
+    flag: str,
+    help: str,  # noqa: A002
+    type: click.ParamType[Any] | None = None,  # noqa: A002
+    *,
+    variables: Sequence[str] = (),
+    **attributes: Any,
+) -> Any:
+    """Declare a setting with a flag, which the environment can set too.
 
     Args:
         flag: such as `web.listen-address`.
-        variables: environment variables that Nextmv's own tools use for it.
         help: its help text.
+        type: converts its value; without one it is text.
+        variables: environment variables that Nextmv's own tools use for it.
         attributes: further arguments of `click.Option`.
     """
     spellings = (flag.replace(".", "_"), flag.replace(".", "__"))
     own = [ENVIRONMENT_PREFIX + s.replace("-", "_").upper() for s in dict.fromkeys(spellings)]
-    return click.Option(
+    option = click.Option(
         [f"--{flag}", spellings[0].replace("-", "_")],
         envvar=[*own, *variables],
         help=help,
+        type=type,
         **attributes,
+    )
+    return field(metadata={"option": option})
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The settings of the program; durations are seconds, sizes bytes."""
+
+    demo: bool = _option(
+        "demo",
+        "Monitor a simulated Nextmv account that the program itself serves on loopback; "
+        "needs no key and no network.",
+        is_flag=True,
+    )
+    once: bool = _option(
+        "once",
+        "Print one scrape to stdout and exit: 0 if all accounts are up, 1 if some is down.",
+        is_flag=True,
+    )
+    nextmv_profile: Sequence[str] = _option(
+        "nextmv.profile",
+        "Profile of the Nextmv configuration file to monitor, one account each; repeatable; "
+        "* for all that have a key. [default: the default profile]",
+        _Parsed("name", units.name_or_empty),
+        variables=["NEXTMV_PROFILE"],
+        multiple=True,
+    )
+    nextmv_config_file: Path | None = _option(
+        "nextmv.config-file",
+        "Nextmv configuration file. [default: ~/.nextmv/config.yaml]",
+        _FILE,
+        variables=["NEXTMV_CONFIG_FILE"],
+    )
+    nextmv_api_key_file: Path | None = _option(
+        "nextmv.api-key-file",
+        "File that holds the API key; read again when it changes.",
+        _FILE,
+        variables=["NEXTMV_API_KEY_FILE"],
+    )
+    nextmv_endpoint: str | None = _option(
+        "nextmv.endpoint",
+        "Base URL of the API. [default: https://api.cloud.nextmv.io]",
+        variables=["NEXTMV_ENDPOINT"],
+        metavar="URL",
+    )
+    nextmv_account_name: str = _option(
+        "nextmv.account-name",
+        "Value of the account label for a bare API key or the default profile.",
+        _Parsed("name", units.name),
+        default="default",
+        variables=["NEXTMV_ACCOUNT_NAME"],
+    )
+    nextmv_timeout: float = _option(
+        "nextmv.timeout",
+        "Longest time one account's fetch may take in all.",
+        _DURATION,
+        default="10s",
+    )
+    nextmv_max_response_bytes: int = _option(
+        "nextmv.max-response-bytes",
+        "Largest decompressed response accepted.",
+        _Parsed("size", units.size),
+        default="64MiB",
+    )
+    nextmv_source: str = _option(
+        "nextmv.source",
+        "Where the queue is read from.",
+        click.Choice(["auto", "account-queue", "application-runs"]),
+        default="auto",
+    )
+    nextmv_run_lookback: float = _option(
+        "nextmv.run-lookback",
+        "Maximum age of a run to be found by application-runs.",
+        _DURATION,
+        default="24h",
+    )
+    queue_zero_retention: float = _option(
+        "queue.zero-retention",
+        "How long a drained group is still reported, as 0.",
+        _DURATION_OR_ZERO,
+        default="5m",
+    )
+    queue_max_groups: int = _option(
+        "queue.max-groups",
+        "Most label groups reported per account; the rest are folded into __other__.",
+        click.IntRange(min=1),
+        default="2000",
+    )
+    queue_wait_buckets: Sequence[float] = _option(
+        "queue.wait-buckets",
+        "Buckets of the wait histogram.",
+        _Parsed("durations", units.buckets),
+        default="5s,15s,30s,1m,2m,5m,10m,30m,1h,2h,6h,12h",
+    )
+    web_listen_address: Sequence[Address] = _option(
+        "web.listen-address",
+        "host:port to listen on; IPv6 as [::]:10057; repeatable.",
+        _Parsed("host:port", units.address),
+        default=[":10057"],
+        multiple=True,
+    )
+    web_telemetry_path: str = _option(
+        "web.telemetry-path",
+        "Path under which metrics are served.",
+        _Parsed("path", units.path),
+        default="/metrics",
+    )
+    web_timeout_offset: float = _option(
+        "web.timeout-offset",
+        "Subtracted from Prometheus's scrape timeout, to leave time for the response.",
+        _DURATION_OR_ZERO,
+        default="0.5s",
+    )
+    web_external_url: str | None = _option(
+        "web.external-url",
+        "URL under which Prometheus reaches the exporter, for /sd. "
+        "[default: the host of the request to /sd]",
+        _Parsed("URL", units.url),
+    )
+    web_config_file: Path | None = _option(
+        "web.config.file",
+        "Web configuration file for TLS, basic authentication and headers, "
+        "in the format of Prometheus's exporter-toolkit.",
+        _FILE,
+    )
+    web_healthcheck: bool = _option(
+        "web.healthcheck",
+        "Check the exporter that runs with the same flags, and exit: 0 if /-/healthy "
+        "responds at every listen address, else 1.",
+        is_flag=True,
+    )
+    log_level: str = _option(
+        "log.level",
+        "Lowest level logged.",
+        click.Choice(["debug", "info", "warn", "error"]),
+        default="info",
+    )
+    log_format: str = _option(
+        "log.format", "Format of log lines.", click.Choice(["logfmt", "json"]), default="logfmt"
     )
 
 
-_FILE = click.Path(path_type=Path)
-
-OPTIONS: tuple[click.Option, ...] = (
-    _option(
-        "demo",
-        is_flag=True,
-        help="Monitor a simulated Nextmv account that the program itself serves on loopback; "
-        "needs no key and no network.",
-    ),
-    _option(
-        "once",
-        is_flag=True,
-        help="Print one scrape to stdout and exit: 0 if all accounts are up, 1 if some is down.",
-    ),
-    _option(
-        "nextmv.profile",
-        "NEXTMV_PROFILE",
-        type=units.ProfileName(),
-        multiple=True,
-        help="Profile of the Nextmv configuration file to monitor, one account each; repeatable; "
-        "* for all that have a key. "
-        "[default: the default profile]",
-    ),
-    _option(
-        "nextmv.config-file",
-        "NEXTMV_CONFIG_FILE",
-        type=_FILE,
-        help="Nextmv configuration file. [default: ~/.nextmv/config.yaml]",
-    ),
-    _option(
-        "nextmv.api-key-file",
-        "NEXTMV_API_KEY_FILE",
-        type=_FILE,
-        help="File that holds the API key; read again when it changes.",
-    ),
-    _option(
-        "nextmv.endpoint",
-        "NEXTMV_ENDPOINT",
-        metavar="URL",
-        help="Base URL of the API. [default: https://api.cloud.nextmv.io]",
-    ),
-    _option(
-        "nextmv.account-name",
-        "NEXTMV_ACCOUNT_NAME",
-        type=units.AccountName(),
-        default="default",
-        help="Value of the account label for a bare API key or the default profile.",
-    ),
-    _option(
-        "nextmv.timeout",
-        type=units.Duration(),
-        default="10s",
-        help="Longest time one account's fetch may take in all.",
-    ),
-    _option(
-        "nextmv.max-response-bytes",
-        type=units.Bytes(),
-        default="64MiB",
-        help="Largest decompressed response accepted.",
-    ),
-    _option(
-        "nextmv.source",
-        type=click.Choice(["auto", "account-queue", "application-runs"]),
-        default="auto",
-        help="Where the queue is read from.",
-    ),
-    _option(
-        "nextmv.run-lookback",
-        type=units.Duration(),
-        default="24h",
-        help="Maximum age of a run to be found by application-runs.",
-    ),
-    _option(
-        "queue.zero-retention",
-        type=units.Duration(zero=True),
-        default="5m",
-        help="How long a drained group is still reported, as 0.",
-    ),
-    _option(
-        "queue.max-groups",
-        type=click.IntRange(min=1),
-        default="2000",
-        help="Most label groups reported per account; the rest are folded into __other__.",
-    ),
-    _option(
-        "queue.wait-buckets",
-        type=units.Buckets(),
-        default="5s,15s,30s,1m,2m,5m,10m,30m,1h,2h,6h,12h",
-        help="Buckets of the wait histogram.",
-    ),
-    _option(
-        "web.listen-address",
-        type=units.ListenAddress(),
-        multiple=True,
-        default=[":10057"],
-        help="host:port to listen on; IPv6 as [::]:10057; repeatable.",
-    ),
-    _option(
-        "web.telemetry-path",
-        type=units.UrlPath(),
-        default="/metrics",
-        help="Path under which metrics are served.",
-    ),
-    _option(
-        "web.timeout-offset",
-        type=units.Duration(zero=True),
-        default="0.5s",
-        help="Subtracted from Prometheus's scrape timeout, to leave time for the response.",
-    ),
-    _option(
-        "web.external-url",
-        type=units.Url(),
-        help="URL under which Prometheus reaches the exporter, for /sd. "
-        "[default: the host of the request to /sd]",
-    ),
-    _option(
-        "web.config.file",
-        type=_FILE,
-        help="Web configuration file for TLS, basic authentication and headers, "
-        "in the format of Prometheus's exporter-toolkit.",
-    ),
-    _option(
-        "web.healthcheck",
-        is_flag=True,
-        help="Check the exporter that runs with the same flags, and exit: 0 if /-/healthy "
-        "responds at every listen address, else 1.",
-    ),
-    _option(
-        "log.level",
-        type=click.Choice(["debug", "info", "warn", "error"]),
-        default="info",
-        help="Lowest level logged.",
-    ),
-    _option(
-        "log.format",
-        type=click.Choice(["logfmt", "json"]),
-        default="logfmt",
-        help="Format of log lines.",
-    ),
-)
+OPTIONS: tuple[click.Option, ...] = tuple(each.metadata["option"] for each in fields(Settings))
 
 
 def unknown_variables(environment: Mapping[str, str]) -> Iterator[tuple[str, str]]:

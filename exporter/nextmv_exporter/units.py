@@ -1,21 +1,13 @@
-"""Parameter types of the command line: durations, sizes, addresses."""
+"""Parse the values of settings: durations, sizes, addresses, URLs and names."""
 
 import os
 import re
+from contextlib import suppress
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-import click
-
-_SECONDS = {
-    "y": 365 * 86400.0,
-    "w": 7 * 86400.0,
-    "d": 86400.0,
-    "h": 3600.0,
-    "m": 60.0,
-    "s": 1.0,
-    "ms": 0.001,
-}
+_SECONDS = {"y": 365 * 86400.0, "w": 7 * 86400.0, "d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0,
+            "ms": 0.001}  # fmt: skip
 _DURATION = re.compile("".join(rf"(?:([0-9]+(?:\.[0-9]+)?){unit})?" for unit in _SECONDS))
 _BYTES = {
     "": 1, "B": 1,
@@ -23,30 +15,8 @@ _BYTES = {
     "KiB": 2**10, "MiB": 2**20, "GiB": 2**30,
 }  # fmt: skip
 _SIZE = re.compile(r"([0-9]+)\s*([A-Za-z]*)")
+_ADDRESS = re.compile(r"(\[(?P<bracketed>.*)\]|(?P<host>[^:\[\]]*)):(?P<port>[0-9]+)")
 _MAX_PORT = 65535
-
-
-def parse_duration(text: str) -> float:
-    """Parse a duration in Prometheus's format.
-
-    Args:
-        text: such as `500ms`, `10s` or `1h30m`; units from large to small.
-
-    Returns:
-        Seconds.
-
-    Raises:
-        ValueError: it is not a duration.
-
-    Example:
-        >>> parse_duration("1h30m")
-        5400.0
-    """
-    match = _DURATION.fullmatch(text)
-    if not text or not match:
-        raise ValueError(f"{text!r} is not a duration: write it like 500ms, 10s, 5m or 1h30m")
-    amounts = zip(match.groups(), _SECONDS.values(), strict=True)
-    return sum(float(amount) * seconds for amount, seconds in amounts if amount)
 
 
 class Address(NamedTuple):
@@ -61,162 +31,161 @@ class Address(NamedTuple):
     port: int
 
 
-class Duration(click.ParamType[float]):
-    """A duration, converted to seconds.
+def duration_or_zero(text: str) -> float:
+    """Parse a duration in Prometheus's format.
 
     Args:
-        zero: whether 0 is allowed.
+        text: such as `500ms`, `10s` or `1h30m`, units from large to small; or `0`.
+
+    Returns:
+        Seconds.
+
+    Raises:
+        ValueError: it is not a duration.
+
+    Example:
+        >>> duration_or_zero("1h30m")
+        5400.0
     """
-
-    name = "duration"
-
-    def __init__(self, *, zero: bool = False) -> None:
-        self._zero = zero
-
-    def convert(
-        self, value: str | float, param: click.Parameter | None, ctx: click.Context | None
-    ) -> float:
-        """Convert a value for click; raise `click.BadParameter` if it is invalid."""
-        if isinstance(value, float):
-            return value
-        try:
-            seconds = 0.0 if value == "0" else parse_duration(value)
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
-        if seconds == 0 and not self._zero:
-            self.fail(f"{value!r} must be longer than 0", param, ctx)
-        return seconds
+    match = _DURATION.fullmatch("0s" if text == "0" else text)
+    if not text or not match:
+        raise ValueError(f"{text!r} is not a duration: write it like 500ms, 10s, 5m or 1h30m")
+    amounts = zip(match.groups(), _SECONDS.values(), strict=True)
+    return sum(float(amount) * seconds for amount, seconds in amounts if amount)
 
 
-class Buckets(click.ParamType[tuple[float, ...]]):
-    """Upper bounds of a histogram, durations in ascending order, converted to seconds."""
-
-    name = "durations"
-
-    def convert(
-        self,
-        value: str | tuple[float, ...],
-        param: click.Parameter | None,
-        ctx: click.Context | None,
-    ) -> tuple[float, ...]:
-        """Convert a value for click; raise `click.BadParameter` if it is invalid."""
-        if isinstance(value, tuple):
-            return value
-        bounds = tuple(Duration().convert(part.strip(), param, ctx) for part in value.split(","))
-        if list(bounds) != sorted(set(bounds)):
-            self.fail(f"{value!r} is not in ascending order", param, ctx)
-        return bounds
+def duration(text: str) -> float:
+    """Parse a duration that is longer than 0, as `duration_or_zero` does."""
+    seconds = duration_or_zero(text)
+    if not seconds:
+        raise ValueError(f"{text!r} must be longer than 0")
+    return seconds
 
 
-class Bytes(click.ParamType[int]):
-    """A size, converted to bytes."""
+def buckets(text: str) -> tuple[float, ...]:
+    """Parse the upper bounds of a histogram.
 
-    name = "size"
+    Args:
+        text: durations in ascending order, separated by commas.
 
-    def convert(
-        self, value: str | int, param: click.Parameter | None, ctx: click.Context | None
-    ) -> int:
-        """Convert a value for click; raise `click.BadParameter` if it is invalid."""
-        if isinstance(value, int):
-            return value
-        match = _SIZE.fullmatch(value.strip())
-        if not match or match[2] not in _BYTES or int(match[1]) == 0:
-            self.fail(f"{value!r} is not a size: write it like 64MiB or 1000000", param, ctx)
-        return int(match[1]) * _BYTES[match[2]]
+    Returns:
+        Seconds.
 
-
-class ListenAddress(click.ParamType[Address]):
-    """A `host:port`, converted to an `Address`; in the environment, several with commas."""
-
-    name = "host:port"
-    envvar_list_splitter = ","
-
-    def convert(
-        self, value: str | Address, param: click.Parameter | None, ctx: click.Context | None
-    ) -> Address:
-        """Convert a value for click; raise `click.BadParameter` if it is invalid."""
-        if isinstance(value, Address):
-            return value
-        host, colon, port = value.strip().rpartition(":")
-        bracketed = host.startswith("[") and host.endswith("]")
-        valid_host = bracketed or (":" not in host and "[" not in host and "]" not in host)
-        if not (
-            colon and port.isascii() and port.isdigit() and int(port) <= _MAX_PORT and valid_host
-        ):
-            self.fail(
-                f"{value!r} is not host:port: write it like :10057, 127.0.0.1:10057 or [::]:10057",
-                param,
-                ctx,
-            )
-        return Address(host[1:-1] if bracketed else host, int(port))
+    Raises:
+        ValueError: one is not a duration, or they are not in ascending order.
+    """
+    bounds = tuple(duration(part.strip()) for part in text.split(","))
+    if list(bounds) != sorted(set(bounds)):
+        raise ValueError(f"{text!r} is not in ascending order")
+    return bounds
 
 
-class UrlPath(click.ParamType[str]):
-    """A path of a URL."""
+def size(text: str) -> int:
+    """Parse a size.
 
-    name = "path"
+    Args:
+        text: such as `64MiB` or `1000000`.
 
-    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Convert a value for click; raise `click.BadParameter` if it is invalid."""
-        taken = value == "/sd" or value.startswith("/-/")
-        if taken or not re.fullmatch(r"(/[A-Za-z0-9._~-]+)+", value):
-            self.fail(
-                f"{value!r} is not a free path: write it like /metrics "
-                "(/, /sd and /-/ have other uses)",
-                param,
-                ctx,
-            )
-        return value
+    Returns:
+        Bytes, at least 1.
 
-
-class Url(click.ParamType[str]):
-    """A URL of http or https, without a query."""
-
-    name = "URL"
-
-    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Convert a value for click; raise `click.BadParameter` if it is invalid."""
-        if not re.fullmatch(r"https?://[^/?#@\s]+(/[^?#\s]*)?", value) or not _has_host(value):
-            shown = re.sub(r"(?s)^.*@|[?#].*", "<redacted>", value)  # a password may be among it
-            self.fail(
-                f"{shown!r} is not a URL: write it like https://exporter.example:10057", param, ctx
-            )
-        return value
+    Raises:
+        ValueError: it is not a size.
+    """
+    match = _SIZE.fullmatch(text.strip())
+    if not match or match[2] not in _BYTES or int(match[1]) == 0:
+        raise ValueError(f"{text!r} is not a size: write it like 64MiB or 1000000")
+    return int(match[1]) * _BYTES[match[2]]
 
 
-def _has_host(url: str) -> bool:
+def address(text: str) -> Address:
+    """Parse an address to listen on.
+
+    Args:
+        text: `host:port`, with IPv6 in brackets.
+
+    Returns:
+        The address.
+
+    Raises:
+        ValueError: it is not an address.
+    """
+    match = _ADDRESS.fullmatch(text.strip())
+    if not match or int(match["port"]) > _MAX_PORT:
+        raise ValueError(
+            f"{text!r} is not host:port: write it like :10057, 127.0.0.1:10057 or [::]:10057"
+        )
+    return Address(match["bracketed"] or match["host"] or "", int(match["port"]))
+
+
+def path(text: str) -> str:
+    """Check the path under which metrics are served.
+
+    Args:
+        text: the path.
+
+    Returns:
+        The path, unchanged.
+
+    Raises:
+        ValueError: it is not a path, or another endpoint's.
+    """
+    taken = text == "/sd" or text.startswith("/-/")
+    if taken or not re.fullmatch(r"(/[A-Za-z0-9._~-]+)+", text):
+        raise ValueError(
+            f"{text!r} is not a free path: write it like /metrics (/, /sd and /-/ have other uses)"
+        )
+    return text
+
+
+def url(text: str) -> str:
+    """Check a URL of http or https.
+
+    Args:
+        text: the URL, without a query.
+
+    Returns:
+        The URL, unchanged.
+
+    Raises:
+        ValueError: it is not such a URL, or holds a user. The message quotes no password.
+    """
+    if not re.fullmatch(r"https?://[^/?#@\s]+(/[^?#\s]*)?", text) or not _has_host(text):
+        shown = re.sub(r"(?s)^.*@|[?#].*", "<redacted>", text)
+        raise ValueError(f"{shown!r} is not a URL: write it like https://exporter.example:10057")
+    return text
+
+
+def _has_host(text: str) -> bool:
     try:
-        parts = urlsplit(url)
+        parts = urlsplit(text)
         return bool(parts.hostname) and parts.port != 0
     except ValueError:  # no number, or brackets around what is no address
         return False
 
 
-class ProfileName(click.ParamType[str]):
-    """Name of a profile; in the environment, several are separated by commas."""
+def name_or_empty(text: str) -> str:
+    """Check the name of a profile.
 
-    name = "name"
-    envvar_list_splitter = ","
+    Args:
+        text: the name, as decoded by the locale.
 
-    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Convert a value for click; raise `click.BadParameter` if it is invalid."""
-        name = _decoded(value.strip())
-        if not name.isprintable():
-            self.fail(f"{value!r} has characters that can't be printed", param, ctx)
-        return name
+    Returns:
+        The name, without white space around it, decoded as UTF-8 where the locale could not.
 
-
-class AccountName(ProfileName):
-    """Name of an account."""
-
-    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Convert a value for click; raise `click.BadParameter` if it is invalid."""
-        return super().convert(value, param, ctx) or self.fail("it is empty", param, ctx)
+    Raises:
+        ValueError: it can't be printed.
+    """
+    name = text.strip()
+    with suppress(UnicodeError):
+        name = os.fsencode(name).decode()
+    if not name.isprintable():
+        raise ValueError(f"{text!r} has characters that can't be printed")
+    return name
 
 
-def _decoded(value: str) -> str:
-    """Decode an argument as UTF-8, where the locale could not decode it."""
-    try:
-        return os.fsencode(value).decode()
-    except UnicodeError:
-        return value
+def name(text: str) -> str:
+    """Check the name of an account, as `name_or_empty` does; it must not be empty."""
+    if not (checked := name_or_empty(text)):
+        raise ValueError("it is empty")
+    return checked
