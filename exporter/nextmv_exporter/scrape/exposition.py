@@ -42,16 +42,16 @@ def expose(
     """
     encode, content_type = _choose_encoder(accept)
     openmetrics = content_type.startswith("application/openmetrics-text")
-    lines: list[str] = []
+    parts: list[bytes] = []
     others: list[Metric] = []
     # The other escaping schemes change even names that need no escaping.
     plain = content_type.partition("escaping=")[2] in {"", UNDERSCORES, ALLOWUTF8}
     for family in _families(collectors, names):
         if plain and isinstance(family, Family):
-            lines += _lines(family, openmetrics=openmetrics)
+            parts.append("".join(_lines(family, openmetrics=openmetrics)).encode())
         else:
             others.append(family)
-    body = "".join(lines).encode() + encode(_Others(others))
+    body = b"".join([*parts, encode(_Others(others))])
     headers = {"Content-Type": content_type, "Vary": "Accept, Accept-Encoding"}
     if _accepts_gzip(accept_encoding):
         body = gzip.compress(body, _FASTEST, mtime=0)  # with a time, Python 3.11 is slower

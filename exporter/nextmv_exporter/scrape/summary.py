@@ -26,7 +26,7 @@ _STATUSES = frozenset({"canceled", "failed", "none", QUEUED, RUNNING, "succeeded
 _YEAR_2000 = datetime(2000, 1, 1, tzinfo=UTC)
 _MIB = 1024 * 1024
 _GROUP_BYTES = 1100  # memory that a group takes in addition to its labels
-_FEW_GROUPS_BYTES = 32 * _MIB
+_FEW_GROUPS_BYTES = 8 * _MIB
 _MAX_CACHED = 8192
 # Prometheus treats NUL as the end of its input, and UTF-8 has no surrogates.
 _UNSAFE = re.compile("[\0\ud800-\udfff]")
