@@ -207,6 +207,20 @@ def test_each_family_is_written_as_prometheus_client_writes_it(
     assert headers["Content-Type"] == content_type
 
 
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize(
+    "size", [0, 1, 999_999, 1_000_000, 10_000_000, 10**21, 0.1, 999_999.5, 1e6, 1e21, math.inf]
+)
+def test_numbers_of_any_size_are_written_as_prometheus_client_writes_them(
+    size: float, sign: int
+) -> None:
+    metric = metrics.Metric("some_metric", "Some.", "gauge", ("account",))
+    theirs = GaugeMetricFamily("some_metric", "Some.", labels=("account",))
+    theirs.add_metric(("default",), sign * size)
+    written, _ = expose([Families(Family(metric, [("default", [((), sign * size)])]))])
+    assert written == choose_encoder("")[0](Families(theirs))
+
+
 @given(ours_and_theirs())
 def test_each_family_has_the_samples_that_prometheus_client_gives_it(
     pair: tuple[Family, Metric],

@@ -111,7 +111,8 @@ def _lines(family: Family, *, openmetrics: bool) -> Iterator[str]:
     for account, rows in family.accounts:
         start = f"{metric.name}{_start(account)}"
         for values, value in rows:
-            number = f"{value}.0" if type(value) is int and value < _LARGE else _number(value)
+            whole = type(value) is int and 0 <= value < _LARGE
+            number = f"{value}.0" if whole else _number(value)
             yield f"{start}{labels(values)}}} {number}\n"
 
 
