@@ -147,6 +147,15 @@ def test_files_that_are_unusable_are_named(
     assert_refused(program(*arguments), *parts)
 
 
+@pytest.mark.parametrize("row", (TESTDATA / "messages.txt").read_text().splitlines())
+def test_the_message_of_a_bad_file_is_whole(program: Program, row: str) -> None:
+    """Each part of it counts: where, what is wrong, what to do, and which flag to see."""
+    file, profile, message = row.split(" | ")
+    flag = key_file(file) if file.endswith(".key") else config(file)
+    ended = program(flag, f"--nextmv.profile={profile}")
+    assert ended.err == f"nextmv-exporter: {message}\n".replace("FILE", str(TESTDATA / file))
+
+
 @pytest.mark.parametrize(
     ("flag", "text", "fault"),
     [

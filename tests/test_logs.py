@@ -156,6 +156,47 @@ log.info("last")
     assert json.loads(rest)["msg"] == "last"
 
 
+STDERR_BLOCKS = """
+import os, threading
+blocked, released, write = threading.Event(), threading.Event(), os.write
+def write_when_released(descriptor, line):
+    blocked.set()
+    released.wait()
+    return write(descriptor, line)
+os.write = write_when_released
+log.info("the first line")
+blocked.wait()
+"""
+"""The thread that writes has the first line, and stays with it until `released`."""
+
+
+def test_a_thousand_lines_wait_while_stderr_is_blocked() -> None:
+    code = """
+for number in range(1005): log.info("waiting", number=number)
+released.set()
+logging.root.handlers[0]._lines.join()
+"""
+    logged = [json.loads(line) for line in lines(STDERR_BLOCKS + code, log_format="json")]
+    assert [line["number"] for line in logged if "number" in line] == list(range(1000))
+    last = logged[-1] | {"ts": ""}
+    message = "Dropped log lines while stderr was blocked"
+    assert last == {"ts": "", "level": "warn", "msg": message, "count": 5}
+
+
+def test_lines_are_waited_for_until_they_are_written_and_for_a_second_at_most() -> None:
+    code = """
+from unittest import mock
+wait = threading.Condition.wait_for
+with mock.patch.object(threading.Condition, "wait_for", autospec=True, side_effect=wait) as waits:
+    logs.flush()
+    released.set()
+    logs.flush()
+assert not logging.root.handlers[0]._lines.unfinished_tasks
+assert [call.args[2] for call in waits.call_args_list] == [1, 1], waits.call_args_list
+"""
+    assert len(lines(STDERR_BLOCKS + code)) == 1
+
+
 def test_a_stderr_that_stays_blocked_does_not_keep_the_program_from_ending() -> None:
     code = 'for number in range(5000): log.info("x" * 100)'
     with subprocess.Popen(

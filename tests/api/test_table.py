@@ -85,6 +85,19 @@ def test_every_column_is_there_on_a_terminal_of_80_columns() -> None:
     assert line.split(maxsplit=6)[3:] == ["6c9500mb870s", "productio…", "producti…", "Overtime …"]
 
 
+@pytest.mark.parametrize(
+    ("width", "shown"),
+    [
+        (54, "latest-sOOrLJ32W  queued  22m0s  6c9500mb870s"),
+        (55, "latest-sOOrLJ32W  queued  22m0s  6c9500mb870s  product…"),
+        (64, "latest-sOOrLJ32W  queued  22m0s  6c9500mb870s  production-plann…"),
+        (65, "latest-sOOrLJ32W  queued  22m0s  6c9500mb870s  product…  product…"),
+    ],
+)
+def test_a_column_is_shown_where_it_has_room_for_eight_characters(width: int, shown: str) -> None:
+    assert lines(width=width)[1] == shown
+
+
 def test_a_narrow_terminal_shows_fewer_columns_and_never_cuts_the_id() -> None:
     assert lines(width=30)[1] == "latest-sOOrLJ32W  queued  22m0s"
     assert lines(width=1)[1] == "latest-sOOrLJ32W  queued  22m0s"

@@ -191,13 +191,26 @@ def test_ordinary_runs_are_divided_at_their_gaps_without_looking_at_each_token()
         assert len(parse_queue(body)) == len(runs)
 
 
-def test_runs_longer_than_a_piece_are_still_taken_one_by_one_whatever_their_text() -> None:
-    text = "},{" * 8000
-    number_of_runs = parsing.MAX_PIECE // len(text) + 1
-    runs = [{"id": f"run-{number}", "name": text} for number in range(number_of_runs)]
+@pytest.mark.parametrize(
+    "value",
+    [
+        "},{" * 8000,
+        "]}" * 12000,
+        [{"x": [{"y": "}" * 50}]}] * 300,
+        {"x": {"y": [[{}, {"z": "]" * 50}], [{}]] * 300}},
+    ],
+    ids=["gaps in text", "ends in text", "list of objects", "objects of lists"],
+)
+def test_runs_longer_than_a_piece_are_still_taken_one_by_one_whatever_they_hold(
+    value: object,
+) -> None:
+    size = len(json.dumps(value, separators=(",", ":")))
+    assert size > parsing._PIECE
+    number_of_runs = parsing.MAX_PIECE // size + 1
+    runs = [{"id": f"run-{number}", "name": value} for number in range(number_of_runs)]
     body = json.dumps({"runs": runs}, separators=(",", ":")).encode()
     assert len(body) > parsing.MAX_PIECE
-    assert parse_queue(body) == [Run(id=run["id"]) for run in runs]
+    assert parse_queue(body) == [Run(id=f"run-{number}") for number in range(number_of_runs)]
 
 
 @given(st.lists(entries, max_size=5), st.dictionaries(texts, anything_json, max_size=3), st.data())
