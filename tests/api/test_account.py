@@ -102,10 +102,15 @@ def test_nanoseconds_are_accepted() -> None:
 
 @pytest.mark.parametrize(
     "created_at",
-    ["", "yesterday", "1700000000", "2026-02-30T00:00:00Z", "0001-01-01T00:00:00Z"],
-)
+    ["", "yesterday", "1700000000", "2026-02-30T00:00:00Z", "0001-01-01T00:00:00Z",
+     "1999-12-31T23:59:59.999999Z", "2000-01-01T00:00:00+00:01"],
+)  # fmt: skip
 def test_a_time_that_is_none_is_none(created_at: str) -> None:
     assert QueuedRun.from_dict({"created_at": created_at}).created_at is None
+
+
+def test_the_first_moment_of_2000_is_a_time() -> None:
+    assert QueuedRun.from_dict({"created_at": "2000-01-01T00:00:00Z"}).created_at is not None
 
 
 @pytest.mark.parametrize("entry", [None, 7, "run", [], True], ids=repr)

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.certificates import Authority
@@ -127,6 +128,28 @@ def test_a_python_that_looks_elsewhere_still_finds_the_systems_bundle(
         ssl, "create_default_context", lambda: ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     )
     monkeypatch.setattr(trust, "_BUNDLES", (str(tmp_path / "x"), str(authority.folder / "ca.pem")))
+    assert len(trust.tls_context().get_ca_certs()) == 1
+
+
+@pytest.mark.parametrize(
+    "bundle",
+    [
+        "/etc/ssl/certs/ca-certificates.crt",
+        "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
+        "/etc/ssl/ca-bundle.pem",
+        "/etc/ssl/cert.pem",
+    ],
+)
+def test_bundles_are_looked_for_where_the_common_systems_keep_them(
+    bundle: str, authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Context(ssl.SSLContext):
+        def load_verify_locations(self, cafile: Any = None, *_: Any) -> None:
+            assert cafile == bundle
+            super().load_verify_locations(authority.folder / "ca.pem")
+
+    monkeypatch.setattr(ssl, "create_default_context", lambda: Context(ssl.PROTOCOL_TLS_CLIENT))
+    monkeypatch.setattr(Path, "is_file", lambda path: str(path) == bundle)
     assert len(trust.tls_context().get_ca_certs()) == 1
 
 

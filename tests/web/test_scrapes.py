@@ -5,7 +5,6 @@ import itertools
 import logging
 import threading
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 import requests
@@ -18,8 +17,6 @@ from nextmv_exporter.deadline import Deadline
 from nextmv_exporter.scrape import threads
 from nextmv_exporter.web import scrapes
 from nextmv_exporter.web.scrapes import ScrapeThreads, TooManyScrapesError
-
-DOCUMENT = Path(__file__).parents[2] / "docs" / "reliability.md"
 
 
 def test_a_scrape_runs_in_a_thread_and_its_result_or_error_is_returned() -> None:
@@ -67,10 +64,6 @@ def test_the_same_scrapes_at_the_same_moment_share_one_result_or_error() -> None
     assert len({a, b, earlier, later}) == 4
     assert isinstance(c, ZeroDivisionError)
     assert c is also_c
-
-
-def test_the_limit_is_the_documented_one() -> None:
-    assert f"At most {scrapes.MAX_SCRAPES} scrapes wait at once." in DOCUMENT.read_text()
 
 
 def test_scrapes_beyond_the_limit_are_rejected_and_logged_once(

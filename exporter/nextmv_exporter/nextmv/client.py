@@ -188,12 +188,8 @@ class Client:
             try:
                 prepared, proxies = self._prepare(credentials)
                 prepared.url = f"{credentials.url}/{request.path}{request.query}"
-                with self._adapter.send(
-                    prepared,
-                    stream=True,
-                    timeout=deadline.remaining() or None,
-                    proxies=proxies,
-                ) as response:
+                # No timeout: the sockets keep the deadline.
+                with self._adapter.send(prepared, stream=True, proxies=proxies) as response:
                     code = str(response.status_code)
                     if not 200 <= response.status_code < 300:
                         # The status is reported even if the error's body takes too long.

@@ -152,4 +152,4 @@ class Acceptor:
         except OSError as error:
             # Otherwise the client disconnected, or was too slow.
             if isinstance(error, ssl.SSLError) and not isinstance(error, ssl.SSLEOFError):
-                log.warning("TLS handshake failed", err=error.reason or str(error))
+                log.warning("TLS handshake failed", err=error.reason)

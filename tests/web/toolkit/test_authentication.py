@@ -386,8 +386,19 @@ def test_scrapes_that_arrive_together_do_not_cost_bcrypt_each(
     served: Served, checks: Checks, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(authentication, "MIN_REFUSAL", 20.0)
+    queued = []
+    queue = authentication.Passwords._queue
+
+    def counted(passwords: authentication.Passwords, check: authentication._Check) -> bool:
+        queued.append(check)
+        return queue(passwords, check)
+
+    monkeypatch.setattr(authentication.Passwords, "_queue", counted)
+    checks.held.add(HASH)
     with ThreadPoolExecutor(48) as pool:
         statuses = pool.map(lambda _: status(served, ALICE), range(48))
+        until(lambda: len(queued) == 48, what="48 checks that wait")
+        checks.release.set()
         assert set(statuses) == {200}
     assert len(checks.hashes) <= authentication._CHEAP_THREADS
 

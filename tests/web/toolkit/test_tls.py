@@ -396,7 +396,7 @@ def test_a_change_for_the_worse_is_logged_once_and_a_good_one_too(
         until(lambda: served.logged("Web configuration reloaded"), seconds=30, what="logged")
         assert served.logged("Reload failed, keeping current web configuration") == 1
         shown(served, authority.client())
-        assert served.logged("Web configuration reloaded") == 1
+        assert served.logged(f'msg="Web configuration reloaded" file={file}') == 1
         rsa = limited(authority.client(), TLS12, TLS12, "ECDHE-RSA-AES128-GCM-SHA256")
         assert refuses(served, rsa)
         until(lambda: served.logged("TLS handshake failed"), seconds=30, what="logged")

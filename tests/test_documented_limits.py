@@ -1,0 +1,57 @@
+"""The limits that docs/reliability.md and docs/scaling.md promise are those of the code."""
+
+from pathlib import Path
+
+import pytest
+
+from nextmv_exporter import logs
+from nextmv_exporter.nextmv import client
+from nextmv_exporter.scrape import runs, sources, summary, target, threads
+from nextmv_exporter.web import listener, protocol, scrapes, server
+
+MIB = 1024 * 1024
+DOCS = Path(__file__).parents[1] / "docs"
+PROMISES = (
+    f"has not sent a whole request after {protocol.REQUEST_TIMEOUT:.0f} s",
+    f"has not read the response after {protocol.WRITE_TIMEOUT:.0f} s",
+    f"At most {listener.MAX_CONNECTIONS:,} connections of clients",
+    f"At most {scrapes.MAX_SCRAPES} scrapes wait at once.",
+    f"wait in a queue of {logs.MAX_WAITING_LINES:,}",
+    f"A run of more than {runs.MAX_PIECE // MIB} MiB",
+    f"more than {runs._MAX_NESTING:,} lists and objects in a run",
+    f"one for each {runs.BYTES_PER_RUN} bytes ({runs.FEW_RUNS:,} are always accepted)",
+    f"one and a half times the limit (at least {summary._FEW_GROUPS_BYTES // MIB} MiB",
+    f"over {client._BOMB_RATIO} times its size when decompressed",
+    f"is rejected after {client._BOMB_BYTES // MIB} MiB",
+)
+WORDS = {
+    4: "four",
+    8: "eight",
+    180: "every three minutes",
+    300: "five minutes",
+    3600: "once an hour",
+}
+
+
+@pytest.mark.parametrize("promise", PROMISES)
+def test_a_limit_is_the_documented_one(promise: str) -> None:
+    assert promise in (DOCS / "reliability.md").read_text()
+
+
+def test_limits_that_are_documented_in_words_are_those() -> None:
+    reliability, scaling = (
+        (DOCS / f"{name}.md").read_text() for name in ("reliability", "scaling")
+    )
+    assert f"{WORDS[target.MAX_FETCHES]} fetches of an account hang there at most" in reliability
+    assert f"holds across scrapes, for {WORDS[int(target.MAX_BACKOFF)]} at most" in reliability
+    assert f"list of applications, {WORDS[int(sources.APPLICATIONS_TTL)]}" in scaling
+    assert f"retries the endpoint {WORDS[int(sources.RETRY_QUEUE_AFTER)]}" in scaling
+
+
+def test_draining_ends_within_the_five_seconds_that_are_documented() -> None:
+    assert "SIGTERM ends the program within 5 s" in (DOCS / "reliability.md").read_text()
+    assert server.DRAIN_TIMEOUT + server.CLOSE_TIMEOUT == 4
+
+
+def test_idle_threads_outlive_the_usual_scrape_intervals() -> None:
+    assert threads.IDLE_SECONDS == 120
