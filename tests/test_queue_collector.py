@@ -1,5 +1,7 @@
 """`QueueCollector` in other programs: it fetches at each collection, and changes nothing else."""
 
+import json
+import re
 import subprocess
 import sys
 import threading
@@ -27,6 +29,8 @@ from support.waiting import until
 from nextmv_exporter.collector import QueueCollector
 from nextmv_exporter.errors import ConfigurationError
 from nextmv_exporter.nextmv import Account, Client
+from nextmv_exporter.scrape.sources import RUN_LOOKBACK
+from nextmv_exporter.scrape.target import ScrapeOptions
 
 QUEUED = {**RUN, "status_v2": "queued"}
 
@@ -36,6 +40,12 @@ def registry(api: FakeAPI) -> CollectorRegistry:
     api.serves(QUEUED)
     registry = CollectorRegistry()
     registry.register(QueueCollector({"production": Account(Client(KEY, api.url))}))
+    return registry
+
+
+def as_registry(collector: QueueCollector) -> CollectorRegistry:
+    registry = CollectorRegistry()
+    registry.register(collector)
     return registry
 
 
@@ -83,16 +93,57 @@ def test_an_invalid_variable_is_a_configuration_error(monkeypatch: pytest.Monkey
 
 
 def test_its_options_have_the_defaults_of_the_programs_settings() -> None:
-    defaults = signature(QueueCollector).parameters
     settings = settings_of()
-    assert {name: each.default for name, each in defaults.items() if name != "accounts"} == {
-        "timeout": settings.nextmv_timeout,
-        "source": settings.nextmv_source,
-        "run_lookback": settings.nextmv_run_lookback,
-        "wait_buckets": settings.queue_wait_buckets,
-        "max_groups": settings.queue_max_groups,
-        "zero_retention": settings.queue_zero_retention,
-    }
+    assert ScrapeOptions() == ScrapeOptions(
+        settings.nextmv_timeout,
+        settings.queue_wait_buckets,
+        settings.queue_max_groups,
+        settings.queue_zero_retention,
+    )
+    assert (settings.nextmv_source, settings.nextmv_run_lookback) == ("auto", RUN_LOOKBACK)
+    defaults = {name: each.default for name, each in signature(QueueCollector).parameters.items()}
+    assert set(defaults.values()) == {None}
+
+
+@pytest.mark.parametrize("named", [True, False], ids=["named accounts", "of the environment"])
+def test_options_given_take_precedence(
+    named: bool, api: FakeAPI, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs = [QUEUED, {**QUEUED, "id": "other"}]
+    api.answer.body = json.dumps({"items": [{"id": "a"}], "runs": runs}).encode()
+    monkeypatch.setenv("NEXTMV_API_KEY", KEY)
+    monkeypatch.setenv("NEXTMV_ENDPOINT", api.url)
+    monkeypatch.setenv("NEXTMV_EXPORTER_NEXTMV_TIMEOUT", "1ms")
+    monkeypatch.setenv("NEXTMV_EXPORTER_QUEUE_MAX_GROUPS", "3")
+    collector = QueueCollector(
+        {"default": Account(Client(KEY, api.url))} if named else None,
+        timeout=5,
+        source="application-runs",
+        run_lookback=1000 * 86_400,
+        wait_buckets=[1, 2],
+        max_groups=1,
+        zero_retention=0,
+    )
+    text = generate_latest(as_registry(collector)).decode()
+    assert queued(text, "default") == 2
+    assert value(text, "nextmv_source_info", account="default", source="application-runs") == 1
+    paths = [request.path.partition("?")[0] for request in api.requests]
+    assert paths == ["/v1/applications", "/v1/applications/a/runs"]
+    assert set(re.findall(r'wait_seconds_bucket{.*le="(.+?)"', text)) == {"1.0", "2.0", "+Inf"}
+
+
+def test_options_not_given_come_from_the_environment(
+    api: FakeAPI, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    api.serves(QUEUED)
+    monkeypatch.setenv("NEXTMV_API_KEY", KEY)
+    monkeypatch.setenv("NEXTMV_ENDPOINT", api.url)
+    monkeypatch.setenv("NEXTMV_EXPORTER_QUEUE_WAIT_BUCKETS", "7s")
+    monkeypatch.setenv("NEXTMV_EXPORTER_NEXTMV_TIMEOUT", "3s")
+    collector = QueueCollector()
+    assert collector._timeout == 3
+    text = generate_latest(as_registry(collector)).decode()
+    assert set(re.findall(r'wait_seconds_bucket{.*le="(.+?)"', text)) == {"7.0", "+Inf"}
 
 
 def test_a_failed_fetch_is_nextmv_up_0_and_raises_nothing(
@@ -215,6 +266,8 @@ def state():
 before = state()
 import nextmv_exporter, nextmv_exporter.collector, nextmv_exporter.nextmv
 from nextmv_exporter.nextmv import Account, Client
+from nextmv_exporter.scrape.sources import RUN_LOOKBACK
+from nextmv_exporter.scrape.target import ScrapeOptions
 nextmv_exporter.collector.QueueCollector({"a": Account(Client("key", "http://127.0.0.1:1"))})
 assert state() == before, (state(), before)
 """
