@@ -248,6 +248,57 @@ def test_prometheus_scrapes_it_from_start_http_server(
         until(lambda: scraped(2), seconds=30, what="a later scrape")
 
 
+@pytest.mark.parametrize("during", [False, True], ids=["between scrapes", "during a fetch"])
+def test_forks_share_neither_connections_nor_fetches(api: FakeAPI, during: bool) -> None:
+    """As where a server loads the program and then forks its workers."""
+    api.serves(QUEUED)
+    code = """
+import os, sys, threading
+from prometheus_client import CollectorRegistry, generate_latest
+from nextmv_exporter import Account, Client, QueueCollector
+registry = CollectorRegistry()
+registry.register(QueueCollector({"a": Account(Client(sys.argv[1], sys.argv[2]))}, timeout=5))
+def scrape(times=1):
+    for _ in range(times):
+        assert b'nextmv_up{account="a"} 1.0' in generate_latest(registry)
+if sys.argv[3] == "True":
+    threading.Thread(target=scrape).start()
+    sys.stdin.readline()
+else:
+    scrape()
+children = []
+for _ in range(3):
+    if child := os.fork():
+        children.append(child)
+    else:
+        scrape(10)
+        os._exit(0)
+print("forked", flush=True)
+scrape(10)
+for child in children:
+    assert os.waitpid(child, 0)[1] == 0, child
+"""
+    released = threading.Event()
+    if during:
+        api.answer.held_until = released
+    with subprocess.Popen(
+        [sys.executable, "-c", code, KEY, api.url, str(during)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdin
+        assert process.stdout
+        if during:
+            until(lambda: api.requests, seconds=30, what="the request")
+            process.stdin.write("\n")
+            process.stdin.flush()
+        assert process.stdout.readline() == "forked\n"
+        released.set()
+        assert process.wait(60) == 0
+    assert len(api.requests) == 41 - during
+
+
 def test_importing_the_package_changes_nothing_outside_it() -> None:
     code = """
 import logging, os, signal, socket, ssl, threading, prometheus_client, requests, urllib3
