@@ -6,7 +6,7 @@ import pytest
 
 from nextmv_exporter import logs
 from nextmv_exporter.nextmv import client
-from nextmv_exporter.scrape import runs, sources, summary, target, threads
+from nextmv_exporter.scrape import flow, runs, sources, summary, target, threads
 from nextmv_exporter.web import listener, protocol, scrapes, server
 
 MIB = 1024 * 1024
@@ -25,8 +25,9 @@ PROMISES = (
     f"is rejected after {client._BOMB_BYTES // MIB} MiB",
 )
 WORDS = {
+    0.25: "a quarter of a second",
     4: "four",
-    8: "eight",
+    60: "once a minute",
     180: "every three minutes",
     300: "five minutes",
     3600: "once an hour",
@@ -39,9 +40,15 @@ def test_a_limit_is_the_documented_one(promise: str) -> None:
 
 
 def test_limits_that_are_documented_in_words_are_those() -> None:
-    reliability, scaling = (
-        (DOCS / f"{name}.md").read_text() for name in ("reliability", "scaling")
+    reliability, scaling, of_metrics = (
+        (DOCS / f"{name}.md").read_text() for name in ("reliability", "scaling", "metrics")
     )
+    readme = (DOCS.parent / "README.md").read_text()
+    assert f"one longer than {summary.MAX_LABEL_LENGTH} characters is truncated." in readme
+    assert f"that arrive within {WORDS[scrapes.SAME_MOMENT]}" in reliability
+    assert f"when its reason changes, then {WORDS[target.LOG_INTERVAL]}" in reliability
+    assert f"that clients send is logged more than {WORDS[logs.REPEAT_SECONDS]}" in reliability
+    assert f"snapshots are more than {WORDS[flow.MAX_GAP]} apart" in of_metrics
     assert f"{WORDS[target.MAX_FETCHES]} fetches of an account hang there at most" in reliability
     assert f"holds across scrapes, for {WORDS[int(target.MAX_BACKOFF)]} at most" in reliability
     assert f"list of applications, {WORDS[int(sources.APPLICATIONS_TTL)]}" in scaling

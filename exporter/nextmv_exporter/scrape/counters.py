@@ -8,12 +8,14 @@ from itertools import accumulate
 from operator import attrgetter
 from typing import TypeVar
 
+from prometheus_client import Histogram
+
 from nextmv_exporter.nextmv.errors import Reason
 from nextmv_exporter.scrape.flow import Change
 from nextmv_exporter.scrape.summary import OTHER, QUEUED, RUNNING, Backlog, Distribution, Group
 
-REQUEST_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
-"""Upper bounds of `nextmv_api_request_duration_seconds`, seconds."""
+REQUEST_BUCKETS = Histogram.DEFAULT_BUCKETS[:-1]
+"""Upper bounds of `nextmv_api_request_duration_seconds`, seconds: those of prometheus-client."""
 
 RECENT = 300.0
 """Seconds for which the status page shows arrivals and starts."""
