@@ -12,12 +12,12 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Protocol, TypeVar
-from urllib.parse import quote
 
 from nextmv_exporter.deadline import Deadline
 from nextmv_exporter.logs import get_logger
 from nextmv_exporter.nextmv.client import MAX_REQUESTS, Budget, Client, RequestObserver
 from nextmv_exporter.nextmv.errors import InvalidResponseError, NextmvError, StatusError
+from nextmv_exporter.nextmv.pages import pages, runs_path
 from nextmv_exporter.scrape.runs import (
     BYTES_PER_RUN,
     FEW_RUNS,
@@ -50,6 +50,7 @@ RETRY_QUEUE_AFTER = 3600.0
 _RETRY_SHARE = 1 / 3
 _GONE = frozenset({404, 410})
 _QUEUE = "v1/account/queue"
+_APPLICATIONS = "v1/applications"
 _RUNS = "v1/applications/{id}/runs"
 _SHOWN = 100  # characters of an ID in an error
 
@@ -226,9 +227,8 @@ class ApplicationRuns:
         runs: list[Run] = []
         seen: set[str] = set()
         ended: set[int] = set()
-        path = f"v1/applications/{_quoted(application.id)}/runs"
         try:
-            for page in _pages(requests, path, parse_runs_page, _RUNS):
+            for page in _pages(requests, runs_path(application.id), parse_runs_page, _RUNS):
                 for run in page.runs or ():
                     if not _in_queue(run):
                         ended.add(hash(run.id))
@@ -342,10 +342,10 @@ def _applications(requests: Requests, state: SourceState) -> Sequence[Applicatio
     if now - state.listed >= APPLICATIONS_TTL:
         # By ID: one is on two pages if others were created between the requests.
         found: dict[str, Application] = {}
-        for page in _pages(requests, "v1/applications", parse_applications_page):
+        for page in _pages(requests, _APPLICATIONS, parse_applications_page, _APPLICATIONS):
             found |= {application.id: application for application in page.items or ()}
             if len(found) > MAX_APPLICATIONS:
-                raise InvalidResponseError(f"v1/applications: more than {MAX_APPLICATIONS}")
+                raise InvalidResponseError(f"{_APPLICATIONS}: more than {MAX_APPLICATIONS}")
         state.applications, state.listed = tuple(found.values()), now
     return state.applications
 
@@ -361,30 +361,9 @@ def _check_deleted(
 
 
 def _pages(
-    requests: Requests,
-    path: str,
-    parse: Callable[[bytearray], Page],
-    endpoint: str | None = None,
+    requests: Requests, path: str, parse: Callable[[bytearray], Page], endpoint: str
 ) -> Iterator[Page]:
-    """Fetch a list page by page, as the caller iterates."""
-    params = {"pagereturn": "true"}
-    followed: set[str] = set()
-    while True:
-        page = parse(requests.get(path, params, endpoint))
-        yield page
-        token = page.next_page_token
-        if not token:
-            return
-        if token in followed:
-            raise InvalidResponseError(f"{endpoint or path}: pagination loop: repeated token")
-        followed.add(token)
-        params["pagetoken"] = token
-
-
-def _quoted(application_id: str) -> str:
-    """Quote an ID for a path, in which `.` and `..` would refer to other paths."""
-    quoted = quote(application_id, safe="")
-    return quoted.replace(".", "%2E") if quoted in {".", ".."} else quoted
+    return pages(lambda params: parse(requests.get(path, params, endpoint)), endpoint)
 
 
 def _in_queue(run: Run) -> bool:
