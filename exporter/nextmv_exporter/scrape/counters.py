@@ -61,7 +61,7 @@ class Counters:
         entered: Counter[str] = Counter()
         started: Counter[str] = Counter()
         for then, entered_then, started_then in self.recent:
-            if now - then <= RECENT:
+            if 0 <= now - then <= RECENT:
                 entered.update(entered_then)
                 started.update(started_then)
         return {name: (entered[name], started[name]) for name in sorted(entered | started)}
@@ -147,7 +147,8 @@ class AccountMetrics:
             histogram = self._start_waits_of(execution_class if known else OTHER)
             for wait in waits:
                 histogram.observe(wait)
-        while self._recent and change.now - self._recent[0][0] > RECENT:
+        # Not those of the future either, if the clock was set back.
+        while self._recent and not 0 <= change.now - self._recent[0][0] <= RECENT:
             self._recent.popleft()
         if entered or started:
             by_class = attrgetter("execution_class")
