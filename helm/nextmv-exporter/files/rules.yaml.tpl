@@ -319,7 +319,7 @@ groups:
         expr: |
           avg_over_time(nextmv_up[{{ $t.partlyUnreadableFor }}]) < 0.75
           and on (job, namespace, cluster, account)
-          account:nextmv_up:avg >= 0.5
+          avg_over_time(account:nextmv_up:max[{{ $t.partlyUnreadableFor }}]) > 0.4
         for: {{ $t.partlyUnreadableFor }}
         labels:
           severity: warning
