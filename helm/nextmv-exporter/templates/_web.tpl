@@ -15,6 +15,17 @@
 {{- if or .Values.webConfig.clientCertificate (eq $type "RequireAndVerifyClientCert") }}true{{ end -}}
 {{- end -}}
 
+{{/* Whether there may be several pods: "true" or empty. */}}
+{{- define "nextmv-exporter.replicated" -}}
+{{- if or (kindIs "invalid" .Values.replicas) (gt (int .Values.replicas) 1) }}true{{ end -}}
+{{- end -}}
+
+{{/* The session affinity of the Service, or empty. Load balancers of some clouds reject ClientIP. */}}
+{{- define "nextmv-exporter.sessionAffinity" -}}
+{{- $default := and (include "nextmv-exporter.replicated" .) (ne (toString .Values.service.type) "LoadBalancer") | empty | ternary "" "ClientIP" -}}
+{{- default $default .Values.service.sessionAffinity -}}
+{{- end -}}
+
 {{/* The URL of the Service. The DNS name of a headless Service leads to the pods, and so to their port. */}}
 {{- define "nextmv-exporter.url" -}}
 {{- $port := eq (toString .Values.service.clusterIP) "None" | ternary .Values.containerPort .Values.service.port -}}
