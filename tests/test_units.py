@@ -108,7 +108,7 @@ def test_listen_addresses_are_host_and_port(text: str, address: Address) -> None
 @pytest.mark.parametrize(
     "text",
     ["", "10057", "localhost", "localhost:", "localhost:http", ":65536", ":-1", "::1:10057",
-     "::", "[::1]", "[::1", "[::1:10057", "::1]:10057", ":\uff110057"],
+     "::", "[::1]", "[::1", "[::1:10057", "::1]:10057", ":\uff110057", "\xe9..b:80"],
 )  # fmt: skip
 def test_what_is_no_listen_address_is_refused_with_examples(text: str) -> None:
     assert "write it like :10057" in refusal(units.address, text)

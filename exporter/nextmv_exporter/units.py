@@ -111,11 +111,14 @@ def address(text: str) -> Address:
         ValueError: it is not an address.
     """
     match = _ADDRESS.fullmatch(text.strip())
-    if not match or int(match["port"]) > _MAX_PORT:
-        raise ValueError(
-            f"{text!r} is not host:port: write it like :10057, 127.0.0.1:10057 or [::]:10057"
-        )
-    return Address(match["bracketed"] or match["host"] or "", int(match["port"]))
+    if match and int(match["port"]) <= _MAX_PORT:
+        host = match["bracketed"] or match["host"] or ""
+        with suppress(UnicodeError):  # the system's functions encode it with IDNA
+            host.encode("idna")
+            return Address(host, int(match["port"]))
+    raise ValueError(
+        f"{text!r} is not host:port: write it like :10057, 127.0.0.1:10057 or [::]:10057"
+    )
 
 
 def path(text: str) -> str:
