@@ -357,7 +357,11 @@ def test_the_longest_durations_are_those_of_a_scrape_that_works(program: Program
     longest = [f"--nextmv.{flag}=100y" for flag in flags] + ["--queue.zero-retention=100y"]
     for source in ("account-queue", "application-runs"):
         ended = program(
-            "--demo", "--once", f"--nextmv.source={source}", "--queue.wait-buckets=1s,100y", *longest
+            "--demo",
+            "--once",
+            f"--nextmv.source={source}",
+            "--queue.wait-buckets=1s,100y",
+            *longest,
         )
         assert (ended.status, ended.err) == (0, "")
 

@@ -56,9 +56,7 @@ def test_every_whole_number_of_a_unit_is_a_duration(amount: int, unit: str) -> N
 
 @pytest.mark.parametrize("text", ["100y1ms", "1000y", "99999999999999y", "9" * 400 + "ms"])
 @pytest.mark.parametrize("parse", [duration_or_zero, units.duration, units.buckets])
-def test_a_duration_over_100_years_is_refused(
-    parse: Callable[[str], object], text: str
-) -> None:
+def test_a_duration_over_100_years_is_refused(parse: Callable[[str], object], text: str) -> None:
     assert f"{text!r} is longer than 100y, the longest duration allowed" == refusal(parse, text)
 
 
