@@ -16,7 +16,7 @@ REQUEST_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2
 """Upper bounds of `nextmv_api_request_duration_seconds`, seconds."""
 
 RECENT = 300.0
-"""Seconds for which the status page shows arrivals and starts."""
+"""Seconds before a scrape for which the status page shows arrivals and starts."""
 
 Key = TypeVar("Key")
 Label = TypeVar("Label")
@@ -48,7 +48,7 @@ class Counters:
     recent: Sequence[RecentFlow]
 
     def recent_flow(self, now: float) -> Mapping[str, tuple[int, int]]:
-        """Sum up the runs entered and started in the last `RECENT` seconds.
+        """Sum up the runs entered and started in the `RECENT` seconds before a time.
 
         Args:
             now: unix seconds.
