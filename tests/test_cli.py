@@ -468,6 +468,17 @@ def test_the_demo_needs_no_key(program: Program, monkeypatch: pytest.MonkeyPatch
     assert value(ended.out, "nextmv_up", account="demo") == 1
 
 
+def test_the_demo_warns_of_settings_that_it_ignores() -> None:
+    ended = process(
+        "--demo", "--once", "--nextmv.profile=staging", NEXTMV_ENDPOINT="https://a.test"
+    )
+    assert ended.status == 0
+    assert value(ended.out, "nextmv_up", account="demo") == 1
+    [line] = ended.err.splitlines()
+    assert "level=warn" in line
+    assert line.endswith("ignored=--nextmv.profile,--nextmv.endpoint")
+
+
 def test_the_demo_is_not_asked_through_the_networks_proxy() -> None:
     proxy = "http://127.0.0.1:1"
     ended = process(
@@ -554,6 +565,11 @@ def test_help_lists_every_flag(program: Program, flag: str) -> None:
 )
 def test_help_shows_the_kind_of_each_value(program: Program, shown: str) -> None:
     assert re.search(rf"^  {shown}\s", program("--help").out, re.MULTILINE)
+
+
+def test_help_lists_the_exit_statuses_of_once(program: Program) -> None:
+    shown = " ".join(program("--help").out.split())
+    assert "0 if all accounts are up, 1 if any is down, 2 if it could not be printed." in shown
 
 
 def test_help_fills_a_wide_terminal_up_to_100_columns() -> None:
