@@ -162,6 +162,7 @@ def test_the_message_of_a_bad_file_is_whole(program: Program, row: str) -> None:
         ("--nextmv.timeout", "10", "'10' is not a duration: write it like 500ms"),
         ("--nextmv.timeout", "0s", "'0s' must be longer than 0"),
         ("--nextmv.timeout", "-5s", "'-5s' is not a duration"),
+        ("--nextmv.timeout", "1000y", "'1000y' is longer than 100y, the longest duration allowed"),
         ("--nextmv.max-response-bytes", "64M", "'64M' is not a size: write it like 64MiB"),
         ("--nextmv.source", "queue", "'queue' is not one of 'auto', 'account-queue', 'applicat"),
         ("--nextmv.run-lookback", "1 day", "'1 day' is not a duration"),
@@ -169,6 +170,7 @@ def test_the_message_of_a_bad_file_is_whole(program: Program, row: str) -> None:
         ("--queue.max-groups", "0", "0 is not in the range x>=1"),
         ("--queue.max-groups", "many", "'many' is not a valid integer"),
         ("--queue.wait-buckets", "1m,5s", "'1m,5s' is not in ascending order"),
+        ("--queue.wait-buckets", "1s,99999999999999y", "'99999999999999y' is longer than 100y"),
         ("--web.listen-address", "localhost", "'localhost' is not host:port: write it like"),
         ("--web.listen-address", ":99999", "':99999' is not host:port"),
         ("--web.telemetry-path", "/", "'/' is not a free path"),
@@ -350,6 +352,20 @@ def test_once_prints_one_scrape(
     assert len(api.requests) == 1
 
 
+def test_the_longest_durations_are_those_of_a_scrape_that_works(program: Program) -> None:
+    flags = ("timeout", "run-lookback")
+    longest = [f"--nextmv.{flag}=100y" for flag in flags] + ["--queue.zero-retention=100y"]
+    for source in ("account-queue", "application-runs"):
+        ended = program(
+            "--demo",
+            "--once",
+            f"--nextmv.source={source}",
+            "--queue.wait-buckets=1s,100y",
+            *longest,
+        )
+        assert (ended.status, ended.err) == (0, "")
+
+
 def test_once_tells_an_account_that_is_down(
     program: Program, monkeypatch: pytest.MonkeyPatch, api: FakeAPI
 ) -> None:
@@ -452,6 +468,17 @@ def test_the_demo_needs_no_key(program: Program, monkeypatch: pytest.MonkeyPatch
     assert value(ended.out, "nextmv_up", account="demo") == 1
 
 
+def test_the_demo_warns_of_settings_that_it_ignores() -> None:
+    ended = process(
+        "--demo", "--once", "--nextmv.profile=staging", NEXTMV_ENDPOINT="https://a.test"
+    )
+    assert ended.status == 0
+    assert value(ended.out, "nextmv_up", account="demo") == 1
+    [line] = ended.err.splitlines()
+    assert "level=warn" in line
+    assert line.endswith("ignored=--nextmv.profile,--nextmv.endpoint")
+
+
 def test_the_demo_is_not_asked_through_the_networks_proxy() -> None:
     proxy = "http://127.0.0.1:1"
     ended = process(
@@ -538,6 +565,11 @@ def test_help_lists_every_flag(program: Program, flag: str) -> None:
 )
 def test_help_shows_the_kind_of_each_value(program: Program, shown: str) -> None:
     assert re.search(rf"^  {shown}\s", program("--help").out, re.MULTILINE)
+
+
+def test_help_lists_the_exit_statuses_of_once(program: Program) -> None:
+    shown = " ".join(program("--help").out.split())
+    assert "0 if all accounts are up, 1 if any is down, 2 if it could not be printed." in shown
 
 
 def test_help_fills_a_wide_terminal_up_to_100_columns() -> None:

@@ -1,5 +1,7 @@
 import math
+import threading
 from collections.abc import Callable
+from datetime import timedelta
 
 import pytest
 from hypothesis import given
@@ -46,10 +48,21 @@ def test_what_is_no_duration_is_refused_with_examples(text: str) -> None:
         duration_or_zero(text)
 
 
-@given(st.integers(0, 10**6), st.sampled_from(["ms", "s", "m", "h", "d", "w", "y"]))
+@given(st.integers(0, 100), st.sampled_from(["ms", "s", "m", "h", "d", "w", "y"]))
 def test_every_whole_number_of_a_unit_is_a_duration(amount: int, unit: str) -> None:
     seconds = duration_or_zero(f"{amount}{unit}")
     assert math.isclose(seconds, amount * duration_or_zero(f"1{unit}"))
+
+
+@pytest.mark.parametrize("text", ["100y1ms", "1000y", "99999999999999y", "9" * 400 + "ms"])
+@pytest.mark.parametrize("parse", [duration_or_zero, units.duration, units.buckets])
+def test_a_duration_over_100_years_is_refused(parse: Callable[[str], object], text: str) -> None:
+    assert f"{text!r} is longer than 100y, the longest duration allowed" == refusal(parse, text)
+
+
+def test_the_longest_duration_is_a_timeout_that_python_accepts() -> None:
+    assert duration_or_zero("100y") < threading.TIMEOUT_MAX
+    assert timedelta(seconds=duration_or_zero("100y"))
 
 
 def test_a_duration_of_0_must_be_allowed() -> None:
@@ -108,7 +121,7 @@ def test_listen_addresses_are_host_and_port(text: str, address: Address) -> None
 @pytest.mark.parametrize(
     "text",
     ["", "10057", "localhost", "localhost:", "localhost:http", ":65536", ":-1", "::1:10057",
-     "::", "[::1]", "[::1", "[::1:10057", "::1]:10057", ":\uff110057"],
+     "::", "[::1]", "[::1", "[::1:10057", "::1]:10057", ":\uff110057", "\xe9..b:80"],
 )  # fmt: skip
 def test_what_is_no_listen_address_is_refused_with_examples(text: str) -> None:
     assert "write it like :10057" in refusal(units.address, text)

@@ -41,6 +41,7 @@ def run(settings: Settings) -> int:
     for name, nearest in unknown_variables(os.environ):
         log.warning("Ignoring unknown environment variable", variable=name, nearest=nearest)
     if settings.demo:
+        _warn_of_ignored(settings)
         # Imported here, since only the demo needs it.
         from nextmv_exporter.demo import DEMO_KEY, DemoAPI, DemoServer, Simulator
 
@@ -50,6 +51,18 @@ def run(settings: Settings) -> int:
             given = {"demo": Credentials(api_key=DEMO_KEY, url=server.url)}
             return _run(settings, Accounts(settings, given))
     return _run(settings, Accounts(settings))
+
+
+def _warn_of_ignored(settings: Settings) -> None:
+    """Warn of settings that choose an account, which the demo has of its own."""
+    chosen = {
+        "--nextmv.profile": settings.nextmv_profile,
+        "--nextmv.config-file": settings.nextmv_config_file,
+        "--nextmv.api-key-file": settings.nextmv_api_key_file,
+        "--nextmv.endpoint": settings.nextmv_endpoint,
+    }
+    if ignored := ",".join(filter(chosen.get, chosen)):
+        log.warning("The demo ignores settings of real accounts", ignored=ignored)
 
 
 def _run(settings: Settings, accounts: Accounts) -> int:

@@ -95,7 +95,8 @@ class Settings:
     )
     once: bool = _option(
         "once",
-        "Print one scrape to stdout and exit: 0 if all accounts are up, 1 if some is down.",
+        "Print one scrape to stdout and exit: 0 if all accounts are up, 1 if any is down, "
+        "2 if it could not be printed.",
         is_flag=True,
     )
     nextmv_profile: Sequence[str] = _option(

@@ -17,6 +17,8 @@ _BYTES = {
 _SIZE = re.compile(r"([0-9]+)\s*([A-Za-z]*)")
 _ADDRESS = re.compile(r"(\[(?P<bracketed>.*)\]|(?P<host>[^:\[\]]*)):(?P<port>[0-9]+)")
 _MAX_PORT = 65535
+_MAX_YEARS = 100
+"""Longest duration: the clocks of the standard library overflow beyond 292 years."""
 
 
 class Address(NamedTuple):
@@ -41,7 +43,7 @@ def duration_or_zero(text: str) -> float:
         Seconds.
 
     Raises:
-        ValueError: it is not a duration.
+        ValueError: it is not a duration, or too long.
 
     Example:
         >>> duration_or_zero("1h30m")
@@ -51,7 +53,10 @@ def duration_or_zero(text: str) -> float:
     if not text or not match:
         raise ValueError(f"{text!r} is not a duration: write it like 500ms, 10s, 5m or 1h30m")
     amounts = zip(match.groups(), _SECONDS.values(), strict=True)
-    return sum(float(amount) * seconds for amount, seconds in amounts if amount)
+    total = sum(float(amount) * seconds for amount, seconds in amounts if amount)
+    if total > _MAX_YEARS * _SECONDS["y"]:
+        raise ValueError(f"{text!r} is longer than {_MAX_YEARS}y, the longest duration allowed")
+    return total
 
 
 def duration(text: str) -> float:
@@ -111,11 +116,14 @@ def address(text: str) -> Address:
         ValueError: it is not an address.
     """
     match = _ADDRESS.fullmatch(text.strip())
-    if not match or int(match["port"]) > _MAX_PORT:
-        raise ValueError(
-            f"{text!r} is not host:port: write it like :10057, 127.0.0.1:10057 or [::]:10057"
-        )
-    return Address(match["bracketed"] or match["host"] or "", int(match["port"]))
+    if match and int(match["port"]) <= _MAX_PORT:
+        host = match["bracketed"] or match["host"] or ""
+        with suppress(UnicodeError):  # the system's functions encode it with IDNA
+            host.encode("idna")
+            return Address(host, int(match["port"]))
+    raise ValueError(
+        f"{text!r} is not host:port: write it like :10057, 127.0.0.1:10057 or [::]:10057"
+    )
 
 
 def path(text: str) -> str:

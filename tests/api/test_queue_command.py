@@ -137,6 +137,7 @@ def test_the_oldest_twenty_are_shown_and_how_many_more_there_are(api: FakeAPI) -
     done = queue()
     assert ids(done) == [f"run-{number}" for number in range(24, 4, -1)]
     assert done.stderr == "5 more runs: --limit 0 prints all.\n"
+    assert queue("--limit", "24").stderr == "1 more run: --limit 0 prints all.\n"
     assert len(ids(queue("--limit", "3"))) == 3
     everything = queue("--limit", "0")
     assert len(ids(everything)) == 25
@@ -316,6 +317,42 @@ def test_the_key_comes_from_a_profile_of_the_configuration_file(
     ]
 
 
+@pytest.mark.parametrize(
+    ("arguments", "variables", "given", "choices"),
+    [
+        ((), {"NEXTMV_PROFILE": "*"}, "NEXTMV_PROFILE is *", "default, staging"),
+        (
+            (),
+            {"NEXTMV_EXPORTER_NEXTMV_PROFILE": "*,eu"},
+            "NEXTMV_EXPORTER_NEXTMV_PROFILE is *,eu",
+            "default, staging",
+        ),
+        ((), {"NEXTMV_PROFILE": "eu,us"}, "NEXTMV_PROFILE is eu,us", "eu, us"),
+        (("--profile=*",), {"NEXTMV_PROFILE": "eu"}, "--profile is *", "default, staging"),
+    ],
+)
+def test_several_profiles_are_refused_with_those_to_choose_from(
+    tmp_path: Path,
+    arguments: tuple[str, ...],
+    variables: dict[str, str],
+    given: str,
+    choices: str,
+) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text("apikey: a\nstaging:\n  apikey: b\nkeyless:\n  endpoint: x\n")
+    done = queue("--config-file", str(config), *arguments, **variables)
+    refused = f"{given}, but only one profile can be read: choose one of {choices}"
+    assert (done.returncode, done.stderr) == (2, f"nextmv-queue: {refused} (see --profile)\n")
+
+
+def test_several_profiles_are_refused_also_where_none_has_a_key(tmp_path: Path) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text("keyless:\n  endpoint: x\n")
+    done = queue("--config-file", str(config), NEXTMV_PROFILE="*")
+    assert done.returncode == 2
+    assert "none has an API key" in done.stderr
+
+
 def test_a_key_file_goes_before_the_variable(api: FakeAPI, tmp_path: Path) -> None:
     file = tmp_path / "key"
     file.write_text("key-of-file\n")
@@ -410,3 +447,17 @@ def test_help_and_version_are_printed() -> None:
         done = queue(flag)
         assert done.returncode == 0
         assert done.stdout.startswith("Usage: nextmv-queue [OPTIONS]\n")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Only runs with this status; repeatable.",
+        "Only runs of this class; repeatable.",
+        "Only runs of this application; repeatable.",
+        "Maximum number of runs to print; 0 for all.",
+        "truncate nothing",
+    ],
+)
+def test_help_says_what_each_filter_selects(text: str) -> None:
+    assert text in " ".join(queue("--help").stdout.split())

@@ -35,6 +35,11 @@ def exposition(*names: str, accept: str = "", encoding: str = "") -> tuple[bytes
     )
 
 
+TEXT = "text/plain; version=0.0.4; charset=utf-8"
+OPEN_TEXT = "text/plain; version=1.0.0; charset=utf-8"
+OPEN_METRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
+
+
 @pytest.mark.parametrize(
     ("accept", "content_type"),
     [
@@ -53,7 +58,30 @@ def exposition(*names: str, accept: str = "", encoding: str = "") -> tuple[bytes
             ),
             "application/openmetrics-text",
         ),
-        ("garbage;;==,", "text/plain; version=0.0.4; charset=utf-8"),
+        ("garbage;;==,", TEXT),
+        ("text/plain;version=0.0.4;q=1, application/openmetrics-text;version=1.0.0;q=0.1", TEXT),
+        ("application/openmetrics-text;q=0.1, text/plain;q=0.9", TEXT),
+        ("application/openmetrics-text;q=0,text/plain", TEXT),
+        ("application/openmetrics-text; Q=0.000", TEXT),
+        ("text/plain;q=0, application/openmetrics-text;q=0.001", "application/openmetrics-text"),
+        ("text/plain;version=1.0.0;q=0.2,text/plain;version=0.0.4;q=0.3", TEXT),
+        ("text/plain;q=0.5,application/openmetrics-text ; q=0.6;version=1.0.0", OPEN_METRICS),
+        ("application/OpenMetrics-Text;Version=1.0.0", OPEN_METRICS),
+        ("application/openmetrics-text;version=2.0.0", TEXT),
+        ("application/openmetrics-text;version=2.0.0;version=1.0.0", TEXT),
+        ("application/openmetrics-text;version=2.0.0,text/plain;version=1.0.0", OPEN_TEXT),
+        ("application/openmetrics-text;version=a.b", TEXT),
+        ("text/plain;version=2.0.0", TEXT),
+        ("text/plain;q=0", TEXT),
+        ("*/*;q=0", TEXT),
+        ("application/openmetrics-text;q=soon", "application/openmetrics-text"),
+        (  # as Prometheus 3 asks with scrape_protocols [PrometheusText0.0.4, OpenMetricsText1.0.0]
+            (
+                "text/plain;version=0.0.4;q=0.4,"
+                "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.3,*/*;q=0.2"
+            ),
+            TEXT,
+        ),
     ],
 )
 def test_the_format_is_the_one_asked_for(accept: str, content_type: str) -> None:
@@ -62,6 +90,16 @@ def test_the_format_is_the_one_asked_for(accept: str, content_type: str) -> None
     assert body.endswith(b"# EOF\n") == ("openmetrics" in content_type)
     assert headers["Vary"] == "Accept, Accept-Encoding"
     assert "Content-Encoding" not in headers
+
+
+@given(
+    st.text(st.sampled_from(";,=q. 01v/*\t") | st.characters(), max_size=60)
+    | st.text(";q=", max_size=9)
+)
+def test_no_header_fails_or_gives_another_format(text: str) -> None:
+    for accept in (text, f"text/plain;{text}", f"application/openmetrics-text;version={text}"):
+        _, headers = expose([], accept=accept)
+        assert headers["Content-Type"].startswith((TEXT, OPEN_TEXT, OPEN_METRICS))
 
 
 def test_both_formats_tell_the_same() -> None:

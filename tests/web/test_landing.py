@@ -119,7 +119,7 @@ def test_the_execution_classes_are_told_with_the_longest_queue_first() -> None:
 
 def test_the_arrivals_and_starts_of_the_last_minutes_are_told() -> None:
     text = page(default=flowing())
-    assert "arrived and started in the last 5 minutes" in text
+    assert "arrived and started in the 5 minutes before this scrape" in text
     assert [row[:1] + row[5:] for row in rows(text, "Queue by execution class")] == [
         ["8c16gb120m", "0", "1"]
     ]

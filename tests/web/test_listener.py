@@ -1,6 +1,7 @@
 """Where the server listens."""
 
 import asyncio
+import re
 import resource
 import socket
 from contextlib import closing
@@ -88,15 +89,23 @@ def test_a_quarter_of_the_descriptors_and_some_more_are_not_for_clients(
 
 
 @pytest.mark.parametrize(
-    ("address", "where"),
+    ("address", "where", "reason"),
     [
-        (Address("192.0.2.1", 0), "192.0.2.1:0"),
-        (Address("2001:db8::1", 0), "[2001:db8::1]:0"),
-        (Address("no-such-host.invalid", 80), "no-such-host.invalid:80"),
+        (Address("192.0.2.1", 0), "192.0.2.1:0", "Cannot assign requested address"),
+        (Address("2001:db8::1", 0), "[2001:db8::1]:0", ".*"),
+        (
+            Address("no-such-host.invalid", 80),
+            "no-such-host.invalid:80",
+            "Name or service not known|Temporary failure in name resolution",
+        ),
     ],
 )
-def test_an_address_that_is_not_this_machines_is_refused(address: Address, where: str) -> None:
+def test_an_address_that_is_not_this_machines_is_refused_with_the_systems_text(
+    address: Address, where: str, reason: str
+) -> None:
     with pytest.raises(ConfigurationError) as caught:
         listen(address)
-    assert str(caught.value).startswith(f"can't listen on {where}: ")
-    assert "--web.listen-address" in str(caught.value)
+    start, _, rest = str(caught.value).partition(f"{where}: ")
+    assert start == "can't listen on "
+    assert re.fullmatch(f"({reason}): choose another --web.listen-address", rest)
+    assert "attempting" not in rest

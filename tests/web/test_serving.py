@@ -105,13 +105,17 @@ def test_an_unknown_account_is_not_found_and_the_known_ones_are_named(running: R
 
 @pytest.mark.parametrize("path", ["/nothing", "/metrics/", "/-/reload", "/favicon.ico"])
 def test_unknown_paths_are_not_found(running: Running, path: str) -> None:
-    assert requests.get(f"{running.url}{path}", timeout=10).status_code == 404
+    for _ in range(2):
+        answer = requests.get(f"{running.url}{path}", timeout=10)
+        assert (answer.status_code, answer.text) == (404, "Not Found\n")
 
 
 @pytest.mark.parametrize("path", ["/", "/metrics", "/sd", "/-/healthy", "/-/ready"])
 def test_only_get_and_head_are_allowed(running: Running, path: str) -> None:
     for method in ("POST", "PUT", "DELETE", "PATCH", "OPTIONS"):
-        assert requests.request(method, f"{running.url}{path}", timeout=10).status_code == 405
+        answer = requests.request(method, f"{running.url}{path}", timeout=10)
+        assert (answer.status_code, answer.text) == (405, "Method Not Allowed\n")
+        assert answer.headers["Allow"] == "GET, HEAD"
     head = requests.head(f"{running.url}{path}", timeout=10)
     assert (head.status_code, head.content) == (200, b"")
 

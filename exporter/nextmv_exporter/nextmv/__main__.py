@@ -10,17 +10,25 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from nextmv_exporter import __version__
 from nextmv_exporter.errors import ConfigurationError
 from nextmv_exporter.nextmv import Account, Client, QueuedRun
-from nextmv_exporter.nextmv.credentials import profile_name, read_api_key_file, resolve
+from nextmv_exporter.nextmv.credentials import (
+    load_config,
+    profile_name,
+    profiles_with_key,
+    read_api_key_file,
+    resolve,
+)
 from nextmv_exporter.nextmv.errors import NextmvError
 from nextmv_exporter.nextmv.table import UNKNOWN, printable, table
 from nextmv_exporter.settings import OPTIONS
 
 EXIT_UNREADABLE = 1
 EXIT_CONFIGURATION = 2
+ALL_PROFILES = "*"
 
 _EXPORTER_OPTIONS = {option.name: option for option in OPTIONS}
 _LAST = datetime.max.replace(tzinfo=UTC)
@@ -56,12 +64,26 @@ def _shared(flag: str, help: str) -> Callable[..., Any]:  # noqa: A002 - click's
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
-@click.option("--status", "status_v2", multiple=True, help="Only runs with it; repeatable.")
-@click.option("--execution-class", multiple=True, help="Only runs of it; repeatable.")
-@click.option("--application", "application_id", multiple=True, help="Only its runs; repeatable.")
-@click.option("--limit", type=click.IntRange(0), default=20, help="Most runs printed; 0 for all.")
+@click.option(
+    "--status", "status_v2", multiple=True, help="Only runs with this status; repeatable."
+)
+@click.option("--execution-class", multiple=True, help="Only runs of this class; repeatable.")
+@click.option(
+    "--application",
+    "application_id",
+    multiple=True,
+    help="Only runs of this application; repeatable.",
+)
+@click.option(
+    "--limit",
+    type=click.IntRange(0),
+    default=20,
+    help="Maximum number of runs to print; 0 for all.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line, all fields.")
-@click.option("--wide", is_flag=True, help="Print versions and e-mail addresses too; cut nothing.")
+@click.option(
+    "--wide", is_flag=True, help="Print versions and e-mail addresses too; truncate nothing."
+)
 @_shared("--profile", "Profile of the configuration file. [default: the default profile]")
 @_shared("--config-file", "Nextmv configuration file. [default: ~/.nextmv/config.yaml]")
 @_shared("--api-key-file", "File that holds the API key.")
@@ -86,7 +108,9 @@ def print_queue(  # noqa: PLR0913 - one for each flag
     A missing status, execution class or application is called "unknown".
     """
     key = read_api_key_file(api_key_file) if api_key_file else None
-    credentials = resolve(_only(profile), api_key=key, url=endpoint, config_file=config_file)
+    credentials = resolve(
+        _only(profile, config_file), api_key=key, url=endpoint, config_file=config_file
+    )
     account = Account(Client(credentials.api_key, credentials.url, timeout=timeout))
     runs = [run for run in account.queue().runs if _matches(run, filters)]
     runs.sort(key=lambda run: run.created_at or _LAST)
@@ -98,16 +122,25 @@ def print_queue(  # noqa: PLR0913 - one for each flag
         _print(table(shown, datetime.now(UTC), wide=wide, width=width))
     else:
         click.echo("No runs found.", err=True)
-    if len(shown) < len(runs):
-        click.echo(f"{len(runs) - len(shown)} more runs: --limit 0 prints all.", err=True)
+    if left := len(runs) - len(shown):
+        click.echo(f"{left} more run{'s' * (left > 1)}: --limit 0 prints all.", err=True)
     return 0
 
 
-def _only(profiles: Sequence[str]) -> str:
+def _only(profiles: Sequence[str], config_file: Path | None) -> str:
     names = list(dict.fromkeys(map(profile_name, profiles))) or [""]
-    if len(names) > 1 or names == ["*"]:
-        raise ConfigurationError(f"choose one of the profiles {', '.join(names)}", "profile")
-    return names[0]
+    if len(names) == 1 and names != [ALL_PROFILES]:
+        return names[0]
+    choices = profiles_with_key(load_config(config_file)) if ALL_PROFILES in names else names
+    source = click.get_current_context().get_parameter_source("profile")
+    variables = _EXPORTER_OPTIONS["nextmv_profile"].envvar or ()
+    variable = next(filter(os.environ.get, variables), "--profile")
+    origin = variable if source is ParameterSource.ENVIRONMENT else "--profile"
+    raise ConfigurationError(
+        f"{origin} is {','.join(names)}, but only one profile can be read: "
+        + (f"choose one of {', '.join(choices)}" if choices else "none has an API key"),
+        "profile",
+    )
 
 
 def _matches(run: QueuedRun, filters: Mapping[str, Sequence[str]]) -> bool:

@@ -18,7 +18,7 @@ REQUEST_BUCKETS = Histogram.DEFAULT_BUCKETS[:-1]
 """Upper bounds of `nextmv_api_request_duration_seconds`, seconds: those of prometheus-client."""
 
 RECENT = 300.0
-"""Seconds for which the status page shows arrivals and starts."""
+"""Seconds before a scrape for which the status page shows arrivals and starts."""
 
 Key = TypeVar("Key")
 Label = TypeVar("Label")
@@ -50,7 +50,7 @@ class Counters:
     recent: Sequence[RecentFlow]
 
     def recent_flow(self, now: float) -> Mapping[str, tuple[int, int]]:
-        """Sum up the runs entered and started in the last `RECENT` seconds.
+        """Sum up the runs entered and started in the `RECENT` seconds before a time.
 
         Args:
             now: unix seconds.

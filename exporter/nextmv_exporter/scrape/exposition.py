@@ -16,7 +16,12 @@ from prometheus_client.utils import floatToGoString
 from nextmv_exporter.scrape.metrics import Family, le_values
 
 _FASTEST = 1
-_NEVER = re.compile(r"q\s*=\s*0(\.0*)?")
+_QUALITY = re.compile(r";\s*q\s*=\s*([0-9]+(?:\.[0-9]*)?)\s*(?:;|$)")
+_VERSION = re.compile(r";\s*version=([^;]*)")
+_VERSIONS = {
+    "text/plain": {"", "0.0.4", "1.0.0"},
+    "application/openmetrics-text": {"", "1.0.0"},
+}
 _TEXT_KINDS = {"gaugehistogram": "histogram"}
 _CACHED = 8192
 _LARGE = 1_000_000
@@ -60,11 +65,22 @@ def expose(
 
 
 def _choose_encoder(accept: str) -> tuple[Callable[[Collector], bytes], str]:
-    """Choose a format; ignore an `Accept` header with an invalid version."""
-    try:
-        return choose_encoder(accept)
-    except TypeError:  # prometheus-client compares the parts of the version with numbers
-        return choose_encoder("")
+    """Choose the format that the client prefers; text 0.0.4 if it accepts none of them."""
+    # prometheus-client's function takes the first offer, whatever the others' qualities.
+    offers = [offer for offer in accept.lower().split(",") if _quality(offer) and _known(offer)]
+    return choose_encoder(max(offers, key=_quality, default=""))
+
+
+def _known(offer: str) -> bool:
+    version = _VERSION.search(offer)
+    versions = _VERSIONS.get(offer.partition(";")[0].strip(), ())
+    return (version[1].strip() if version else "") in versions
+
+
+def _quality(offer: str) -> float:
+    """Return the weight of an offer in a header, 0 if the client does not accept it."""
+    found = _QUALITY.search(offer)
+    return float(found[1]) if found else 1.0
 
 
 def _families(collectors: Iterable[Collector], names: Collection[str]) -> Iterable[Metric]:
@@ -87,11 +103,8 @@ class _Others(Collector):
 
 
 def _accepts_gzip(accept_encoding: str) -> bool:
-    for offer in accept_encoding.lower().split(","):
-        coding, *parameters = [part.strip() for part in offer.split(";")]
-        if coding == "gzip":
-            return not any(_NEVER.fullmatch(parameter) for parameter in parameters)
-    return False
+    offers = accept_encoding.lower().split(",")
+    return any(offer.partition(";")[0].strip() == "gzip" and _quality(offer) for offer in offers)
 
 
 def _lines(family: Family, *, openmetrics: bool) -> Iterator[str]:

@@ -1,7 +1,6 @@
 """Listening sockets, and the limit on the connections that they accept."""
 
 import asyncio
-import os
 import resource
 import socket
 import ssl
@@ -52,7 +51,7 @@ def listen(address: Address) -> socket.socket:
 
 def _reason(error: OSError) -> str:
     """Describe an error, without what `socket.create_server` appends to the system's text."""
-    return os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)
+    return (error.strerror or str(error)).partition(" (while attempting")[0]
 
 
 def _create_listener(address: Address) -> socket.socket:
