@@ -115,7 +115,7 @@ def test_only_get_and_head_are_allowed(running: Running, path: str) -> None:
     for method in ("POST", "PUT", "DELETE", "PATCH", "OPTIONS"):
         answer = requests.request(method, f"{running.url}{path}", timeout=10)
         assert (answer.status_code, answer.text) == (405, "Method Not Allowed")
-        assert answer.headers["Allow"] == "GET, HEAD"
+        assert set(answer.headers["Allow"].split(", ")) == {"GET", "HEAD"}
     head = requests.head(f"{running.url}{path}", timeout=10)
     assert (head.status_code, head.content) == (200, b"")
 
