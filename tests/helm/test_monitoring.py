@@ -154,6 +154,7 @@ def test_a_service_that_has_no_node_port_is_given_none() -> None:
         ({"replicas": 2, "service": {"sessionAffinity": "None"}}, "None"),
         ({"service": {"sessionAffinity": "ClientIP"}}, "ClientIP"),
         ({"replicas": 2, "service": {"type": "LoadBalancer"}}, None),
+        ({"replicas": 2, "service": {"clusterIP": "None"}}, None),
         (
             {"replicas": 2, "service": {"type": "LoadBalancer", "sessionAffinity": "ClientIP"}},
             "ClientIP",

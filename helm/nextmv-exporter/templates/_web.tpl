@@ -20,9 +20,13 @@
 {{- if or (kindIs "invalid" .Values.replicas) (gt (int .Values.replicas) 1) }}true{{ end -}}
 {{- end -}}
 
-{{/* The session affinity of the Service, or empty. Load balancers of some clouds reject ClientIP. */}}
+{{/*
+The session affinity of the Service, or empty. Load balancers of some clouds reject ClientIP, and a headless Service has
+none.
+*/}}
 {{- define "nextmv-exporter.sessionAffinity" -}}
-{{- $default := and (include "nextmv-exporter.replicated" .) (ne (toString .Values.service.type) "LoadBalancer") | empty | ternary "" "ClientIP" -}}
+{{- $without := or (eq (toString .Values.service.type) "LoadBalancer") (eq (toString .Values.service.clusterIP) "None") -}}
+{{- $default := and (include "nextmv-exporter.replicated" .) (not $without) | empty | ternary "" "ClientIP" -}}
 {{- default $default .Values.service.sessionAffinity -}}
 {{- end -}}
 
