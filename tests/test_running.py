@@ -42,6 +42,11 @@ def test_what_is_written_for_the_textfile_collector_is_valid_and_not_of_the_proc
         ["sh", "-c", command], capture_output=True, text=True, check=True, timeout=30
     ).stdout
     assert 'nextmv_up{account="demo"} 1.0' in text
+    # So node_exporter, which reads a histogram, finds no count and no sum in it.
+    series = re.findall(r"(?m)^(nextmv_account_queue_wait_seconds\w*)\{", text)
+    for name in set(series) - {"nextmv_account_queue_wait_seconds_bucket"}:
+        assert f"`{name}`" in RUNNING.read_text()
+    assert len(set(series)) == 3
     assert "nextmv_exporter_build_info" in text
     assert not re.search(r"(?m)^(# \w+ )?(process|python)_", text)
     checked = subprocess.run(

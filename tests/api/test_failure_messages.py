@@ -1,5 +1,6 @@
 """The message of a failure is that of its innermost cause, and of no other."""
 
+import re
 import socket
 import struct
 from collections.abc import Callable
@@ -46,15 +47,25 @@ def reset(conversation: Conversation) -> None:
 @pytest.mark.parametrize("scheme", ["http", "https"])
 def test_a_refused_connection(scheme: str) -> None:
     with dead() as url:
-        assert message(f"{scheme}{url.removeprefix('http')}") == "[Errno 111] Connection refused"
+        host = url.removeprefix("http://")
+        assert message(f"{scheme}://{host}") == f"[Errno 111] Connection refused (host {host})"
 
 
 def test_a_name_that_does_not_exist() -> None:
     known = {
-        "[Errno -2] Name or service not known",
-        "[Errno -3] Temporary failure in name resolution",
+        "[Errno -2] Name or service not known (host nowhere.invalid)",
+        "[Errno -3] Temporary failure in name resolution (host nowhere.invalid)",
     }
     assert message("https://nowhere.invalid") in known
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_proxy_whose_name_does_not_exist(scheme: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(f"{scheme}_proxy", "http://anna:secret@nowhere.invalid:3128")
+    text = message(f"{scheme}://api.nextmv.example")
+    assert re.fullmatch(r"\[Errno -[23]\] [A-Z].* \(proxy nowhere\.invalid:3128\)", text)
+    assert "anna" not in text
+    assert "secret" not in text
 
 
 def test_a_connection_that_is_reset_in_the_body() -> None:
@@ -67,9 +78,24 @@ def test_a_body_that_is_cut_off() -> None:
         assert message(server.url) == "IncompleteRead(3 bytes read, 97 more expected)"
 
 
-def test_a_response_that_is_not_http() -> None:
-    with FaultServer(say(b"SSH-2.0-OpenSSH\r\n\r\n")) as server:
-        assert message(server.url, errors.InvalidResponseError) == "the response is not valid HTTP"
+@pytest.mark.parametrize(
+    ("response", "limit"),
+    [
+        (b"SSH-2.0-OpenSSH\r\n\r\n", ""),
+        (b"HTTP/2 200\r\n\r\n", ""),
+        (b"HTTP/1.1 OK\r\n\r\n", ""),
+        (b"HTTP/1.1 200 OK\r\n" + b"A: b\r\n" * 101 + b"\r\n", ": got more than 100 headers"),
+        (
+            b"HTTP/1.1 200 OK\r\nA: " + b"b" * 65536 + b"\r\n\r\n",
+            ": got more than 65536 bytes when reading header line",
+        ),
+    ],
+)
+def test_a_response_that_is_not_http(response: bytes, limit: str) -> None:
+    with FaultServer(say(response)) as server:
+        assert message(server.url, errors.InvalidResponseError) == (
+            f"the response is not valid HTTP{limit}"
+        )
 
 
 @pytest.mark.parametrize("location", ["mailto:ops@nextmv.example", "http://["])
@@ -84,14 +110,18 @@ def test_a_redirect_to_no_host(location: str) -> None:
 def test_a_proxy_that_refuses_connections(monkeypatch: pytest.MonkeyPatch) -> None:
     with dead() as url:
         monkeypatch.setenv("HTTPS_PROXY", url)
-        assert message("https://api.nextmv.example") == "[Errno 111] Connection refused"
+        host = url.removeprefix("http://")
+        assert message("https://api.nextmv.example") == (
+            f"[Errno 111] Connection refused (proxy {host})"
+        )
 
 
 def test_a_proxy_that_refuses_to_connect_to_the_api(monkeypatch: pytest.MonkeyPatch) -> None:
     with FaultServer(say(b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n")) as between:
         monkeypatch.setenv("HTTPS_PROXY", between.url)
         assert message("https://api.nextmv.example") == (
-            "Tunnel connection failed: 407 Proxy Authentication Required"
+            "Tunnel connection failed: 407 Proxy Authentication Required "
+            f"(proxy 127.0.0.1:{between.port})"
         )
 
 

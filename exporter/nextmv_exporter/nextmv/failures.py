@@ -2,7 +2,7 @@
 
 import http.client
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from urllib.parse import urljoin, urlsplit
@@ -134,7 +134,10 @@ def failure_of(error: Exception, endpoint: str, api_key: str) -> errors.NextmvEr
     """
     causes = list(_causes(error))
     root = next((c for c in reversed(causes) if str(c)), error)
-    message = f"{endpoint}: {Redactor(api_key, *proxy_secrets()).clean(str(root), _EXCERPT)}"
+    redactor = Redactor(api_key, *proxy_secrets())
+    message = f"{endpoint}: {redactor.clean(str(root), _EXCERPT)}"
+    if peer := _peer(error, causes):
+        message += f" ({redactor.clean(peer, _EXCERPT)})"
 
     def caused_by(*types: type[BaseException]) -> bool:
         return any(isinstance(cause, types) for cause in causes)
@@ -151,9 +154,23 @@ def failure_of(error: Exception, endpoint: str, api_key: str) -> errors.NextmvEr
         return errors.InvalidResponseError(f"{endpoint}: the body can't be decompressed")
     if caused_by(InvalidChunkError):
         return errors.InvalidResponseError(f"{endpoint}: the body has an invalid chunk size")
-    if caused_by(http.client.BadStatusLine, http.client.LineTooLong) and not peer_closed(error):
-        return errors.InvalidResponseError(f"{endpoint}: the response is not valid HTTP")
+    if caused_by(http.client.HTTPException) and not (
+        caused_by(http.client.IncompleteRead) or peer_closed(error)
+    ):
+        # Over 100 headers, or a line that is too long.
+        limit = f": {root}" if str(root).startswith("got more than ") else ""
+        return errors.InvalidResponseError(f"{endpoint}: the response is not valid HTTP{limit}")
     return errors.ConnectionFailedError(message)
+
+
+def _peer(error: Exception, causes: Sequence[BaseException]) -> str:
+    """Name the host or the proxy that was connected to, without a user or password."""
+    if any(isinstance(cause, urllib3.exceptions.ProxyError) for cause in causes):
+        pools = (c.pool for c in causes if isinstance(c, urllib3.exceptions.PoolError))
+        if proxy := getattr(next(pools, None), "proxy", None):
+            return f"proxy {proxy.host}:{proxy.port}"
+    request = getattr(error, "request", None)
+    return f"host {urlsplit(request.url).netloc}" if request else ""
 
 
 def _causes(error: BaseException | None) -> "list[BaseException]":
