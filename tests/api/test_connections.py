@@ -34,6 +34,7 @@ from nextmv_exporter.nextmv.errors import (
     NextmvError,
     ResponseTooLargeError,
 )
+from nextmv_exporter.nextmv.failures import failure_of
 from nextmv_exporter.nextmv.trust import tls_context
 
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -157,8 +158,9 @@ def test_after_the_deadline_connecting_times_out(scheme: str) -> None:
     adapter = DeadlineAdapter(tls_context(), 1)
     with FaultServer(answers(queue())) as server:
         request = requests.Request("GET", f"{scheme}://127.0.0.1:{server.port}").prepare()
-        with exchanging(Exchange(Deadline(0))), pytest.raises(requests.Timeout):
+        with exchanging(Exchange(Deadline(0))), pytest.raises(requests.RequestException) as caught:
             adapter.send(request)
+    assert isinstance(failure_of(caught.value, "v1", KEY), DeadlineExceededError)
 
 
 def test_a_request_is_not_held_back_until_an_earlier_one_is_acknowledged(

@@ -257,6 +257,15 @@ def test_an_applications_id_is_quoted_in_the_path() -> None:
         assert api.count("/v1/applications/a b?c#d%é/runs") == 1
 
 
+def test_an_error_names_the_application_by_the_start_of_its_id() -> None:
+    account = StandingAccount(3, at=NOW, applications=1)
+    account.applications = [replace(account.applications[0], id="x" * 150)]
+    with serving(account) as (url, api):
+        api.answers[f"/v1/applications/{'x' * 150}/runs"] = JSONResponse({}, 403)
+        with pytest.raises(StatusError, match=rf"403.* \(application '{'x' * 100}'\)$"):
+            fetch(Source(url))
+
+
 @pytest.mark.parametrize("application_id", [".", ".."])
 def test_an_id_of_dots_stands_for_no_other_path(application_id: str) -> None:
     account = StandingAccount(3, at=NOW, applications=1)
