@@ -22,6 +22,7 @@ from prometheus_client import (
 )
 from support.exporter import settings_of
 from support.fake_api import KEY, RUN, FakeAPI
+from support.harness import write_yaml
 from support.metrics import value
 from support.programs import ask, free_port, prometheus, prometheus_config
 from support.waiting import until
@@ -130,6 +131,31 @@ def test_options_given_take_precedence(
     paths = [request.path.partition("?")[0] for request in api.requests]
     assert paths == ["/v1/applications", "/v1/applications/a/runs"]
     assert set(re.findall(r'wait_seconds_bucket{.*le="(.+?)"', text)) == {"1.0", "2.0", "+Inf"}
+
+
+@pytest.mark.parametrize(
+    ("variable", "text"), [("NEXTMV_API_KEY", KEY), ("NEXTMV_PROFILE", "staging")]
+)
+def test_accounts_that_would_report_the_same_queue_are_refused(
+    variable: str, text: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / ".nextmv").mkdir()
+    entry = {"endpoint": "api.cloud.nextmv.io"}
+    write_yaml(
+        tmp_path / ".nextmv" / "config.yaml",
+        {name: {**entry, "apikey": f"key-of-{name}"} for name in ("production", "staging")},
+    )
+    monkeypatch.setenv("HOME", str(tmp_path))
+
+    def collector() -> QueueCollector:
+        names = ("production", "staging")
+        return QueueCollector({name: Account(Client(profile=name)) for name in names})
+
+    assert collector()
+    monkeypatch.setenv(variable, text)
+    monkeypatch.setenv("NEXTMV_ENDPOINT", "api.cloud.nextmv.io")
+    with pytest.raises(ConfigurationError, match=f"'production' and 'staging' .* {variable}"):
+        collector()
 
 
 def test_options_not_given_come_from_the_environment(

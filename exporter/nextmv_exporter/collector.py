@@ -12,6 +12,7 @@ from prometheus_client.registry import Collector
 
 from nextmv_exporter import __version__
 from nextmv_exporter.deadline import Deadline
+from nextmv_exporter.errors import ConfigurationError
 from nextmv_exporter.scrape.metrics import BUILD_INFO, families
 from nextmv_exporter.scrape.sources import RUN_LOOKBACK, choose_source
 from nextmv_exporter.scrape.target import ScrapeOptions, Target
@@ -19,6 +20,7 @@ from nextmv_exporter.scrape.target import ScrapeOptions, Target
 if TYPE_CHECKING:
     from nextmv_exporter.accounts import Accounts
     from nextmv_exporter.nextmv.account import Account
+    from nextmv_exporter.nextmv.credentials import Credentials
 
 
 class QueueCollector(Collector):
@@ -50,7 +52,8 @@ class QueueCollector(Collector):
         zero_retention: how long a drained group is still reported as 0, seconds; by default 300.
 
     Raises:
-        ConfigurationError: no accounts are given, and no valid credentials are found.
+        ConfigurationError: no accounts are given, and no valid credentials are found; or two of
+            the accounts have the same credentials.
 
     Example:
         >>> from prometheus_client import REGISTRY
@@ -96,6 +99,7 @@ class QueueCollector(Collector):
             )
         )
         self._timeout = options.timeout
+        _reject_shared_credentials(accounts)
         lookback = RUN_LOOKBACK if run_lookback is None else run_lookback
         self._targets = {
             name: account
@@ -119,6 +123,19 @@ class QueueCollector(Collector):
             return self._targets
         self._accounts.refresh()
         return self._accounts.targets
+
+
+def _reject_shared_credentials(accounts: "Mapping[str, Account | Target]") -> None:
+    """Reject accounts of which several would report the same queue."""
+    owners: dict[Credentials, str] = {}
+    for name, account in accounts.items():
+        if not isinstance(account, Target):
+            other = owners.setdefault(account.client.credentials, name)
+            if other != name:
+                raise ConfigurationError(
+                    f"accounts {other!r} and {name!r} have the same API key: if NEXTMV_API_KEY or "
+                    "NEXTMV_PROFILE is set, which take precedence over a profile, unset it"
+                )
 
 
 def _given(**options: Any) -> dict[str, Any]:

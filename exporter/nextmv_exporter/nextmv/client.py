@@ -165,6 +165,11 @@ class Client:
             request.deadline.sleep(pause)
         return self._send(request, fresh=gone)
 
+    @property
+    def credentials(self) -> Credentials:
+        """The key and the endpoint of the next request."""
+        return self._credentials()
+
     def close(self) -> None:
         """Close the connections that are kept alive."""
         self._adapter.close()
@@ -189,7 +194,7 @@ class Client:
         if deadline.over:
             raise timed_out(endpoint)
         code = "error"
-        credentials = self._credentials()
+        credentials = self.credentials
         start = time.monotonic()
         exchange = Exchange(deadline, fresh=fresh)
         with exchanging(exchange):
