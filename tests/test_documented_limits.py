@@ -6,8 +6,9 @@ import pytest
 
 from nextmv_exporter import logs
 from nextmv_exporter.nextmv import client
-from nextmv_exporter.scrape import runs, sources, summary, target, threads
+from nextmv_exporter.scrape import flow, runs, sources, summary, target, threads
 from nextmv_exporter.web import listener, protocol, scrapes, server
+from nextmv_exporter.web.toolkit import authentication
 
 MIB = 1024 * 1024
 DOCS = Path(__file__).parents[1] / "docs"
@@ -23,10 +24,13 @@ PROMISES = (
     f"one and a half times the limit (at least {summary._FEW_GROUPS_BYTES // MIB} MiB",
     f"over {client._BOMB_RATIO} times its size when decompressed",
     f"is rejected after {client._BOMB_BYTES // MIB} MiB",
+    f"accepting is tried again after {listener.RETRY_SECONDS:.0f} s",
 )
 WORDS = {
+    0.25: "a quarter of a second",
     4: "four",
     8: "eight",
+    60: "once a minute",
     180: "every three minutes",
     300: "five minutes",
     3600: "once an hour",
@@ -39,13 +43,29 @@ def test_a_limit_is_the_documented_one(promise: str) -> None:
 
 
 def test_limits_that_are_documented_in_words_are_those() -> None:
-    reliability, scaling = (
-        (DOCS / f"{name}.md").read_text() for name in ("reliability", "scaling")
+    reliability, scaling, of_metrics = (
+        (DOCS / f"{name}.md").read_text() for name in ("reliability", "scaling", "metrics")
     )
+    readme = (DOCS.parent / "README.md").read_text()
+    assert f"one longer than {summary.MAX_LABEL_LENGTH} characters is truncated." in readme
+    assert f"that arrive within {WORDS[scrapes.SAME_MOMENT]}" in reliability
+    assert f"when its reason changes, then {WORDS[target.LOG_INTERVAL]}" in reliability
+    assert f"that clients send is logged more than {WORDS[logs.REPEAT_SECONDS]}" in reliability
+    assert f"snapshots are more than {WORDS[flow.MAX_GAP]} apart" in of_metrics
     assert f"{WORDS[target.MAX_FETCHES]} fetches of an account hang there at most" in reliability
     assert f"holds across scrapes, for {WORDS[int(target.MAX_BACKOFF)]} at most" in reliability
+    assert f"- {WORDS[client.MAX_REQUESTS]} in parallel at most" in scaling
     assert f"list of applications, {WORDS[int(sources.APPLICATIONS_TTL)]}" in scaling
     assert f"retries the endpoint {WORDS[int(sources.RETRY_QUEUE_AFTER)]}" in scaling
+
+
+def test_the_pace_of_guessing_is_the_documented_one() -> None:
+    text = " ".join((DOCS / "web-configuration.md").read_text().split())
+    least, most = authentication.MIN_REFUSAL, authentication.MAX_REFUSAL
+    assert f"A wrong password is rejected after {least:.0f} s, later" in text
+    assert f"(a second for each of them, {most:.0f} s at most)" in text
+    assert authentication._SECONDS_PER_GUESS == 1
+    assert f"With {authentication.MAX_GUESSES} pending, further ones" in text
 
 
 def test_draining_ends_within_the_five_seconds_that_are_documented() -> None:

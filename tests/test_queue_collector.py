@@ -1,5 +1,7 @@
 """`QueueCollector` in other programs: it fetches at each collection, and changes nothing else."""
 
+import json
+import re
 import subprocess
 import sys
 import threading
@@ -27,6 +29,8 @@ from support.waiting import until
 from nextmv_exporter.collector import QueueCollector
 from nextmv_exporter.errors import ConfigurationError
 from nextmv_exporter.nextmv import Account, Client
+from nextmv_exporter.scrape.sources import RUN_LOOKBACK
+from nextmv_exporter.scrape.target import ScrapeOptions
 
 QUEUED = {**RUN, "status_v2": "queued"}
 
@@ -36,6 +40,12 @@ def registry(api: FakeAPI) -> CollectorRegistry:
     api.serves(QUEUED)
     registry = CollectorRegistry()
     registry.register(QueueCollector({"production": Account(Client(KEY, api.url))}))
+    return registry
+
+
+def as_registry(collector: QueueCollector) -> CollectorRegistry:
+    registry = CollectorRegistry()
+    registry.register(collector)
     return registry
 
 
@@ -83,16 +93,57 @@ def test_an_invalid_variable_is_a_configuration_error(monkeypatch: pytest.Monkey
 
 
 def test_its_options_have_the_defaults_of_the_programs_settings() -> None:
-    defaults = signature(QueueCollector).parameters
     settings = settings_of()
-    assert {name: each.default for name, each in defaults.items() if name != "accounts"} == {
-        "timeout": settings.nextmv_timeout,
-        "source": settings.nextmv_source,
-        "run_lookback": settings.nextmv_run_lookback,
-        "wait_buckets": settings.queue_wait_buckets,
-        "max_groups": settings.queue_max_groups,
-        "zero_retention": settings.queue_zero_retention,
-    }
+    assert ScrapeOptions() == ScrapeOptions(
+        settings.nextmv_timeout,
+        settings.queue_wait_buckets,
+        settings.queue_max_groups,
+        settings.queue_zero_retention,
+    )
+    assert (settings.nextmv_source, settings.nextmv_run_lookback) == ("auto", RUN_LOOKBACK)
+    defaults = {name: each.default for name, each in signature(QueueCollector).parameters.items()}
+    assert set(defaults.values()) == {None}
+
+
+@pytest.mark.parametrize("named", [True, False], ids=["named accounts", "of the environment"])
+def test_options_given_take_precedence(
+    named: bool, api: FakeAPI, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs = [QUEUED, {**QUEUED, "id": "other"}]
+    api.answer.body = json.dumps({"items": [{"id": "a"}], "runs": runs}).encode()
+    monkeypatch.setenv("NEXTMV_API_KEY", KEY)
+    monkeypatch.setenv("NEXTMV_ENDPOINT", api.url)
+    monkeypatch.setenv("NEXTMV_EXPORTER_NEXTMV_TIMEOUT", "1ms")
+    monkeypatch.setenv("NEXTMV_EXPORTER_QUEUE_MAX_GROUPS", "3")
+    collector = QueueCollector(
+        {"default": Account(Client(KEY, api.url))} if named else None,
+        timeout=5,
+        source="application-runs",
+        run_lookback=1000 * 86_400,
+        wait_buckets=[1, 2],
+        max_groups=1,
+        zero_retention=0,
+    )
+    text = generate_latest(as_registry(collector)).decode()
+    assert queued(text, "default") == 2
+    assert value(text, "nextmv_source_info", account="default", source="application-runs") == 1
+    paths = [request.path.partition("?")[0] for request in api.requests]
+    assert paths == ["/v1/applications", "/v1/applications/a/runs"]
+    assert set(re.findall(r'wait_seconds_bucket{.*le="(.+?)"', text)) == {"1.0", "2.0", "+Inf"}
+
+
+def test_options_not_given_come_from_the_environment(
+    api: FakeAPI, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    api.serves(QUEUED)
+    monkeypatch.setenv("NEXTMV_API_KEY", KEY)
+    monkeypatch.setenv("NEXTMV_ENDPOINT", api.url)
+    monkeypatch.setenv("NEXTMV_EXPORTER_QUEUE_WAIT_BUCKETS", "7s")
+    monkeypatch.setenv("NEXTMV_EXPORTER_NEXTMV_TIMEOUT", "3s")
+    collector = QueueCollector()
+    assert collector._timeout == 3
+    text = generate_latest(as_registry(collector)).decode()
+    assert set(re.findall(r'wait_seconds_bucket{.*le="(.+?)"', text)) == {"7.0", "+Inf"}
 
 
 def test_a_failed_fetch_is_nextmv_up_0_and_raises_nothing(
@@ -197,6 +248,57 @@ def test_prometheus_scrapes_it_from_start_http_server(
         until(lambda: scraped(2), seconds=30, what="a later scrape")
 
 
+@pytest.mark.parametrize("during", [False, True], ids=["between scrapes", "during a fetch"])
+def test_forks_share_neither_connections_nor_fetches(api: FakeAPI, during: bool) -> None:
+    """As where a server loads the program and then forks its workers."""
+    api.serves(QUEUED)
+    code = """
+import os, sys, threading
+from prometheus_client import CollectorRegistry, generate_latest
+from nextmv_exporter import Account, Client, QueueCollector
+registry = CollectorRegistry()
+registry.register(QueueCollector({"a": Account(Client(sys.argv[1], sys.argv[2]))}, timeout=5))
+def scrape(times=1):
+    for _ in range(times):
+        assert b'nextmv_up{account="a"} 1.0' in generate_latest(registry)
+if sys.argv[3] == "True":
+    threading.Thread(target=scrape).start()
+    sys.stdin.readline()
+else:
+    scrape()
+children = []
+for _ in range(3):
+    if child := os.fork():
+        children.append(child)
+    else:
+        scrape(10)
+        os._exit(0)
+print("forked", flush=True)
+scrape(10)
+for child in children:
+    assert os.waitpid(child, 0)[1] == 0, child
+"""
+    released = threading.Event()
+    if during:
+        api.answer.held_until = released
+    with subprocess.Popen(
+        [sys.executable, "-c", code, KEY, api.url, str(during)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdin
+        assert process.stdout
+        if during:
+            until(lambda: api.requests, seconds=30, what="the request")
+            process.stdin.write("\n")
+            process.stdin.flush()
+        assert process.stdout.readline() == "forked\n"
+        released.set()
+        assert process.wait(60) == 0
+    assert len(api.requests) == 41 - during
+
+
 def test_importing_the_package_changes_nothing_outside_it() -> None:
     code = """
 import logging, os, signal, socket, ssl, threading, prometheus_client, requests, urllib3
@@ -215,6 +317,8 @@ def state():
 before = state()
 import nextmv_exporter, nextmv_exporter.collector, nextmv_exporter.nextmv
 from nextmv_exporter.nextmv import Account, Client
+from nextmv_exporter.scrape.sources import RUN_LOOKBACK
+from nextmv_exporter.scrape.target import ScrapeOptions
 nextmv_exporter.collector.QueueCollector({"a": Account(Client("key", "http://127.0.0.1:1"))})
 assert state() == before, (state(), before)
 """

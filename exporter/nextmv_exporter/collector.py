@@ -3,7 +3,8 @@
 import os
 import platform
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 from prometheus_client import PlatformCollector, ProcessCollector
 from prometheus_client.core import GaugeMetricFamily, Metric
@@ -37,14 +38,16 @@ class QueueCollector(Collector):
         accounts: the accounts by the value of their `account` label. A `Target` is an account
             whose state is shared with other collectors. Without them, credentials are
             looked up as by the `nextmv-exporter` program: in `NEXTMV_API_KEY` and the other
-            variables of its settings, and in `~/.nextmv/config.yaml`; all other settings then come
-            from there too, except `timeout`.
-        timeout: longest time that a collection may take in all, seconds.
-        source: `auto`, `account-queue` or `application-runs`.
-        run_lookback: maximum age of a run to be found by `application-runs`, seconds.
-        wait_buckets: upper bounds of the wait histograms, seconds.
-        max_groups: most label groups reported for each account.
-        zero_retention: how long a drained group is still reported as 0, seconds.
+            variables of its settings, and in `~/.nextmv/config.yaml`; options that are not given
+            then come from its settings too.
+        timeout: longest time that a collection may take in all, seconds; by default 10.
+        source: `auto`, `account-queue` or `application-runs`; by default `auto`.
+        run_lookback: maximum age of a run to be found by `application-runs`, seconds; by default
+            a day.
+        wait_buckets: upper bounds of the wait histograms, seconds, ascending; by default from 5
+            seconds to 12 hours.
+        max_groups: most label groups reported for each account; by default 2000.
+        zero_retention: how long a drained group is still reported as 0, seconds; by default 300.
 
     Raises:
         ConfigurationError: no accounts are given, and no valid credentials are found.
@@ -58,27 +61,46 @@ class QueueCollector(Collector):
         self,
         accounts: "Mapping[str, Account | Target] | None" = None,
         *,
-        timeout: float = ScrapeOptions.timeout,
-        source: str = "auto",
-        run_lookback: float = RUN_LOOKBACK,
-        wait_buckets: Sequence[float] = ScrapeOptions.wait_buckets,
-        max_groups: int = ScrapeOptions.max_groups,
-        zero_retention: float = ScrapeOptions.zero_retention,
+        timeout: float | None = None,
+        source: str | None = None,
+        run_lookback: float | None = None,
+        wait_buckets: Sequence[float] | None = None,
+        max_groups: int | None = None,
+        zero_retention: float | None = None,
     ) -> None:
-        self._timeout = timeout
         self._accounts: Accounts | None = None
+        wait_buckets = None if wait_buckets is None else tuple(wait_buckets)
         if accounts is None:
             # Imported here, since only this case needs the settings of the program.
             from nextmv_exporter import accounts as program_accounts
             from nextmv_exporter.settings import from_environment
 
-            self._accounts = program_accounts.Accounts(from_environment())
+            given = _given(
+                nextmv_timeout=timeout,
+                nextmv_source=source,
+                nextmv_run_lookback=run_lookback,
+                queue_wait_buckets=wait_buckets,
+                queue_max_groups=max_groups,
+                queue_zero_retention=zero_retention,
+            )
+            settings = replace(from_environment(), **given)
+            self._timeout = settings.nextmv_timeout
+            self._accounts = program_accounts.Accounts(settings)
             return
-        options = ScrapeOptions(timeout, wait_buckets, max_groups, zero_retention)
+        options = ScrapeOptions(
+            **_given(
+                timeout=timeout,
+                wait_buckets=wait_buckets,
+                max_groups=max_groups,
+                zero_retention=zero_retention,
+            )
+        )
+        self._timeout = options.timeout
+        lookback = RUN_LOOKBACK if run_lookback is None else run_lookback
         self._targets = {
             name: account
             if isinstance(account, Target)
-            else Target(name, account.client, choose_source(source, run_lookback), options)
+            else Target(name, account.client, choose_source(source or "auto", lookback), options)
             for name, account in accounts.items()
         }
 
@@ -97,6 +119,11 @@ class QueueCollector(Collector):
             return self._targets
         self._accounts.refresh()
         return self._accounts.targets
+
+
+def _given(**options: Any) -> dict[str, Any]:
+    """Return the options that are not None."""
+    return {name: value for name, value in options.items() if value is not None}
 
 
 class ProcessMetricsCollector(Collector):

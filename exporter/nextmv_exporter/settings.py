@@ -290,7 +290,7 @@ def from_environment() -> Settings:
         return 0
 
     try:
-        command(keep, "").main([], prog_name="nextmv-exporter", standalone_mode=False)
+        command(keep, "").main([], standalone_mode=False)
     except click.ClickException as error:
         raise ConfigurationError(error.format_message()) from None
     return found[0]

@@ -58,7 +58,7 @@ def exporter_row() -> dashboard.Row:
                     43,
                     "API latency",
                     "Time that the Nextmv API takes to respond: median (dashed) and 95th "
-                    "percentile. If it is slow while the network is well, tell Nextmv.",
+                    "percentile. If it is slow and the network is not, contact Nextmv.",
                     "s",
                     query(_latency(0.95), f"p95 {_OF_ENDPOINT}"),
                     query(_latency(0.5), f"median {_OF_ENDPOINT}", "B"),

@@ -1,6 +1,8 @@
 """The library: Account, Queue and QueuedRun, over a real HTTP server."""
 
 import json
+import time
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
@@ -8,9 +10,13 @@ import pytest
 import requests
 from hypothesis import given
 from hypothesis import strategies as st
+from starlette.responses import JSONResponse
+from starlette.types import Receive, Scope, Send
 from support.fake_api import KEY, RUN, FakeAPI
+from support.harness import Watched
 
 from nextmv_exporter import nextmv
+from nextmv_exporter.demo import DEMO_KEY, DemoAPI, DemoServer, StandingAccount
 from nextmv_exporter.nextmv import Account, Client, Queue, QueuedRun, StatusV2
 from nextmv_exporter.nextmv.errors import InvalidResponseError, Reason, StatusError
 
@@ -235,4 +241,70 @@ def test_an_answer_without_a_list_of_runs_is_not_taken_for_an_empty_queue(
 ) -> None:
     api.answers(200, body)
     with pytest.raises(InvalidResponseError):
+        account.queue()
+
+
+# Without the queue's endpoint
+
+
+@pytest.fixture
+def removed() -> Iterator[tuple[Watched, DemoAPI, Account]]:
+    """An account of 60 runs whose queue endpoint was removed, with pages of ten runs."""
+    demo = DemoAPI({DEMO_KEY: StandingAccount(60, at=time.time())}, page_size=10)
+    demo.queue_removed = 410
+    api = Watched(demo)
+    with DemoServer(api) as server:
+        yield api, demo, Account(Client(DEMO_KEY, server.url))
+
+
+@pytest.mark.parametrize("status", [404, 410])
+def test_the_queue_is_assembled_from_the_applications_where_its_endpoint_is_gone(
+    removed: tuple[Watched, DemoAPI, Account], status: int
+) -> None:
+    _, demo, account = removed
+    demo.queue_removed = status
+    assembled = {run.id: run for run in account.queue().runs}
+    demo.queue_removed = None
+    assert assembled == {run.id: run for run in account.queue().runs}
+    assert len(assembled) == 60
+
+
+def test_runs_on_two_pages_count_once_and_those_of_more_than_a_day_ago_are_not_looked_for(
+    removed: tuple[Watched, DemoAPI, Account],
+) -> None:
+    api, _, account = removed
+    now = datetime.now(UTC)
+    pages: Iterator[list[float]] = iter([[1, 23], [23, 24.5], [25]])
+
+    async def runs(scope: Scope, receive: Receive, send: Send) -> None:
+        listed = [
+            {"id": f"{h} h", "status_v2": "QUEUED", "created_at": str(now - timedelta(hours=h))}
+            for h in next(pages)
+        ]
+        listed += [{"id": "ended", "status_v2": "succeeded"}, {"status_v2": "running"}]
+        body = {"runs": [*listed[2:], *listed[:2]], "next_page_token": f"after {listed[0]}"}
+        await JSONResponse(body)(scope, receive, send)
+
+    api.answers["/v1/applications"] = JSONResponse({"items": [{"id": "a"}]})
+    api.answers["/v1/applications/a/runs"] = runs
+    found = [run.id for run in account.queue().runs]
+    assert sorted(filter(None, found)) == ["1 h", "23 h", "24.5 h"]
+    assert found.count(None) == 2
+
+
+def test_a_wrong_endpoint_is_reported_as_such(api: FakeAPI, account: Account) -> None:
+    api.answers(404)
+    with pytest.raises(StatusError, match="v1/account/queue: the API responded 404"):
+        account.queue()
+    paths = [request.path.partition("?")[0] for request in api.requests]
+    assert paths == ["/v1/account/queue", "/v1/applications"]
+
+
+@pytest.mark.parametrize("path", ["/v1/applications", "/v1/applications/delivery-routing/runs"])
+def test_applications_that_can_not_be_read_are_reported_as_such(
+    removed: tuple[Watched, DemoAPI, Account], path: str
+) -> None:
+    api, _, account = removed
+    api.answers[path] = JSONResponse({}, 403)
+    with pytest.raises(StatusError, match=f"{path[1:]}: the API responded 403"):
         account.queue()

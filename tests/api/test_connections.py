@@ -7,6 +7,7 @@ import ssl
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
@@ -24,7 +25,7 @@ from support.certificates import Authority
 from support.fake_api import KEY, FakeAPI
 
 from nextmv_exporter.deadline import Deadline
-from nextmv_exporter.nextmv import Client
+from nextmv_exporter.nextmv import Client, connections
 from nextmv_exporter.nextmv.client import Budget
 from nextmv_exporter.nextmv.connections import DeadlineAdapter, Exchange, exchanging
 from nextmv_exporter.nextmv.errors import (
@@ -156,8 +157,24 @@ def test_after_the_deadline_connecting_times_out(scheme: str) -> None:
     adapter = DeadlineAdapter(tls_context(), 1)
     with FaultServer(answers(queue())) as server:
         request = requests.Request("GET", f"{scheme}://127.0.0.1:{server.port}").prepare()
-        with exchanging(Exchange(Deadline(0))), pytest.raises(requests.ConnectTimeout):
+        with exchanging(Exchange(Deadline(0))), pytest.raises(requests.Timeout):
             adapter.send(request)
+
+
+def test_a_request_is_not_held_back_until_an_earlier_one_is_acknowledged(
+    api: FakeAPI, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[bool] = []
+    connect = connections._connect
+
+    def connected(*args: Any) -> socket.socket:
+        sock = connect(*args)
+        made.append(bool(sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)))
+        return sock
+
+    monkeypatch.setattr(connections, "_connect", connected)
+    Client(KEY, api.url).get("v1/account/queue")
+    assert made == [True]
 
 
 def test_the_sockets_of_other_programs_are_left_alone() -> None:

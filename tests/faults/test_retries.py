@@ -54,6 +54,19 @@ def stale(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[FaultServe
         yield server
 
 
+@pytest.mark.parametrize(("pauses", "requests"), [(2.5, 2), (1.5, 1)])
+def test_a_retry_needs_time_for_its_pause_and_as_much_again(
+    pauses: float, requests: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pause = 100.0
+    monkeypatch.setattr("random.uniform", lambda _least, _most: pause)
+    monkeypatch.setattr(Deadline, "sleep", lambda _self, _seconds: None)
+    with FaultServer(answers(OVERLOADED)) as server:
+        with pytest.raises(StatusError, match="503"):
+            Client(KEY, server.url).get("v1/account/queue", deadline=Deadline(pauses * pause))
+        assert len(server.requests) == requests
+
+
 def test_a_stale_connection_is_replaced_at_once(stale: FaultServer) -> None:
     with exporter_here(stale.url) as address:
         answered = [scrape(address, 10) for _ in range(4)]

@@ -22,12 +22,16 @@ class NextmvAPI:
     def __init__(self) -> None:
         self.keys = {"not-a-real-key"}
         self.received: list[str] = []
+        self.delay = 0.0
+        self.ended = threading.Event()
         api = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 key = self.headers.get("Authorization", "").removeprefix("Bearer ")
                 api.received.append(key)
+                if api.ended.wait(api.delay):
+                    return
                 body = json.dumps({"runs": [RUN]}).encode()
                 self.send_response(200 if key in api.keys else 401)
                 self.send_header("Content-Length", str(len(body)))
@@ -51,6 +55,7 @@ def nextmv_api() -> Iterator[NextmvAPI]:
     thread = threading.Thread(target=api.server.serve_forever)
     thread.start()
     yield api
+    api.ended.set()
     api.server.shutdown()
     thread.join()
     api.server.server_close()

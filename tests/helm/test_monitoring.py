@@ -144,6 +144,53 @@ def test_a_service_that_has_no_node_port_is_given_none() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("values", "affinity"),
+    [
+        ({}, None),
+        ({"replicas": 0}, None),
+        ({"replicas": 2}, "ClientIP"),
+        ({"replicas": None}, "ClientIP"),
+        ({"replicas": 2, "service": {"sessionAffinity": "None"}}, "None"),
+        ({"service": {"sessionAffinity": "ClientIP"}}, "ClientIP"),
+        ({"replicas": 2, "service": {"type": "LoadBalancer"}}, None),
+        ({"replicas": 2, "service": {"clusterIP": "None"}}, None),
+        (
+            {"replicas": 2, "service": {"type": "LoadBalancer", "sessionAffinity": "ClientIP"}},
+            "ClientIP",
+        ),
+    ],
+)
+def test_scrapes_through_the_service_stay_with_one_of_several_replicas(
+    values: dict[str, Any], affinity: str | None
+) -> None:
+    """As docs/scaling.md wants it: else flow counters of two replicas alternate."""
+    assert render_kind("Service", DEMO | values)["spec"].get("sessionAffinity") == affinity
+
+
+@pytest.mark.parametrize("replicas", [1, 2, None])
+@pytest.mark.parametrize("monitors", [{}, SCRAPE_CONFIG, {"serviceMonitor": {"enabled": True}}])
+@pytest.mark.parametrize(
+    ("service", "affine"),
+    [({}, True), ({"sessionAffinity": "None"}, False), ({"clusterIP": "None"}, False)],
+)
+def test_the_notes_say_how_several_replicas_are_scraped(
+    replicas: int | None, monitors: dict[str, Any], service: dict[str, Any], affine: bool
+) -> None:
+    text = notes(DEMO | monitors | {"replicas": replicas, "service": service})
+    every = "serviceMonitor" in monitors
+    assert ("every replica is scraped for every account" in text) is (every and replicas != 1)
+    assert ("session affinity keeps it at" in " ".join(text.split())) is (
+        every and affine and replicas != 1
+    )
+    assert ("The counters of an account alternate" in text) is (
+        replicas != 1 and not every and not affine
+    )
+    assert ("a headless one has no session affinity" in text) is (
+        replicas != 1 and not every and "clusterIP" in service
+    )
+
+
 def test_the_notes_warn_of_scraping_twice() -> None:
     twice = DEMO | {"serviceMonitor": {"enabled": True}, "scrapeConfig": {"enabled": True}}
     assert "scraped more than once" in notes(twice)
@@ -346,6 +393,51 @@ def test_only_prometheus_and_the_test_are_let_in_and_only_dns_and_https_out() ->
     }
     assert node_local == {"ipBlock": {"cidr": "169.254.20.10/32"}}
     assert api == {"ports": [{"port": 443, "protocol": "TCP"}]}
+
+
+@pytest.mark.parametrize(
+    ("exposed", "admitted"),
+    [
+        ({"ingress": {"enabled": True}}, True),
+        ({"httpRoute": {"enabled": True, "parentRefs": [{"name": "gateway"}]}}, True),
+        ({}, False),
+    ],
+)
+def test_the_controller_is_let_in_where_something_exposes_the_exporter(
+    exposed: dict[str, Any], admitted: bool
+) -> None:
+    controller = {"namespaceSelector": {"matchLabels": {"name": "{{ .Release.Name }}"}}}
+    expanded = {"namespaceSelector": {"matchLabels": {"name": "queue"}}}
+    policy = {"enabled": True, "ingress": {"controllers": [controller]}}
+    [rule] = render_kind("NetworkPolicy", DEMO | exposed | {"networkPolicy": policy})["spec"][
+        "ingress"
+    ]
+    assert (expanded in rule["from"]) is admitted
+    assert len(rule["from"]) == 2 + admitted  # Prometheus and the test, too
+    alone = policy | {"ingress": {"from": [], "controllers": [controller]}}
+    values = DEMO | exposed | {"networkPolicy": alone, "test": {"enabled": False}}
+    rules = render_kind("NetworkPolicy", values)["spec"]["ingress"]
+    assert [each["from"] for each in rules] == [[expanded]] * admitted
+
+
+@pytest.mark.parametrize(
+    ("values", "warned"),
+    [
+        ({"networkPolicy": {"enabled": True}}, True),
+        (
+            {"networkPolicy": {"enabled": True, "ingress": {"controllers": [{"ipBlock": {}}]}}},
+            False,
+        ),
+        ({"networkPolicy": {"enabled": True, "extraIngress": [{"from": []}]}}, False),
+        ({}, False),
+    ],
+)
+def test_the_notes_warn_of_a_controller_that_the_network_policy_blocks(
+    values: dict[str, Any], warned: bool
+) -> None:
+    shown = {"ingress": {"enabled": True}}
+    assert ("set networkPolicy.ingress.controllers" in notes(DEMO | shown | values)) is warned
+    assert "networkPolicy.ingress.controllers" not in notes(DEMO | values)
 
 
 def test_a_demo_is_let_out_to_nothing_but_dns() -> None:

@@ -109,12 +109,6 @@ def test_profiles_become_flags() -> None:
             "k",
             "config.yaml",
         ),
-        (
-            DEMO | {"webConfig": {"existingSecret": "own", "existingSecretKey": "k"}},
-            "own",
-            "k",
-            "web-config.yml",
-        ),
         # The chart's own Secret has its own keys, whatever an existing one's would be called.
         (
             {"nextmv": {"apiKey": "key", "existingSecretKey": "k"}},
@@ -133,6 +127,19 @@ def test_secrets_are_mounted_as_files(
         "defaultMode": 0o440,
         "items": [{"key": key, "path": path}],
     }
+
+
+def test_all_of_the_secret_of_the_web_configuration_is_mounted() -> None:
+    values = DEMO | {"webConfig": {"existingSecret": "own", "existingSecretKey": "web.yml"}}
+    [volume] = pod_template(values)["spec"]["volumes"]
+    assert volume["secret"] == {"secretName": "own", "defaultMode": 0o440}
+    assert "--web.config.file=/etc/nextmv-exporter/web/web.yml" in container(values)["args"]
+
+
+def test_the_charts_own_secret_is_mounted_in_part_beside_the_web_configuration() -> None:
+    content = {"basic_auth_users": {"prometheus": "hash"}}
+    _, web = pod_template(KEY | {"webConfig": {"content": content}})["spec"]["volumes"]
+    assert web["secret"]["items"] == [{"key": "web-config.yml", "path": "web-config.yml"}]
 
 
 @each_ci_file
@@ -262,6 +269,40 @@ def test_a_probe_of_another_kind_replaces_the_request(handler: dict[str, Any]) -
 
 def test_probes_can_be_turned_off() -> None:
     assert "livenessProbe" not in container({**DEMO, "livenessProbe": None})
+
+
+@pytest.mark.parametrize(
+    ("given", "hooks"),
+    [
+        ({}, {"preStop": {"exec": {"command": ["sleep", "5"]}}}),
+        ({"preStop": {"sleep": {"seconds": 9}}}, {"preStop": {"sleep": {"seconds": 9}}}),
+        (
+            {"preStop": {"exec": {"command": ["sleep", "9"]}}},
+            {"preStop": {"exec": {"command": ["sleep", "9"]}}},
+        ),
+        (
+            {"preStop": None, "postStart": {"exec": {"command": ["true"]}}},
+            {"postStart": {"exec": {"command": ["true"]}}},
+        ),
+        ({"preStop": {"exec": None}}, None),
+        ({"preStop": None}, None),
+        (None, None),
+    ],
+)
+def test_a_pod_that_ends_listens_until_the_service_knows(
+    given: dict[str, Any] | None, hooks: dict[str, Any] | None
+) -> None:
+    """Kubernetes accepts one kind of handler in a hook, and none that is empty."""
+    assert container({**DEMO, "lifecycle": given}).get("lifecycle") == hooks
+
+
+def test_the_sleep_and_the_exporters_end_fit_into_the_time_that_a_pod_has_to_stop() -> None:
+    pod = pod_template(DEMO)["spec"]
+    [command] = [hook["exec"]["command"] for hook in pod["containers"][0]["lifecycle"].values()]
+    program, seconds = command
+    assert program == "sleep"
+    # Its own end takes 5 s at most; see docs/scaling.md.
+    assert int(seconds) + 5 < pod["terminationGracePeriodSeconds"]
 
 
 @pytest.mark.parametrize(

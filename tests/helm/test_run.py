@@ -62,6 +62,16 @@ def test_the_runs_can_be_listed_in_the_container_with_the_same_key(
     assert nextmv_api.received == ["not-a-real-key"]
 
 
+def test_the_runs_are_listed_in_the_container_with_the_exporters_timeout(
+    tmp_path: Path, nextmv_api: NextmvAPI
+) -> None:
+    nextmv_api.delay = 4
+    values = {"nextmv": {"apiKey": "not-a-real-key", "endpoint": nextmv_api.url, "timeout": "1s"}}
+    listed = RunningPod(values, tmp_path).run_queue()
+    assert listed.returncode == 1
+    assert "timed out" in listed.stderr
+
+
 def test_the_runs_of_a_profile_can_be_listed_in_the_container(
     tmp_path: Path, nextmv_api: NextmvAPI
 ) -> None:
@@ -151,6 +161,17 @@ def test_tls_and_passwords_protect_the_metrics_and_let_probes_in(
         tested = pod.run_helm_test()
         assert tested.returncode == 0, tested.stderr
         assert "asks for a password" in tested.stdout
+
+
+def test_a_web_configuration_names_a_certificate_in_its_own_secret(
+    tmp_path: Path, certificate: dict[str, str]
+) -> None:
+    values = DEMO | {"webConfig": {"existingSecret": "own", "tls": True}}
+    web = {"tls_server_config": {"cert_file": "tls.crt", "key_file": "tls.key"}}
+    own = certificate | {"web-config.yml": yaml.safe_dump(web)}
+    with RunningPod(values, tmp_path, {"own": own}).run() as pod:
+        assert pod.url.startswith("https://")
+        assert get(pod.url + "/metrics")[0] == 200
 
 
 def mutual_tls(authority: str) -> dict[str, Any]:

@@ -141,6 +141,9 @@ CANDIDATES: tuple[Any, ...] = (
         ({"extraEnv": [{"name": True, "value": "x"}]}, "extraEnv"),
         ({"resources": {"limit": {}}}, "limit"),
         ({"service": {"type": "ExternalName"}}, "type"),
+        ({"service": {"sessionAffinity": "Cookie"}}, "sessionAffinity"),
+        ({"networkPolicy": {"ingress": {"controllers": "nginx"}}}, "controllers"),
+        ({"lifecycle": "sleep"}, "lifecycle"),
         ({"serviceMonitor": {"scrapeTimout": "10s"}}, "scrapeTimout"),
         ({"serviceMonitor": {"scrapeProtocols": ["OpenMetrics"]}}, "scrapeProtocols"),
         ({"podMonitor": {"attachMetadata": {"pod": True}}}, "attachMetadata"),
@@ -203,6 +206,14 @@ MUTUAL_TLS = {"tls_server_config": {"client_auth_type": "RequireAndVerifyClientC
         ),
         (DEMO | {"web": {"telemetryPath": "/sd"}}, "web.telemetryPath"),
         (DEMO | {"web": {"telemetryPath": "/-/ready"}}, "web.telemetryPath"),
+        *(
+            (DEMO | {"extraArgs": [given]}, "set web.telemetryPath in its place")
+            for given in (
+                "--web.telemetry-path=/m",
+                "--web.telemetry-path",
+                '--web.telemetry-{{ "path" }}=/m',
+            )
+        ),
         (
             DEMO | {"webConfig": {"content": TLS, "existingSecret": "s"}},
             "keep one of webConfig.content, webConfig.existingSecret",

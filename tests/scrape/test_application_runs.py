@@ -226,7 +226,7 @@ def test_runs_refused_of_an_application_that_is_still_listed_are_no_empty_queue(
         for application in APPLICATIONS:
             path = f"/v1/applications/{application.id}/runs"
             api.answers[path] = JSONResponse({"error": "not found"}, 404)
-        with pytest.raises(StatusError, match=r"v1/applications/\{id\}/runs.*404"):
+        with pytest.raises(StatusError, match=r"v1/applications/\{id\}/runs.*404.*\(application '"):
             fetch(Source(url))
 
 
@@ -290,6 +290,23 @@ def test_a_run_that_is_pushed_onto_the_next_page_meanwhile_counts_once() -> None
         found = fetch(Source(url))
     assert len(found) == 30 + 3 * 2
     assert ids([run for run in found if run.id], "queued") == set(queue)
+
+
+def test_an_application_that_is_pushed_onto_the_next_page_meanwhile_counts_once() -> None:
+    account = StandingAccount(30, at=NOW, applications=3)
+    one, two, three = (application.id for application in account.applications)
+    pages = iter([([one, two], "2"), ([two, three], "")])
+
+    async def shifting(scope: Scope, receive: Receive, send: Send) -> None:
+        listed, token = next(pages)
+        items = [{"id": each} for each in listed]
+        await JSONResponse({"items": items, "next_page_token": token})(scope, receive, send)
+
+    with serving(account) as (url, api):
+        api.answers["/v1/applications"] = shifting
+        found = fetch(Source(url))
+        assert api.count(f"/{two}/runs") == 1
+    assert len(found) == 30
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from starlette.responses import JSONResponse
+from starlette.types import Receive, Scope, Send
 from support.exporter import exporter_here
 from support.harness import SteppedClock, Watched, profile, prometheus, write_yaml
 from support.logs import capture_logs
@@ -36,8 +37,8 @@ class Moving:
     auto: Auto = field(default_factory=lambda: Auto(ApplicationRuns(24 * HOUR)))
     state: SourceState = field(default_factory=SourceState)
 
-    def fetch(self) -> int:
-        requests = Requests(self.client, Deadline(10), lambda *_: None, "a")
+    def fetch(self, seconds: float = 10) -> int:
+        requests = Requests(self.client, Deadline(seconds), lambda *_: None, "a")
         return len(list(self.auto.fetch(requests, self.state)))
 
     @property
@@ -53,6 +54,12 @@ def moving(monkeypatch: pytest.MonkeyPatch) -> Iterator[Moving]:
     api = Watched(demo)
     with DemoServer(api) as server:
         yield Moving(Client(DEMO_KEY, server.url), demo, api, clock)
+
+
+async def hang(_scope: Scope, receive: Receive, _send: Send) -> None:
+    """Respond nothing until the client is gone."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
 
 
 def refuse(api: Watched, path: str, status: int) -> None:
@@ -122,6 +129,55 @@ def test_the_hourly_try_costs_nothing_where_the_endpoint_fails_otherwise(
     refuse(moving.api, QUEUE, status)
     assert moving.fetch() == RUNS
     assert moving.name == "application-runs"
+
+
+@pytest.mark.parametrize("body", [{}, {"runs": None}, {"error": "maintenance"}, []], ids=str)
+def test_it_does_not_go_back_for_a_response_that_is_not_a_queue(
+    moving: Moving, body: object
+) -> None:
+    moving.demo.queue_removed = 404
+    moving.fetch()
+    moving.clock.now += HOUR
+    moving.api.answers[QUEUE] = JSONResponse(body)
+    assert moving.fetch() == moving.fetch() == RUNS
+    assert moving.api.paths.count(QUEUE) == 2
+    assert moving.name == "application-runs"
+
+
+def test_it_sends_nothing_else_when_the_hourly_try_is_told_to_wait(moving: Moving) -> None:
+    moving.demo.queue_removed = 404
+    moving.fetch()
+    moving.clock.now += HOUR
+    moving.api.answers[QUEUE] = JSONResponse({}, 429, {"Retry-After": "30"})
+    before = moving.api.count("applications")
+    with pytest.raises(StatusError, match="429") as caught:
+        moving.fetch()
+    assert caught.value.retry_after == 30
+    assert moving.api.count("applications") == before
+    assert moving.fetch() == RUNS  # the next try is in an hour
+
+
+def test_an_hourly_try_that_hangs_leaves_time_for_the_other_endpoints(moving: Moving) -> None:
+    moving.demo.queue_removed = 404
+    moving.fetch()
+    moving.clock.now += HOUR
+    moving.api.answers[QUEUE] = hang
+    assert moving.fetch(seconds=6) == RUNS
+    assert moving.name == "application-runs"
+
+
+@pytest.mark.parametrize("status", [403, 429, 503])
+def test_the_queue_is_tried_again_at_once_when_the_other_endpoints_fail(
+    moving: Moving, status: int
+) -> None:
+    moving.demo.queue_removed = 404
+    moving.fetch()
+    moving.demo.queue_removed = None
+    refuse(moving.api, "/v1/applications/production-planning/runs", status)
+    with pytest.raises(StatusError, match=rf"{status}.*\(application 'production-planning'\)"):
+        moving.fetch()
+    assert moving.fetch() == RUNS
+    assert moving.name == "account-queue"
 
 
 @pytest.mark.parametrize("status", [401, 403, 429, 500])

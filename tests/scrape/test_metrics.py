@@ -312,6 +312,18 @@ def test_the_flow_of_the_last_minutes_is_told_by_class() -> None:
     assert counters.recent_flow(now + RECENT + 1) == {}
 
 
+def test_after_the_clock_was_set_back_the_recent_flow_begins_anew() -> None:
+    account = Account(every=10)
+    account.sees()
+    account.sees(run("queued", "c", "a", id="1"))
+    account.now -= 86_400
+    for number in range(2, 100):
+        account.sees(run("queued", "c", "a", id=str(number)))
+    counters = account.counters()
+    assert counters.recent_flow(account.now) == {"c": (RECENT // 10 + 1, 0)}
+    assert len(counters.recent) == RECENT // 10 + 1
+
+
 @pytest.mark.parametrize("metric", METRICS[:-1], ids=lambda metric: metric.name)
 def test_samples_are_those_of_the_family_that_prometheus_client_makes(metric: Metric) -> None:
     [family] = [each for each in families([flowing()]) if each.metric is metric]

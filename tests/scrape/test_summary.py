@@ -276,6 +276,11 @@ def test_a_run_from_the_future_has_waited_for_0_seconds() -> None:
     assert (waits.buckets, waits.count, waits.sum) == ([1, 2, 2], 2, 10)
 
 
+def test_waits_of_less_than_a_second_are_summed_too() -> None:
+    waits = summary(*(run(created_at=iso(NOW - wait)) for wait in (0.25, 0.5, 100))).waits[CLASS]
+    assert (waits.buckets, waits.sum) == ([2, 2, 3], 100.75)
+
+
 def test_a_queued_run_without_an_age_is_in_the_last_bucket_only() -> None:
     waits = summary(run(created_at=None), run()).waits[CLASS]
     assert (waits.buckets, waits.count, waits.sum) == ([0, 1, 1], 2, 60)

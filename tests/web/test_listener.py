@@ -1,15 +1,17 @@
 """Where the server listens."""
 
+import asyncio
 import re
 import resource
 import socket
 from contextlib import closing
 
 import pytest
+from support.logs import capture_logs
 
 from nextmv_exporter.errors import ConfigurationError
 from nextmv_exporter.units import Address
-from nextmv_exporter.web.listener import listen, max_connections
+from nextmv_exporter.web.listener import Acceptor, listen, max_connections
 
 needs_ipv6 = pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="no IPv6 on this machine")
 
@@ -59,6 +61,20 @@ def test_a_port_that_was_just_left_can_be_taken_again() -> None:
             left.close()  # first, so that the port lingers
     with closing(listen(address)):
         assert reaches(*address)
+
+
+def test_a_connection_that_another_process_took_is_nothing_to_log() -> None:
+    """As where several accept from the same socket: it was readable, and is no longer."""
+
+    async def accept_too_late(listener: socket.socket) -> None:
+        acceptor = Acceptor(asyncio.Protocol, None, (), {}, limit=1)
+        acceptor.start(listener)
+        acceptor._accept(listener)
+        assert asyncio.get_running_loop().remove_reader(listener)  # still accepting
+
+    with closing(listen(Address("127.0.0.1", 0))) as listener, capture_logs() as log:
+        asyncio.run(accept_too_late(listener))
+    assert log == []
 
 
 @pytest.mark.parametrize(

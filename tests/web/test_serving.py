@@ -114,8 +114,8 @@ def test_unknown_paths_are_not_found(running: Running, path: str) -> None:
 def test_only_get_and_head_are_allowed(running: Running, path: str) -> None:
     for method in ("POST", "PUT", "DELETE", "PATCH", "OPTIONS"):
         answer = requests.request(method, f"{running.url}{path}", timeout=10)
-        assert (answer.status_code, answer.text) == (405, "Method Not Allowed\n")
-        assert answer.headers["Allow"] == "GET, HEAD"
+        assert (answer.status_code, answer.text) == (405, "Method Not Allowed")
+        assert set(answer.headers["Allow"].split(", ")) == {"GET", "HEAD"}
     head = requests.head(f"{running.url}{path}", timeout=10)
     assert (head.status_code, head.content) == (200, b"")
 

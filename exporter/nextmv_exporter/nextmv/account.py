@@ -4,14 +4,18 @@ The exporter itself parses the same response with less memory: see `nextmv_expor
 """
 
 import json
-from datetime import UTC, datetime
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Self, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ValidationError
 
-from nextmv_exporter.nextmv.client import Client
-from nextmv_exporter.nextmv.errors import InvalidResponseError
+from nextmv_exporter.deadline import Deadline
+from nextmv_exporter.nextmv.client import MAX_REQUESTS, Budget, Client
+from nextmv_exporter.nextmv.errors import InvalidResponseError, StatusError
+from nextmv_exporter.nextmv.pages import pages, runs_path
 
 
 class StatusV2(StrEnum):
@@ -53,6 +57,8 @@ def _created_at(value: object) -> datetime | None:
     return moment if moment >= _YEAR_2000 else None
 
 
+Model = TypeVar("Model", bound="_Model")
+Page = TypeVar("Page", "_RunsPage", "_ApplicationsPage")
 Text = Annotated[str | None, BeforeValidator(_text)]
 
 
@@ -103,14 +109,31 @@ class QueuedRun(_Model):
     """A `StatusV2`, or the text itself if it is an unknown status."""
 
 
+Runs = list[
+    Annotated[
+        QueuedRun, BeforeValidator(lambda run: run if isinstance(run, dict | QueuedRun) else {})
+    ]
+]
+
+
 class Queue(_Model):
     """The runs of an account that are queued or running."""
 
-    runs: list[
-        Annotated[
-            QueuedRun, BeforeValidator(lambda run: run if isinstance(run, dict | QueuedRun) else {})
-        ]
-    ]
+    runs: Runs
+
+
+class _RunsPage(_Model):
+    runs: Runs | None = None
+    next_page_token: Text = None
+
+
+class _Application(_Model):
+    id: str
+
+
+class _ApplicationsPage(_Model):
+    items: list[_Application] | None = None
+    next_page_token: Text = None
 
 
 class Account:
@@ -133,6 +156,9 @@ class Account:
     def queue(self) -> Queue:
         """Fetch the queue.
 
+        Where the API no longer has the endpoint, the queue is assembled from the runs of each
+        application that were created within a day.
+
         Returns:
             The queue; its `runs` are empty if none are queued or running.
 
@@ -140,12 +166,56 @@ class Account:
             requests.HTTPError: the status is not 2xx.
             NextmvError: no valid response was received; a `requests.RequestException`.
         """
-        body = bytes(self.client.get(f"{self.endpoint}/queue"))
+        path = f"{self.endpoint}/queue"
         try:
-            return Queue.model_validate_json(body)
-        except ValidationError as error:
-            fault = error.errors(include_input=False, include_url=False)[0]["msg"]
-        try:  # the standard library accepts more, such as lone surrogates
-            return Queue.model_validate(json.loads(body, parse_int=float))
-        except (ValueError, RecursionError):
-            raise InvalidResponseError(f"{self.endpoint}/queue: {fault}") from None
+            return _parsed(Queue, self.client.get(path), path)
+        except StatusError as error:
+            if error.status not in (404, 410):
+                raise
+            try:
+                return Queue(runs=self._runs_of_applications())
+            except StatusError as other:
+                if other.status != error.status:
+                    raise
+            raise
+
+    def _runs_of_applications(self) -> list[QueuedRun]:
+        deadline = Deadline(self.client.timeout)
+        budget = Budget(self.client.max_response_bytes)
+        oldest = datetime.now(UTC) - timedelta(days=1)
+
+        def listed(path: str, model: type[Page]) -> Iterator[Page]:
+            def get(params: Mapping[str, str]) -> Page:
+                body = self.client.get(path, params=params, deadline=deadline, budget=budget)
+                return _parsed(model, body, path)
+
+            return pages(get, path)
+
+        def runs(application_id: str) -> list[QueuedRun]:
+            found: list[QueuedRun] = []
+            for page in listed(runs_path(application_id), _RunsPage):
+                found += page.runs or ()
+                if found and found[-1].created_at and found[-1].created_at < oldest:
+                    break
+            # One is on two pages if newer runs were added between the requests.
+            unique = {run.id or object(): run for run in found}.values()
+            return [run for run in unique if run.status_v2 in (StatusV2.QUEUED, StatusV2.RUNNING)]
+
+        applications = {
+            application.id: None
+            for page in listed("v1/applications", _ApplicationsPage)
+            for application in page.items or ()
+        }
+        with ThreadPoolExecutor(MAX_REQUESTS) as pool:
+            return [run for each in pool.map(runs, applications) for run in each]
+
+
+def _parsed(model: type[Model], body: bytearray, path: str) -> Model:
+    try:
+        return model.model_validate_json(bytes(body))
+    except ValidationError as error:
+        fault = error.errors(include_input=False, include_url=False)[0]["msg"]
+    try:  # the standard library accepts more, such as lone surrogates
+        return model.model_validate(json.loads(body, parse_int=float))
+    except (ValueError, RecursionError):
+        raise InvalidResponseError(f"{path}: {fault}") from None

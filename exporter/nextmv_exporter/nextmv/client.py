@@ -108,6 +108,7 @@ class Client:
             self._credentials = credentials
         self.timeout = timeout
         self.max_response_bytes = max_response_bytes
+        self._process = os.getpid()
         self._adapter = DeadlineAdapter(tls_context(), MAX_REQUESTS)
         self._prepared: tuple[Credentials, requests.PreparedRequest, dict[str, str]] | None = None
 
@@ -170,11 +171,18 @@ class Client:
 
     def _prepare(self, credentials: Credentials) -> tuple[requests.PreparedRequest, dict[str, str]]:
         """Return a request without its path, and the proxies; both change with the credentials."""
-        if self._prepared is None or self._prepared[0] != credentials:
-            request = _prepare(credentials)
-            self._prepared = credentials, request, get_environ_proxies(credentials.url)
-        _, request, proxies = self._prepared
-        return request.copy(), proxies
+        prepared = self._prepared  # which another thread may replace
+        if prepared is None or prepared[0] != credentials:
+            proxies = get_environ_proxies(credentials.url)
+            prepared = self._prepared = credentials, _prepare(credentials), proxies
+        return prepared[1].copy(), prepared[2]
+
+    def _connections(self) -> DeadlineAdapter:
+        """Return the connections of this process: a fork must not use those of its parent."""
+        if self._process != os.getpid():
+            self._adapter = DeadlineAdapter(tls_context(), MAX_REQUESTS)
+            self._process = os.getpid()
+        return self._adapter
 
     def _send(self, request: "_Request", *, fresh: bool = False) -> bytearray:
         endpoint, deadline = request.endpoint, request.deadline
@@ -189,7 +197,7 @@ class Client:
                 prepared, proxies = self._prepare(credentials)
                 prepared.url = f"{credentials.url}/{request.path}{request.query}"
                 # No timeout: the sockets keep the deadline.
-                with self._adapter.send(prepared, stream=True, proxies=proxies) as response:
+                with self._connections().send(prepared, stream=True, proxies=proxies) as response:
                     code = str(response.status_code)
                     if not 200 <= response.status_code < 300:
                         # The status is reported even if the error's body takes too long.

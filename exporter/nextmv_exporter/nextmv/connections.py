@@ -23,7 +23,6 @@ from typing import Any, TypeVar
 from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
-from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
 
 from nextmv_exporter.deadline import Deadline
 
@@ -189,14 +188,7 @@ class _Connection(HTTPConnection):
     _last: http.client.HTTPResponse | None = None
 
     def _new_conn(self) -> socket.socket:
-        try:
-            return _connect(self._dns_host, self.port, self.socket_options)
-        except socket.gaierror as error:
-            raise NameResolutionError(self.host, self, error) from error
-        except TimeoutError as error:
-            raise ConnectTimeoutError(self, f"connecting to {self.host} timed out") from error
-        except OSError as error:
-            raise NewConnectionError(self, str(error)) from error
+        return _connect(self._dns_host, self.port, self.socket_options)
 
     def getresponse(self) -> Any:
         response = super().getresponse()

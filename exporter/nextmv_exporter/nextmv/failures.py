@@ -142,9 +142,7 @@ def failure_of(error: Exception, endpoint: str, api_key: str) -> errors.NextmvEr
     def caused_by(*types: type[BaseException]) -> bool:
         return any(isinstance(cause, types) for cause in causes)
 
-    # urllib3 counts a refused connection among its timeouts.
-    refused = caused_by(urllib3.exceptions.NewConnectionError)
-    if not refused and caused_by(requests.Timeout, TimeoutError, urllib3.exceptions.TimeoutError):
+    if caused_by(requests.Timeout, TimeoutError, urllib3.exceptions.TimeoutError):
         return timed_out(endpoint)
     if caused_by(requests.exceptions.SSLError, urllib3.exceptions.SSLError):
         if "WRONG_VERSION_NUMBER" in message:

@@ -8,12 +8,14 @@ from itertools import accumulate
 from operator import attrgetter
 from typing import TypeVar
 
+from prometheus_client import Histogram
+
 from nextmv_exporter.nextmv.errors import Reason
 from nextmv_exporter.scrape.flow import Change
 from nextmv_exporter.scrape.summary import OTHER, QUEUED, RUNNING, Backlog, Distribution, Group
 
-REQUEST_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
-"""Upper bounds of `nextmv_api_request_duration_seconds`, seconds."""
+REQUEST_BUCKETS = Histogram.DEFAULT_BUCKETS[:-1]
+"""Upper bounds of `nextmv_api_request_duration_seconds`, seconds: those of prometheus-client."""
 
 RECENT = 300.0
 """Seconds before a scrape for which the status page shows arrivals and starts."""
@@ -59,7 +61,7 @@ class Counters:
         entered: Counter[str] = Counter()
         started: Counter[str] = Counter()
         for then, entered_then, started_then in self.recent:
-            if now - then <= RECENT:
+            if 0 <= now - then <= RECENT:
                 entered.update(entered_then)
                 started.update(started_then)
         return {name: (entered[name], started[name]) for name in sorted(entered | started)}
@@ -145,7 +147,8 @@ class AccountMetrics:
             histogram = self._start_waits_of(execution_class if known else OTHER)
             for wait in waits:
                 histogram.observe(wait)
-        while self._recent and change.now - self._recent[0][0] > RECENT:
+        # Not those of the future either, if the clock was set back.
+        while self._recent and not 0 <= change.now - self._recent[0][0] <= RECENT:
             self._recent.popleft()
         if entered or started:
             by_class = attrgetter("execution_class")

@@ -6,17 +6,18 @@ account. Each fetch works on its own copy.
 
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Protocol, TypeVar
-from urllib.parse import quote
 
 from nextmv_exporter.deadline import Deadline
 from nextmv_exporter.logs import get_logger
 from nextmv_exporter.nextmv.client import MAX_REQUESTS, Budget, Client, RequestObserver
 from nextmv_exporter.nextmv.errors import InvalidResponseError, NextmvError, StatusError
+from nextmv_exporter.nextmv.pages import pages, runs_path
 from nextmv_exporter.scrape.runs import (
     BYTES_PER_RUN,
     FEW_RUNS,
@@ -46,8 +47,12 @@ RUN_LOOKBACK = 86_400.0
 RETRY_QUEUE_AFTER = 3600.0
 """Seconds after which `auto` tries the queue endpoint again."""
 
+_RETRY_SHARE = 1 / 3
 _GONE = frozenset({404, 410})
+_QUEUE = "v1/account/queue"
+_APPLICATIONS = "v1/applications"
 _RUNS = "v1/applications/{id}/runs"
+_SHOWN = 100  # characters of an ID in an error
 
 Page = TypeVar("Page", RunsPage, ApplicationsPage)
 
@@ -97,14 +102,29 @@ class Requests:
         self._lock = threading.Lock()
 
     def get(
-        self, path: str, params: Mapping[str, str] | None = None, endpoint: str | None = None
+        self,
+        path: str,
+        params: Mapping[str, str] | None = None,
+        endpoint: str | None = None,
+        *,
+        share: float = 1.0,
     ) -> bytearray:
-        """Fetch a path of the API; see `Client.get`."""
+        """Fetch a path of the API; see `Client.get`.
+
+        Args:
+            path: the path.
+            params: the query.
+            endpoint: the path as errors name it.
+            share: part of the time left that the request may take.
+        """
+        deadline = self._deadline
+        if share < 1:
+            deadline = Deadline(deadline.remaining() * share)
         return self._client.get(
             path,
             params=params,
             endpoint=endpoint,
-            deadline=self._deadline,
+            deadline=deadline,
             budget=self._budget,
             on_request=self._on_request,
         )
@@ -158,7 +178,7 @@ class AccountQueue:
 
     def fetch(self, requests: Requests, _: SourceState) -> Iterable[Run]:
         """Fetch the queue."""
-        return parse_queue(requests.get("v1/account/queue"))
+        return parse_queue(requests.get(_QUEUE))
 
 
 @dataclass(frozen=True)
@@ -207,9 +227,8 @@ class ApplicationRuns:
         runs: list[Run] = []
         seen: set[str] = set()
         ended: set[int] = set()
-        path = f"v1/applications/{_quoted(application.id)}/runs"
         try:
-            for page in _pages(requests, path, parse_runs_page, _RUNS):
+            for page in _pages(requests, runs_path(application.id), parse_runs_page, _RUNS):
                 for run in page.runs or ():
                     if not _in_queue(run):
                         ended.add(hash(run.id))
@@ -221,10 +240,11 @@ class ApplicationRuns:
                 last = created_timestamp(page.runs[-1].created_at) if page.runs else None
                 if last is not None and last < oldest:
                     break
-        except StatusError as error:
-            if error.status not in _GONE:
-                raise
-            return error
+        except NextmvError as error:
+            error.args = (f"{error} (application {application.id[:_SHOWN]!r})",)
+            if isinstance(error, StatusError) and error.status in _GONE:
+                return error
+            raise
         return runs, ended
 
 
@@ -245,25 +265,40 @@ class Auto:
 
     def fetch(self, requests: Requests, state: SourceState) -> Iterable[Run]:
         """Fetch from the source in use; switch if the queue endpoint was removed or restored."""
-        if state.queue_gone and time.monotonic() < state.retry_queue:
-            return self.runs.fetch(requests, state)
+        if not state.queue_gone:
+            try:
+                return self.queue.fetch(requests, state)
+            except StatusError as error:
+                if error.status not in _GONE:
+                    raise
+                return self._without_queue(error, requests, state)
+        if time.monotonic() >= state.retry_queue:
+            state.retry_queue = time.monotonic() + RETRY_QUEUE_AFTER
+            if (queue := self._retry(requests)) is not None:
+                state.queue_gone = False
+                log.info("Queue endpoint is back", account=requests.account, source=ACCOUNT_QUEUE)
+                return queue
         try:
-            runs = self.queue.fetch(requests, state)
+            return self.runs.fetch(requests, state)
+        except NextmvError:
+            state.retry_queue = float("-inf")
+            raise
+
+    def _retry(self, requests: Requests) -> Iterable[Run] | None:
+        """Fetch the queue endpoint again; leave most of the time to the other endpoints."""
+        try:
+            body = requests.get(_QUEUE, share=_RETRY_SHARE)
+            deque(parse_queue(body), maxlen=0)  # raises an error if it is not a queue
         except NextmvError as error:
-            gone = isinstance(error, StatusError) and error.status in _GONE
-            if not gone and not state.queue_gone:
+            if isinstance(error, StatusError) and error.retry_after is not None:
                 raise
-            return self._without_queue(error, requests, state)
-        if state.queue_gone:
-            state.queue_gone = False
-            log.info("Queue endpoint is back", account=requests.account, source=self.name(state))
-        return runs
+            return None
+        return parse_queue(body)
 
     def _without_queue(
         self, error: NextmvError, requests: Requests, state: SourceState
     ) -> Iterable[Run]:
         """Switch to the other endpoints if they respond: then only the queue's was removed."""
-        state.retry_queue = time.monotonic() + RETRY_QUEUE_AFTER
         try:
             runs = self.runs.fetch(requests, state)
         except StatusError as other:
@@ -272,14 +307,14 @@ class Auto:
             raise StatusError(
                 f"{error}; {other}: the endpoint is not Nextmv's API", status=other.status
             ) from None
-        if not state.queue_gone:
-            state.queue_gone = True
-            log.warning(
-                "Queue endpoint is gone, reading each application's runs instead",
-                account=requests.account,
-                source=self.name(state),
-                err=str(error),
-            )
+        state.queue_gone = True
+        state.retry_queue = time.monotonic() + RETRY_QUEUE_AFTER
+        log.warning(
+            "Queue endpoint is gone, reading each application's runs instead",
+            account=requests.account,
+            source=APPLICATION_RUNS,
+            err=str(error),
+        )
         return runs
 
 
@@ -305,12 +340,13 @@ def choose_source(choice: str, run_lookback: float) -> Source:
 def _applications(requests: Requests, state: SourceState) -> Sequence[Application]:
     now = time.monotonic()
     if now - state.listed >= APPLICATIONS_TTL:
-        found: list[Application] = []
-        for page in _pages(requests, "v1/applications", parse_applications_page):
-            found += page.items or ()
+        # By ID: one is on two pages if others were created between the requests.
+        found: dict[str, Application] = {}
+        for page in _pages(requests, _APPLICATIONS, parse_applications_page, _APPLICATIONS):
+            found |= {application.id: application for application in page.items or ()}
             if len(found) > MAX_APPLICATIONS:
-                raise InvalidResponseError(f"v1/applications: more than {MAX_APPLICATIONS}")
-        state.applications, state.listed = found, now
+                raise InvalidResponseError(f"{_APPLICATIONS}: more than {MAX_APPLICATIONS}")
+        state.applications, state.listed = tuple(found.values()), now
     return state.applications
 
 
@@ -325,30 +361,9 @@ def _check_deleted(
 
 
 def _pages(
-    requests: Requests,
-    path: str,
-    parse: Callable[[bytearray], Page],
-    endpoint: str | None = None,
+    requests: Requests, path: str, parse: Callable[[bytearray], Page], endpoint: str
 ) -> Iterator[Page]:
-    """Fetch a list page by page, as the caller iterates."""
-    params = {"pagereturn": "true"}
-    followed: set[str] = set()
-    while True:
-        page = parse(requests.get(path, params, endpoint))
-        yield page
-        token = page.next_page_token
-        if not token:
-            return
-        if token in followed:
-            raise InvalidResponseError(f"{endpoint or path}: pagination loop: repeated token")
-        followed.add(token)
-        params["pagetoken"] = token
-
-
-def _quoted(application_id: str) -> str:
-    """Quote an ID for a path, in which `.` and `..` would refer to other paths."""
-    quoted = quote(application_id, safe="")
-    return quoted.replace(".", "%2E") if quoted in {".", ".."} else quoted
+    return pages(lambda params: parse(requests.get(path, params, endpoint)), endpoint)
 
 
 def _in_queue(run: Run) -> bool:

@@ -3,6 +3,7 @@
 All of it is guarded by the target's lock: scrapes and fetches run in different threads.
 """
 
+import os
 import threading
 import time
 from collections.abc import Sequence
@@ -164,6 +165,7 @@ class Target:
         self._failures = _FailureLog(account)
         self._baseline: Baseline | None = None
         self._state = SourceState()
+        self._process = os.getpid()
         self._fetch: Fetch | None = None
         self._fetches = 0  # running
         self._number = 0  # of the latest fetch
@@ -179,6 +181,8 @@ class Target:
             The fetch, to be passed to `result`.
         """
         with self._lock:
+            if self._process != os.getpid():  # a fork, without the threads of its parent
+                self._process, self._fetch, self._fetches = os.getpid(), None, 0
             fetch = self._fetch
             if failure := self._backoff.failure():
                 return self._failed(deadline, failure)

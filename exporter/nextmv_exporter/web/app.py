@@ -9,7 +9,6 @@ from http import HTTPStatus
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route, Router
-from starlette.types import Receive, Scope, Send
 
 from nextmv_exporter.accounts import Accounts
 from nextmv_exporter.collector import ProcessMetricsCollector, QueueCollector
@@ -24,18 +23,6 @@ from nextmv_exporter.web.scrapes import ScrapeThreads, TooManyScrapesError
 TIMEOUT_HEADER = "X-Prometheus-Scrape-Timeout-Seconds"
 
 log = get_logger(CLIENTS)
-
-
-class _Route(Route):
-    """A route whose 405 is a line, as Starlette's is not."""
-
-    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if self.methods and scope["method"] not in self.methods:
-            headers = {"Allow": ", ".join(sorted(self.methods))}
-            refused = HTTPStatus.METHOD_NOT_ALLOWED
-            await PlainTextResponse("Method Not Allowed\n", refused, headers)(scope, receive, send)
-        else:
-            await super().handle(scope, receive, send)
 
 
 @dataclass
@@ -58,11 +45,11 @@ class Exporter:
         """Create the ASGI application."""
         return Router(
             [
-                _Route("/", self.landing),
-                _Route(self.settings.web_telemetry_path, self.metrics),
-                _Route("/sd", self.discovery),
-                _Route("/-/healthy", self.healthy),
-                _Route("/-/ready", self.ready),
+                Route("/", self.landing),
+                Route(self.settings.web_telemetry_path, self.metrics),
+                Route("/sd", self.discovery),
+                Route("/-/healthy", self.healthy),
+                Route("/-/ready", self.ready),
             ],
             redirect_slashes=False,
             default=PlainTextResponse("Not Found\n", HTTPStatus.NOT_FOUND),

@@ -18,11 +18,12 @@ The source of the recording and alerting rules. The chart renders it into a Prom
 {{- $ownLevel := keys $t.serviceLevelSecondsByClass | sortAlpha | join "|" -}}
 {{- $ownShare := keys $t.serviceLevelShareByClass | sortAlpha | join "|" -}}
 
-# All aggregations are `without` labels, so that job, namespace, cluster and
-# whatever else tells two environments apart stays. Without `instance` and `pod` a
-# series outlives a restarted pod, and an account that two replicas watch counts
-# once. A group holds all that depends on each other, since groups are evaluated in
-# any order.
+# Aggregations are `without` labels, so that job, namespace, cluster and whatever
+# else tells two environments apart stays. Without `instance` and `pod` a series
+# outlives a restarted pod, and an account that two replicas watch counts once. What
+# compares with the last day is by job, namespace, cluster and account alone, since
+# other labels of a target change. A group holds all that depends on each other,
+# since groups are evaluated in any order.
 groups:
   - name: nextmv-exporter.queue
     rules:
@@ -311,13 +312,42 @@ groups:
             read the error on the exporter's status page, and look up the reason in the runbook.
           {{- include "nextmv-exporter.links" (list "NextmvAccountUnreadable" $settings) }}
 
-      # An account that is gone while its exporter is not. Ends by itself, since it
-      # may have been removed on purpose.
+      # One replica cannot read what others can, or one target only at times, as where a
+      # Service leads it to replicas of which one has another key. For as long again,
+      # so that an outage that is over does not count.
+      - alert: NextmvAccountPartlyUnreadable
+        expr: |
+          avg_over_time(nextmv_up[{{ $t.partlyUnreadableFor }}]) < 0.75
+          and on (job, namespace, cluster, account)
+          avg_over_time(account:nextmv_up:max[{{ $t.partlyUnreadableFor }}]) > 0.4
+        for: {{ $t.partlyUnreadableFor }}
+        labels:
+          severity: warning
+        annotations:
+          summary: >-
+            Nextmv {{ $account }}: {{ "{{ $labels.instance }}" }} often cannot read the queue
+          description: >-
+            Many scrapes of {{ $account }} at {{ "{{ $labels.instance }}{{ with $labels.pod }}, pod {{ . }}{{ end }}" }}
+            ({{ $where }}) have failed for {{ $t.partlyUnreadableFor }}, while the account can be
+            read otherwise. Next step: compare the replicas' errors on their status pages, and
+            their keys.
+          {{- include "nextmv-exporter.links" (list "NextmvAccountPartlyUnreadable" $settings) }}
+
+      # An account that is gone while its exporter is not. Other labels of a target, such
+      # as the node, may change. An account is not missed while all targets that are
+      # left of those that reported it are down. Ends by itself, since it may have been
+      # removed on purpose.
       - alert: NextmvAccountVanished
         expr: |
-          last_over_time(account:nextmv_up:max[{{ $t.vanishedWithin }}])
-          unless account:nextmv_up:max
-          and on (job, namespace, cluster) max by (job, namespace, cluster) (up) == 1
+          max by (job, namespace, cluster, account) (last_over_time(nextmv_up[{{ $t.vanishedWithin }}]))
+          unless on (job, namespace, cluster, account) nextmv_up
+          unless on (job, namespace, cluster, account)
+          max by (job, namespace, cluster, account) (
+            last_over_time(nextmv_up[{{ $t.vanishedWithin }}]) * 0
+            + on (job, namespace, cluster, instance) group_left ()
+            max by (job, namespace, cluster, instance) (up)
+          ) == 0
+          and on (job, namespace, cluster) up == 1
         for: {{ $t.vanishedFor }}
         labels:
           severity: critical
@@ -397,8 +427,8 @@ groups:
       # A job that had targets within the last day, or that none is known at all.
       - alert: NextmvExporterAbsent
         expr: |
-          group without (instance, pod) (present_over_time(up{job=~"{{ $settings.jobRegex }}"}[{{ $t.vanishedWithin }}]))
-          unless group without (instance, pod) (up{job=~"{{ $settings.jobRegex }}"})
+          group by (job, namespace, cluster) (present_over_time(up{job=~"{{ $settings.jobRegex }}"}[{{ $t.vanishedWithin }}]))
+          unless on (job, namespace, cluster) up
           or on () absent(up{job=~"{{ $settings.jobRegex }}"})
         for: {{ $t.exporterAbsentFor }}
         labels:

@@ -17,7 +17,10 @@ imagePullSecrets:
 {{- end }}
 {{- end -}}
 
-{{/* The files of credentials and configuration: where each is mounted, from which Secret, and for which flag. */}}
+{{/*
+The files of credentials and configuration: where each is mounted, from which Secret, and for which flag. Without a key,
+all keys of the Secret are mounted.
+*/}}
 {{- define "nextmv-exporter.files" -}}
 {{- $own := include "nextmv-exporter.fullname" . -}}
 {{- if or .Values.nextmv.apiKey .Values.nextmv.existingSecret }}
@@ -41,10 +44,14 @@ imagePullSecrets:
 {{- if or .Values.webConfig.content .Values.webConfig.existingSecret }}
 - name: web-config
   directory: /etc/nextmv-exporter/web
-  file: web-config.yml
   flag: --web.config.file
   secret: {{ tpl (default $own .Values.webConfig.existingSecret) . | quote }}
-  key: {{ empty .Values.webConfig.existingSecret | ternary "web-config.yml" .Values.webConfig.existingSecretKey | quote }}
+  {{- if .Values.webConfig.existingSecret }}
+  file: {{ .Values.webConfig.existingSecretKey | quote }}
+  {{- else }}
+  file: web-config.yml
+  key: web-config.yml
+  {{- end }}
 {{- end }}
 {{- end -}}
 
@@ -104,7 +111,10 @@ The environment: values become text, as Kubernetes demands. `kubectl exec … --
 arguments, so what both need is there too, unless `extraEnv` sets it.
 */}}
 {{- define "nextmv-exporter.env" -}}
-{{- $shared := dict "NEXTMV_ENDPOINT" .Values.nextmv.endpoint "NEXTMV_PROFILE" (.Values.nextmv.profiles | default list | join ",") -}}
+{{- $shared := dict
+      "NEXTMV_ENDPOINT" .Values.nextmv.endpoint
+      "NEXTMV_EXPORTER_NEXTMV_TIMEOUT" .Values.nextmv.timeout
+      "NEXTMV_PROFILE" (.Values.nextmv.profiles | default list | join ",") -}}
 {{- range include "nextmv-exporter.files" . | fromYamlArray -}}
 {{- $shared = set $shared (.variable | default "") (printf "%s/%s" .directory .file) -}}
 {{- end -}}
@@ -124,6 +134,20 @@ arguments, so what both need is there too, unless `extraEnv` sets it.
 {{- end }}
 - {{ tpl (toYaml $variable) $ | nindent 2 | trim }}
 {{- end -}}
+{{- end -}}
+
+{{/* The container's hooks. A preStop of another kind replaces the default's command, which Helm merges with it. */}}
+{{- define "nextmv-exporter.lifecycle" -}}
+{{- $hooks := dict -}}
+{{- range $name, $hook := .Values.lifecycle -}}
+{{- if and (kindIs "map" $hook) (or $hook.sleep $hook.httpGet $hook.tcpSocket) -}}
+{{- $hook = omit $hook "exec" -}}
+{{- end -}}
+{{- if $hook -}}
+{{- $_ := set $hooks $name $hook -}}
+{{- end -}}
+{{- end -}}
+{{- if $hooks }}{{ toYaml $hooks }}{{ end -}}
 {{- end -}}
 
 {{/*

@@ -78,6 +78,11 @@
 {{- end -}}
 
 {{- define "nextmv-exporter.validateOthers" -}}
+{{- range .Values.extraArgs -}}
+{{- if regexMatch "^--web\\.telemetry-path(=|$)" (tpl . $) -}}
+{{- fail (printf "extraArgs: %s is unknown to the monitors and the test: set web.telemetryPath in its place" (tpl . $)) -}}
+{{- end -}}
+{{- end -}}
 {{- if regexMatch "^/(sd$|-/)" .Values.web.telemetryPath -}}
 {{- fail (printf "web.telemetryPath: %s has another use (as have / and all below /-/): set it to a path such as /metrics" .Values.web.telemetryPath) -}}
 {{- end -}}

@@ -15,6 +15,21 @@
 {{- if or .Values.webConfig.clientCertificate (eq $type "RequireAndVerifyClientCert") }}true{{ end -}}
 {{- end -}}
 
+{{/* Whether there may be several pods: "true" or empty. */}}
+{{- define "nextmv-exporter.replicated" -}}
+{{- if or (kindIs "invalid" .Values.replicas) (gt (int .Values.replicas) 1) }}true{{ end -}}
+{{- end -}}
+
+{{/*
+The session affinity of the Service, or empty. Load balancers of some clouds reject ClientIP, and a headless Service has
+none.
+*/}}
+{{- define "nextmv-exporter.sessionAffinity" -}}
+{{- $without := or (eq (toString .Values.service.type) "LoadBalancer") (eq (toString .Values.service.clusterIP) "None") -}}
+{{- $default := and (include "nextmv-exporter.replicated" .) (not $without) | empty | ternary "" "ClientIP" -}}
+{{- default $default .Values.service.sessionAffinity -}}
+{{- end -}}
+
 {{/* The URL of the Service. The DNS name of a headless Service leads to the pods, and so to their port. */}}
 {{- define "nextmv-exporter.url" -}}
 {{- $port := eq (toString .Values.service.clusterIP) "None" | ternary .Values.containerPort .Values.service.port -}}

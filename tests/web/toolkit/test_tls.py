@@ -13,8 +13,11 @@ from support.harness import write_yaml
 from support.logs import capture_logs
 from support.waiting import until
 
+from nextmv_exporter.errors import ConfigurationError
 from nextmv_exporter.nextmv.credentials import Credentials
+from nextmv_exporter.web.toolkit.config import TLSServerConfig
 from nextmv_exporter.web.toolkit.reloading import ReloadingWebConfig
+from nextmv_exporter.web.toolkit.tls import server_context
 
 TLS12, TLS13 = ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3
 AES_128, AES_256 = "ECDHE-ECDSA-AES128-GCM-SHA256", "ECDHE-ECDSA-AES256-GCM-SHA384"
@@ -189,6 +192,15 @@ def test_certificate_and_key_can_be_given_inline(serve: Serve, authority: Author
     )
     assert served.get(tls=authority.client(authority.issue("client"))).status == 200
     assert refuses(served, authority.client())
+
+
+def test_inline_certificates_of_up_to_60_000_bytes_fit_into_a_pipe(authority: Authority) -> None:
+    pem = authority.folder / "server.pem"
+    cert, key = pem.read_text(), pem.with_suffix(".key").read_text()
+    cert += "\n" * (60_000 - len(cert))
+    assert server_context(TLSServerConfig(cert=cert, key=key))
+    with pytest.raises(ConfigurationError, match="cert: is too long to be given inline"):
+        server_context(TLSServerConfig(cert=cert + "\n", key=key))
 
 
 def test_a_client_must_show_a_certificate_where_one_is_required(
