@@ -24,6 +24,7 @@ PROMISES = (
     f"one and a half times the limit (at least {summary._FEW_GROUPS_BYTES // MIB} MiB",
     f"over {client._BOMB_RATIO} times its size when decompressed",
     f"is rejected after {client._BOMB_BYTES // MIB} MiB",
+    f"Heads over {2 * protocol.MAX_HEAD_BYTES // 1024} KiB get 400.",
     f"accepting is tried again after {listener.RETRY_SECONDS:.0f} s",
 )
 WORDS = {

@@ -223,6 +223,14 @@ def test_each_status_of_nextmvs_is_written_in_lower_case(status: StatusV2) -> No
     assert summary(run(status.upper())).length == {Group(status.value, *ROUTING): 1}
 
 
+def test_the_year_2000_begins_at_its_first_moment() -> None:
+    first, last = "2000-01-01T00:00:00Z", "1999-12-31T23:59:59.999999Z"
+    of_2000 = datetime(2000, 1, 1, tzinfo=UTC).timestamp()
+    assert summary(run(created_at=first)).oldest == {ROUTING: of_2000}
+    numbers = summary(run(created_at=first), run(created_at=last), run(created_at=None))
+    assert (numbers.oldest, numbers.malformed) == ({ROUTING: of_2000}, 2)
+
+
 def test_a_status_that_is_none_of_them_passes_through_as_it_is() -> None:
     numbers = summary(run("Paused"), run("PAUSED"), run("none"), run("NONE"))
     assert numbers.runs == {"queued": 0, "running": 0, "Paused": 1, "PAUSED": 1, "none": 2}
