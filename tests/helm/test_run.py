@@ -80,7 +80,7 @@ def test_the_runs_of_a_profile_can_be_listed_in_the_container(
     nextmv_api.keys = {yaml.safe_load(values["nextmv"]["configFile"])["staging"]["apikey"]}
     pod = RunningPod(values, tmp_path)
     assert pod.run_queue("--profile", "staging").returncode == 0
-    assert "choose one of the profiles default, staging" in pod.run_queue().stderr
+    assert "choose one of default, staging" in pod.run_queue().stderr
 
 
 def test_a_variable_that_is_given_goes_before_the_charts_own() -> None:
