@@ -429,7 +429,13 @@ def test_a_response_that_takes_longer_than_the_timeout_ends_the_wait(api: FakeAP
 
 def test_an_interrupt_ends_it_quietly(api: FakeAPI) -> None:
     api.answer.held_until = threading.Event()
-    with subprocess.Popen(COMMAND, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        COMMAND,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A test run in the background of a shell ignores it, and so would the command.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
+    ) as process:
         try:
             until(lambda: api.requests, seconds=30, what="the request")
             process.send_signal(signal.SIGINT)
