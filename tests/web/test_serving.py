@@ -260,7 +260,7 @@ def test_sighup_is_logged_and_changes_nothing_where_no_thread_can_be_started() -
         resource.prlimit(exporter.pid, resource.RLIMIT_AS, (used + less_than_a_stack, limit[1]))
         exporter.hang_up()
         until(
-            lambda: exporter.logged("Reload failed, keeping current accounts"),
+            lambda: exporter.logged('msg="Reload failed, keeping current accounts" err='),
             seconds=20,
             what="the log line",
         )
