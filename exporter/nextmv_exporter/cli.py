@@ -1,15 +1,13 @@
 """The command line of `nextmv-exporter`."""
 
-import os
 import sys
 from collections.abc import Sequence
 
 import click
-from click.core import ParameterSource
 
 from nextmv_exporter import __version__
 from nextmv_exporter.errors import ConfigurationError
-from nextmv_exporter.settings import Settings, command
+from nextmv_exporter.settings import Settings, command, variable_of
 
 EXIT_CONFIGURATION = 2
 
@@ -65,13 +63,10 @@ def _with_flag(error: ConfigurationError) -> str:
 def _with_variable(error: click.ClickException) -> str:
     """Return click's message, with the variable that an invalid value came from."""
     message = error.format_message()
+    variable = None
     if isinstance(error, click.BadParameter) and error.ctx and error.param:
-        names = error.param.envvar or ()
-        variable = next((name for name in names if os.environ.get(name)), None)
-        source = error.ctx.get_parameter_source(error.param.name or "")
-        if variable and source is ParameterSource.ENVIRONMENT:
-            return f"{message} (from {variable})"
-    return message
+        variable = variable_of(error.param.name or "", error.ctx)
+    return f"{message} (from {variable})" if variable else message
 
 
 def _fail(message: str) -> int:

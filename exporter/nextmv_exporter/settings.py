@@ -4,6 +4,7 @@ The README's table of flags is checked against `OPTIONS`.
 """
 
 import difflib
+import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from nextmv_exporter import units
 from nextmv_exporter.errors import ConfigurationError
@@ -241,6 +243,22 @@ def unknown_variables(environment: Mapping[str, str]) -> Iterator[tuple[str, str
         ours = name.upper().startswith(ENVIRONMENT_PREFIX)
         if ours and name not in known and not injected:
             yield name, difflib.get_close_matches(name.upper(), known, n=1, cutoff=0)[0]
+
+
+def variable_of(parameter: str, context: click.Context) -> str | None:
+    """Return the environment variable that gave a parameter its value.
+
+    Args:
+        parameter: the parameter's name.
+        context: the context in which the command line was parsed.
+
+    Returns:
+        The variable; None if the value is of a flag, or the default.
+    """
+    if context.get_parameter_source(parameter) is not ParameterSource.ENVIRONMENT:
+        return None
+    names = next(p.envvar for p in context.command.params if p.name == parameter)
+    return next(filter(os.environ.get, names or ()), None)
 
 
 def command(run: Callable[[Settings], int], version: str) -> click.Command:

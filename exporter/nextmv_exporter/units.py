@@ -159,9 +159,22 @@ def url(text: str) -> str:
         ValueError: it is not such a URL, or holds a user. The message quotes no password.
     """
     if not re.fullmatch(r"https?://[^/?#@\s]+(/[^?#\s]*)?", text) or not _has_host(text):
-        shown = re.sub(r"(?s)^.*@|[?#].*", "<redacted>", text)
-        raise ValueError(f"{shown!r} is not a URL: write it like https://exporter.example:10057")
+        raise ValueError(
+            f"{without_secrets(text)!r} is not a URL: write it like https://exporter.example:10057"
+        )
     return text
+
+
+def without_secrets(url: str) -> str:
+    """Return what is meant to be a URL, without what may be a user, a password or a query.
+
+    Args:
+        url: the text.
+
+    Returns:
+        The text for an error message.
+    """
+    return re.sub(r"(?s)^.*@|[?#].*", "<redacted>", url)
 
 
 def _has_host(text: str) -> bool:

@@ -41,6 +41,12 @@ class Moving:
         requests = Requests(self.client, Deadline(seconds), lambda *_: None, "a")
         return len(list(self.auto.fetch(requests, self.state)))
 
+    def to_the_next_try(self) -> None:
+        """Let the queue endpoint be gone for so long that the next fetch tries it again."""
+        self.demo.queue_removed = 404
+        self.fetch()
+        self.clock.now += HOUR
+
     @property
     def name(self) -> str:
         return self.auto.name(self.state)
@@ -123,9 +129,7 @@ def test_it_goes_back_when_the_endpoint_is_there_again(moving: Moving) -> None:
 def test_the_hourly_try_costs_nothing_where_the_endpoint_fails_otherwise(
     moving: Moving, status: int
 ) -> None:
-    moving.demo.queue_removed = 404
-    moving.fetch()
-    moving.clock.now += HOUR
+    moving.to_the_next_try()
     refuse(moving.api, QUEUE, status)
     assert moving.fetch() == RUNS
     assert moving.name == "application-runs"
@@ -135,9 +139,7 @@ def test_the_hourly_try_costs_nothing_where_the_endpoint_fails_otherwise(
 def test_it_does_not_go_back_for_a_response_that_is_not_a_queue(
     moving: Moving, body: object
 ) -> None:
-    moving.demo.queue_removed = 404
-    moving.fetch()
-    moving.clock.now += HOUR
+    moving.to_the_next_try()
     moving.api.answers[QUEUE] = JSONResponse(body)
     assert moving.fetch() == moving.fetch() == RUNS
     assert moving.api.paths.count(QUEUE) == 2
@@ -145,9 +147,7 @@ def test_it_does_not_go_back_for_a_response_that_is_not_a_queue(
 
 
 def test_it_sends_nothing_else_when_the_hourly_try_is_told_to_wait(moving: Moving) -> None:
-    moving.demo.queue_removed = 404
-    moving.fetch()
-    moving.clock.now += HOUR
+    moving.to_the_next_try()
     moving.api.answers[QUEUE] = JSONResponse({}, 429, {"Retry-After": "30"})
     before = moving.api.count("applications")
     with pytest.raises(StatusError, match="429") as caught:
@@ -158,9 +158,7 @@ def test_it_sends_nothing_else_when_the_hourly_try_is_told_to_wait(moving: Movin
 
 
 def test_an_hourly_try_that_hangs_leaves_time_for_the_other_endpoints(moving: Moving) -> None:
-    moving.demo.queue_removed = 404
-    moving.fetch()
-    moving.clock.now += HOUR
+    moving.to_the_next_try()
     moving.api.answers[QUEUE] = hang
     assert moving.fetch(seconds=6) == RUNS
     assert moving.name == "application-runs"

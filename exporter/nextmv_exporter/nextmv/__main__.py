@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import click
-from click.core import ParameterSource
 
 from nextmv_exporter import __version__
 from nextmv_exporter.errors import ConfigurationError
 from nextmv_exporter.nextmv import Account, Client, QueuedRun
 from nextmv_exporter.nextmv.credentials import (
+    ALL_PROFILES,
     load_config,
     profile_name,
     profiles_with_key,
@@ -24,11 +24,10 @@ from nextmv_exporter.nextmv.credentials import (
 )
 from nextmv_exporter.nextmv.errors import NextmvError
 from nextmv_exporter.nextmv.table import UNKNOWN, printable, table
-from nextmv_exporter.settings import OPTIONS
+from nextmv_exporter.settings import OPTIONS, variable_of
 
 EXIT_UNREADABLE = 1
 EXIT_CONFIGURATION = 2
-ALL_PROFILES = "*"
 
 _EXPORTER_OPTIONS = {option.name: option for option in OPTIONS}
 _LAST = datetime.max.replace(tzinfo=UTC)
@@ -132,10 +131,7 @@ def _only(profiles: Sequence[str], config_file: Path | None) -> str:
     if len(names) == 1 and names != [ALL_PROFILES]:
         return names[0]
     choices = profiles_with_key(load_config(config_file)) if ALL_PROFILES in names else names
-    source = click.get_current_context().get_parameter_source("profile")
-    variables = _EXPORTER_OPTIONS["nextmv_profile"].envvar or ()
-    variable = next(filter(os.environ.get, variables), "--profile")
-    origin = variable if source is ParameterSource.ENVIRONMENT else "--profile"
+    origin = variable_of("profile", click.get_current_context()) or "--profile"
     raise ConfigurationError(
         f"{origin} is {','.join(names)}, but only one profile can be read: "
         + (f"choose one of {', '.join(choices)}" if choices else "none has an API key"),

@@ -15,7 +15,7 @@ from pydantic import BaseModel, BeforeValidator, ValidationError
 from nextmv_exporter.deadline import Deadline
 from nextmv_exporter.nextmv.client import MAX_REQUESTS, Budget, Client
 from nextmv_exporter.nextmv.errors import InvalidResponseError, StatusError
-from nextmv_exporter.nextmv.pages import pages, runs_path
+from nextmv_exporter.nextmv.pages import APPLICATIONS, pages, runs_path
 
 
 class StatusV2(StrEnum):
@@ -170,7 +170,7 @@ class Account:
         try:
             return _parsed(Queue, self.client.get(path), path)
         except StatusError as error:
-            if error.status not in (404, 410):
+            if not error.gone:
                 raise
             try:
                 return Queue(runs=self._runs_of_applications())
@@ -203,7 +203,7 @@ class Account:
 
         applications = {
             application.id: None
-            for page in listed("v1/applications", _ApplicationsPage)
+            for page in listed(APPLICATIONS, _ApplicationsPage)
             for application in page.items or ()
         }
         with ThreadPoolExecutor(MAX_REQUESTS) as pool:

@@ -21,9 +21,12 @@ from nextmv_exporter import files
 from nextmv_exporter.errors import ConfigurationError, UnreadableFileError
 from nextmv_exporter.nextmv.errors import InvalidNameError, UnknownProfileError
 from nextmv_exporter.nextmv.proxies import check_proxies
+from nextmv_exporter.units import without_secrets
 
 DEFAULT_ENDPOINT = "https://api.cloud.nextmv.io"
 DEFAULT_PROFILE = "default"
+ALL_PROFILES = "*"
+"""Selects every profile that has a key."""
 
 # Top-level keys of the configuration file that are settings, not profiles: as in the SDK.
 _SETTINGS = frozenset({
@@ -263,9 +266,9 @@ def check_url(url: str, origin: str = "the endpoint") -> str:
         or not parts.host
         or re.search(r"[\s\x00-\x1f]", full)
     ):
-        shown = re.sub(r"(?s)^.*@|[?#].*", "<redacted>", url)  # it may hold a password
         raise ConfigurationError(
-            f"{origin} {shown!r} is not a URL: write it like {DEFAULT_ENDPOINT}", "endpoint"
+            f"{origin} {without_secrets(url)!r} is not a URL: write it like {DEFAULT_ENDPOINT}",
+            "endpoint",
         )
     if parts.auth or parts.query or parts.fragment:
         raise ConfigurationError(

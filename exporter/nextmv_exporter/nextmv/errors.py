@@ -89,6 +89,11 @@ class StatusError(NextmvError, requests.HTTPError):
         self.retry_after = retry_after
         self.reason = reason_of_status(status)
 
+    @property
+    def gone(self) -> bool:
+        """Whether what was requested does not exist, or no longer does."""
+        return self.status in (404, 410)
+
 
 def reason_of_status(status: int) -> Reason:
     """Return the failure reason for a status outside 2xx.

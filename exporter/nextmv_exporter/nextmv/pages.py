@@ -6,6 +6,9 @@ from urllib.parse import quote
 
 from nextmv_exporter.nextmv.errors import InvalidResponseError
 
+APPLICATIONS = "v1/applications"
+"""Path of the list of applications."""
+
 
 class _Page(Protocol):
     next_page_token: str | None
@@ -53,4 +56,4 @@ def runs_path(application_id: str) -> str:
     quoted = quote(application_id, safe="")
     if quoted in {".", ".."}:
         quoted = quoted.replace(".", "%2E")
-    return f"v1/applications/{quoted}/runs"
+    return f"{APPLICATIONS}/{quoted}/runs"

@@ -17,7 +17,7 @@ from nextmv_exporter.deadline import Deadline
 from nextmv_exporter.logs import get_logger
 from nextmv_exporter.nextmv.client import MAX_REQUESTS, Budget, Client, RequestObserver
 from nextmv_exporter.nextmv.errors import InvalidResponseError, NextmvError, StatusError
-from nextmv_exporter.nextmv.pages import pages, runs_path
+from nextmv_exporter.nextmv.pages import APPLICATIONS, pages, runs_path
 from nextmv_exporter.scrape.runs import (
     BYTES_PER_RUN,
     FEW_RUNS,
@@ -48,10 +48,8 @@ RETRY_QUEUE_AFTER = 3600.0
 """Seconds after which `auto` tries the queue endpoint again."""
 
 _RETRY_SHARE = 1 / 3
-_GONE = frozenset({404, 410})
 _QUEUE = "v1/account/queue"
-_APPLICATIONS = "v1/applications"
-_RUNS = "v1/applications/{id}/runs"
+_RUNS = f"{APPLICATIONS}/{{id}}/runs"
 _SHOWN = 100  # characters of an ID in an error
 
 Page = TypeVar("Page", RunsPage, ApplicationsPage)
@@ -242,7 +240,7 @@ class ApplicationRuns:
                     break
         except NextmvError as error:
             error.args = (f"{error} (application {application.id[:_SHOWN]!r})",)
-            if isinstance(error, StatusError) and error.status in _GONE:
+            if isinstance(error, StatusError) and error.gone:
                 return error
             raise
         return runs, ended
@@ -269,7 +267,7 @@ class Auto:
             try:
                 return self.queue.fetch(requests, state)
             except StatusError as error:
-                if error.status not in _GONE:
+                if not error.gone:
                     raise
                 return self._without_queue(error, requests, state)
         if time.monotonic() >= state.retry_queue:
@@ -302,7 +300,7 @@ class Auto:
         try:
             runs = self.runs.fetch(requests, state)
         except StatusError as other:
-            if other.status not in _GONE:
+            if not other.gone:
                 raise
             raise StatusError(
                 f"{error}; {other}: the endpoint is not Nextmv's API", status=other.status
@@ -342,10 +340,10 @@ def _applications(requests: Requests, state: SourceState) -> Sequence[Applicatio
     if now - state.listed >= APPLICATIONS_TTL:
         # By ID: one is on two pages if others were created between the requests.
         found: dict[str, Application] = {}
-        for page in _pages(requests, _APPLICATIONS, parse_applications_page, _APPLICATIONS):
+        for page in _pages(requests, APPLICATIONS, parse_applications_page, APPLICATIONS):
             found |= {application.id: application for application in page.items or ()}
             if len(found) > MAX_APPLICATIONS:
-                raise InvalidResponseError(f"{_APPLICATIONS}: more than {MAX_APPLICATIONS}")
+                raise InvalidResponseError(f"{APPLICATIONS}: more than {MAX_APPLICATIONS}")
         state.applications, state.listed = tuple(found.values()), now
     return state.applications
 
