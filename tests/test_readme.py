@@ -54,18 +54,24 @@ def default_of(option: click.Option) -> str:
     return told[1] if told else ""
 
 
+def words(text: str) -> str:
+    """A help text or a cell of the README without what only one of them has."""
+    text = re.sub(r"; repeatable| ?\[default: .*\]|`", "", text).removesuffix(".")
+    return text[:1].lower() + text[1:]
+
+
 def test_the_metrics_are_those_of_the_code() -> None:
     assert METRIC_ROWS.keys() <= {metric.name for metric in METRICS}
     assert len(table("Metrics")) == len(METRIC_ROWS)
 
 
 @pytest.mark.parametrize("metric", METRICS, ids=lambda metric: metric.name)
-def test_a_metrics_type_and_labels_are_those_of_the_code(metric: Metric) -> None:
+def test_a_metrics_type_labels_and_help_are_those_of_the_code(metric: Metric) -> None:
     assert metric.name in METRIC_ROWS, f"README.md, Metrics: add a row for {metric.name}"
     _, kind, labels, meaning = METRIC_ROWS[metric.name]
     assert kind == metric.kind.replace("_", " ")
     assert tuple(ticked(labels)) == metric.labels
-    assert meaning
+    assert words(meaning).startswith(words(metric.help))
 
 
 def test_the_flags_are_those_of_the_code_in_its_order() -> None:
@@ -75,13 +81,14 @@ def test_the_flags_are_those_of_the_code_in_its_order() -> None:
 
 
 @pytest.mark.parametrize("option", OPTIONS, ids=flag_of)
-def test_a_flags_default_and_variables_are_those_of_the_code(option: click.Option) -> None:
+def test_a_flags_default_variables_and_help_are_those_of_the_code(option: click.Option) -> None:
     name, variables, default, meaning = FLAG_ROWS[flag_of(option)]
     assert default.replace("`", "") == default_of(option)
     assert ("(repeatable)" in name) == option.multiple
     envvar = option.envvar if isinstance(option.envvar, list) else []
     assert ticked(variables) == [v for v in envvar if not v.startswith(ENVIRONMENT_PREFIX)]
-    assert meaning
+    assert words(meaning).startswith(words(option.help or ""))
+    assert option.help
 
 
 @pytest.mark.parametrize("option", OPTIONS, ids=flag_of)
