@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from inspect import signature
@@ -170,6 +171,20 @@ def test_options_not_given_come_from_the_environment(
     assert collector._timeout == 3
     text = generate_latest(as_registry(collector)).decode()
     assert set(re.findall(r'wait_seconds_bucket{.*le="(.+?)"', text)) == {"7.0", "+Inf"}
+
+
+@pytest.mark.parametrize("retention", [0, 60])
+def test_a_drained_group_is_reported_for_the_retention_given(
+    api: FakeAPI, retention: float
+) -> None:
+    account = Account(Client(KEY, api.url))
+    registry = as_registry(QueueCollector({"production": account}, zero_retention=retention))
+    api.serves(QUEUED)
+    generate_latest(registry)
+    time.sleep(0.01)
+    api.serves()
+    text = generate_latest(registry).decode()
+    assert ("nextmv_account_queue_length{" in text) == (retention > 0)
 
 
 def test_a_failed_fetch_is_nextmv_up_0_and_raises_nothing(

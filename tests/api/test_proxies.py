@@ -130,6 +130,22 @@ def test_requests_can_use_whatever_is_accepted(text: str) -> None:
                 assert used.host in proxy.lower() or "xn--" in used.host
 
 
+@pytest.mark.parametrize(
+    ("proxy", "secrets"),
+    [
+        ("http://proxy.example:3128", []),
+        ("http://anna@proxy.example:3128", ["anna"]),
+        ("http://:pass@proxy.example:3128", ["pass"]),
+        ("http://anna:p%2Fw@proxy.example:3128", ["anna", "anna:p%2Fw", "anna:p/w", "p%2Fw", "p/w"]),
+    ],
+)
+def test_users_and_passwords_are_secrets_as_they_are_written_and_sent(
+    proxy: str, secrets: list[str]
+) -> None:
+    with environment(HTTPS_PROXY=proxy):
+        assert sorted(proxy_secrets()) == secrets
+
+
 @given(USERS, USERS)
 def test_no_form_of_a_user_or_password_is_left_in_a_message(user: str, password: str) -> None:
     written = f"{quote(user, safe='')}:{quote(password, safe='')}"

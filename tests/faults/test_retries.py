@@ -246,6 +246,17 @@ def test_a_retry_after_is_capped_at_five_minutes(monkeypatch: pytest.MonkeyPatch
             120,
         ),
         ({"Retry-After": "Mon, 23 Nov 2020 10:02:00 GMT"}, 0),
+        *(
+            (
+                {
+                    "Retry-After": f"Mon, 23 Nov 2026 10:02:00{zone}",
+                    "Date": f"Mon, 23 Nov 2026 10:00:00{zone_of_date}",
+                },
+                120,
+            )
+            for zone in ("", " -0000", " GMT")
+            for zone_of_date in ("", " -0000", " GMT")
+        ),
         ({"Retry-After": "Mon, 23 Nov 2026 10:02:00 +99999999999999"}, None),
         ({"Retry-After": "Mon, 99 Nov 2026 10:02:00 GMT"}, None),
         ({"Retry-After": "soon"}, None),

@@ -237,6 +237,17 @@ def test_an_account_without_applications_has_an_empty_queue(nothing: dict[str, o
         assert fetch(Source(url)) == []
 
 
+def test_an_account_may_have_so_many_applications_and_no_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with serving(StandingAccount(60, at=NOW, applications=3)) as (url, _):
+        monkeypatch.setattr(sources, "MAX_APPLICATIONS", 3)
+        assert fetch(Source(url))
+        monkeypatch.setattr(sources, "MAX_APPLICATIONS", 2)
+        with pytest.raises(InvalidResponseError, match="^v1/applications: more than 2$"):
+            fetch(Source(url))
+
+
 @pytest.mark.parametrize("nothing", [{"runs": None}, {"runs": []}, {}, {"next_page_token": None}])
 def test_an_application_without_runs_adds_nothing(nothing: dict[str, object]) -> None:
     account = StandingAccount(60, at=NOW)
@@ -266,8 +277,12 @@ def test_an_error_names_the_application_by_the_start_of_its_id() -> None:
             fetch(Source(url))
 
 
-@pytest.mark.parametrize("application_id", [".", ".."])
-def test_an_id_of_dots_stands_for_no_other_path(application_id: str) -> None:
+@pytest.mark.parametrize(
+    ("application_id", "quoted"), [(".", "%2E"), ("..", "%2E%2E"), ("a/b", "a%2Fb")]
+)
+def test_an_id_of_dots_or_slashes_stands_for_no_other_path(
+    application_id: str, quoted: str
+) -> None:
     account = StandingAccount(3, at=NOW, applications=1)
     odd = replace(account.applications[0], id=application_id)
     account.applications = [odd]
@@ -277,8 +292,7 @@ def test_an_id_of_dots_stands_for_no_other_path(application_id: str) -> None:
         source.state.listed = time.monotonic()
         fetch(source)
         [request] = server.requests
-    quoted = application_id.replace(".", "%2E").encode()
-    assert b"GET /v1/applications/" + quoted + b"/runs?" in request
+    assert f"GET /v1/applications/{quoted}/runs?".encode() in request
 
 
 def test_a_run_that_is_pushed_onto_the_next_page_meanwhile_counts_once() -> None:

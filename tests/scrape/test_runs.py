@@ -279,6 +279,12 @@ def test_few_runs_may_be_of_any_size_but_many_may_not_be_tiny() -> None:
 # Pages
 
 
+def test_a_list_of_values_that_are_not_runs_is_refused_before_they_are_decoded() -> None:
+    with pytest.raises(InvalidResponseError) as caught:
+        parse_queue(b'{"runs": [' + b"1," * 100_001 + b"1]}")
+    assert str(caught.value) == "too many values that are not runs"
+
+
 def test_a_page_of_runs_names_the_next() -> None:
     page = parse_runs_page(
         b'{"runs": [{"id": "run-1", "status_v2": "queued"}], "next_page_token": "t"}'
@@ -311,6 +317,13 @@ def test_what_is_not_a_page_of_runs_is_an_invalid_response(body: bytes) -> None:
         parse_runs_page(body)
 
 
+def test_a_page_of_runs_may_be_longer_than_a_piece() -> None:
+    long = {**GOOD, "name": "x" * (MAX_PIECE // 10)}
+    page = parse_runs_page(json.dumps({"runs": [long] * 15, "next_page_token": "t"}).encode())
+    assert page.runs == [RUN] * 15
+    assert page.next_page_token == "t"
+
+
 def test_a_page_of_applications_gives_their_ids() -> None:
     page = parse_applications_page(b'{"items": [{"id": "a", "name": "A"}], "next_page_token": "t"}')
     assert page.items == [Application("a")]
@@ -326,6 +339,12 @@ def test_a_long_page_of_applications_gives_them_all() -> None:
 
 def test_an_account_may_have_no_applications() -> None:
     assert parse_applications_page(b"{}").items is None
+
+
+def test_an_application_that_nests_too_deeply_is_refused() -> None:
+    deep = b"[" * 6000 + b"]" * 6000
+    with pytest.raises(InvalidResponseError, match="more than 5000 lists and objects"):
+        parse_applications_page(b'{"items": [{"id": "a", "x": %s}]}' % deep)
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b'{"items": {}}', b'{"items": [{"name": "A"}]}'])

@@ -38,6 +38,10 @@ def test_a_scrape_has_prometheus_time_less_the_offset_or_the_programs_own(
     assert scrape_timeout(headers, settings_of(*flags)) == pytest.approx(seconds)
 
 
+def test_prometheus_own_header_names_its_timeout() -> None:
+    assert TIMEOUT_HEADER == "X-Prometheus-Scrape-Timeout-Seconds"
+
+
 @pytest.mark.parametrize("header", ["", "soon", "0", "-5", "nan", "inf", "1e400", "5s", "1 s"])
 def test_a_timeout_that_is_none_is_ignored_with_a_warning(header: str) -> None:
     with capture_logs() as lines:

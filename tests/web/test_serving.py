@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 
 import pytest
@@ -68,6 +69,12 @@ def test_gzip_is_used_when_it_is_accepted(running: Running) -> None:
     assert answer.getheader("Content-Encoding") == "gzip"
     assert value(gzip.decompress(answer.read()).decode(), "nextmv_up") == 1
     connection.close()
+
+
+def test_a_response_has_the_date_in_the_format_of_http(running: Running) -> None:
+    date = requests.get(f"{running.url}/-/ready", timeout=10).headers["Date"]
+    assert date.endswith(" GMT")
+    assert abs(parsedate_to_datetime(date).timestamp() - time.time()) < 10
 
 
 def test_names_choose_series_and_save_the_request_that_they_do_not_need(running: Running) -> None:
@@ -269,7 +276,10 @@ def test_sighup_is_logged_and_changes_nothing_where_no_thread_can_be_started() -
         assert exporter.logged("can't start new thread") == 1
 
 
-def test_sigterm_lets_the_scrape_in_flight_finish_and_ends_with_zero() -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda each: each.name)
+def test_a_signal_lets_the_scrape_in_flight_finish_and_ends_with_zero(
+    number: signal.Signals,
+) -> None:
     with FakeAPI() as api, exporter_process(endpoint=api.url) as exporter:
         release = threading.Event()
         api.serves(RUN)
@@ -279,7 +289,7 @@ def test_sigterm_lets_the_scrape_in_flight_finish_and_ends_with_zero() -> None:
         scrape.start()
         until(lambda: api.requests, seconds=10, what="the request in flight")
 
-        exporter.process.send_signal(signal.SIGTERM)
+        exporter.process.send_signal(number)
         asked = time.monotonic()
         until(lambda: exporter.get("/-/ready").status == 503, seconds=4, what="not ready any more")
         assert exporter.get("/-/healthy").status == 200
