@@ -136,7 +136,10 @@ def test_requests_can_use_whatever_is_accepted(text: str) -> None:
         ("http://proxy.example:3128", []),
         ("http://anna@proxy.example:3128", ["anna"]),
         ("http://:pass@proxy.example:3128", ["pass"]),
-        ("http://anna:p%2Fw@proxy.example:3128", ["anna", "anna:p%2Fw", "anna:p/w", "p%2Fw", "p/w"]),
+        (
+            "http://anna:p%2Fw@proxy.example:3128",
+            ["anna", "anna:p%2Fw", "anna:p/w", "p%2Fw", "p/w"],
+        ),
     ],
 )
 def test_users_and_passwords_are_secrets_as_they_are_written_and_sent(

@@ -203,6 +203,8 @@ def _first_fault(error: ValidationError) -> str:
             message = "there is no such key"
         case "model_type" | "dict_type":
             message = "must be a mapping of keys to values"
+        case "string_pattern_mismatch":
+            message = "must be one line of printable ASCII"
         case _:
             message = fault["msg"].removeprefix("Value error, ")
     return f"{key}: {message}" if key else message
