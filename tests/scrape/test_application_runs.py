@@ -244,7 +244,7 @@ def test_an_account_may_have_so_many_applications_and_no_more(
         monkeypatch.setattr(sources, "MAX_APPLICATIONS", 3)
         assert fetch(Source(url))
         monkeypatch.setattr(sources, "MAX_APPLICATIONS", 2)
-        with pytest.raises(InvalidResponseError, match="^v1/applications: more than 2$"):
+        with pytest.raises(InvalidResponseError, match=r"^v1/applications: more than 2$"):
             fetch(Source(url))
 
 
