@@ -49,7 +49,7 @@ def _to_logging(
     if _renders_fields:
         return structlog.stdlib.render_to_log_kwargs(logger, method, event)
     exc_info, message = event.pop("exc_info", None), event.pop("event")
-    fields = structlog.processors.LogfmtRenderer(bool_as_flag=False)(logger, method, event)
+    fields = structlog.processors.LogfmtRenderer()(logger, method, event)
     return (f"{message} {fields}".rstrip(),), {"exc_info": exc_info}
 
 
@@ -69,7 +69,7 @@ def configure(level: str, log_format: str) -> None:
         structlog.stdlib.ExtraAdder(),
         structlog.stdlib.add_log_level,
         lambda _logger, _method, event: {**event, "level": event["level"].removesuffix("ing")},
-        structlog.processors.TimeStamper(fmt="iso", utc=True, key="ts"),
+        structlog.processors.TimeStamper(fmt="iso", key="ts"),
         structlog.processors.format_exc_info,
         structlog.processors.EventRenamer("msg"),
     ]

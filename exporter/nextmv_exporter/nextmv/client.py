@@ -216,9 +216,7 @@ class Client:
                 if deadline.over:
                     raise timed_out(endpoint) from None
                 if code == "error" and not exchange.connected and peer_closed(error):
-                    raise _ConnectionGoneError(
-                        f"{endpoint}: the API closed the connection"
-                    ) from None
+                    raise _ConnectionGoneError from None
                 raise failure_of(error, endpoint, credentials.api_key) from None
             finally:
                 request.observe(endpoint, code, time.monotonic() - start)

@@ -132,7 +132,6 @@ class Acceptor:
                 connection.close()
                 return
             self.idle.pop(next(iter(self.idle)))()
-        connection.setblocking(False)  # noqa: FBT003
         handshake = loop.create_task(self._connect(connection))
         self._handshakes.add(handshake)
         self.idle[handshake] = handshake.cancel
