@@ -103,6 +103,10 @@ def test_a_flag_sets_it(flag: str) -> None:
     assert value(settings_of(*arguments(flag, example.text)), flag) == example.value
 
 
+def test_a_single_group_is_enough() -> None:
+    assert settings_of("--queue.max-groups=1").queue_max_groups == 1
+
+
 @each_setting
 @pytest.mark.parametrize("dot", ["_", "__"])
 def test_the_environment_sets_it_in_both_spellings(
@@ -174,6 +178,7 @@ def test_there_is_no_flag_for_the_key() -> None:
         ("NEXTMV_EXPORTER_LOGLEVEL", "NEXTMV_EXPORTER_LOG_LEVEL"),
         ("NEXTMV_EXPORTER_WEB_CONFIG_FILES", "NEXTMV_EXPORTER_WEB_CONFIG_FILE"),
         ("nextmv_exporter_log_format", "NEXTMV_EXPORTER_LOG_FORMAT"),
+        ("NEXTMV_EXPORTER_" + "Z" * 50, "NEXTMV_EXPORTER_ONCE"),
     ],
 )
 def test_a_misspelt_variable_is_found_with_the_nearest_name(name: str, nearest: str) -> None:

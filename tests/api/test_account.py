@@ -10,6 +10,7 @@ import pytest
 import requests
 from hypothesis import given
 from hypothesis import strategies as st
+from nextmv import StatusV2 as SDKStatus  # type: ignore[import-untyped]
 from starlette.responses import JSONResponse
 from starlette.types import Receive, Scope, Send
 from support.fake_api import KEY, RUN, FakeAPI
@@ -78,6 +79,10 @@ def test_a_mistyped_field_is_none_and_spoils_no_other(field: str, value: object)
 @pytest.mark.parametrize("status", ["queued", "QUEUED", "Queued"])
 def test_a_status_is_known_in_any_case(status: str) -> None:
     assert QueuedRun.from_dict({"status_v2": status}).status_v2 is StatusV2.QUEUED
+
+
+def test_the_statuses_are_those_of_nextmvs_own_sdk() -> None:
+    assert {status.value for status in StatusV2} == {status.value for status in SDKStatus}
 
 
 def test_an_unknown_status_stays_the_text_it_is() -> None:

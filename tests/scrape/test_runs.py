@@ -1,6 +1,7 @@
 """From the response's bytes to runs."""
 
 import json
+import re
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
@@ -130,6 +131,11 @@ def test_what_is_not_a_queue_is_an_invalid_response(body: bytes) -> None:
     with pytest.raises(InvalidResponseError) as caught:
         parse_queue(body)
     assert caught.value.reason is Reason.INVALID_RESPONSE
+    assert re.match(
+        r'the response is not a list of runs: |the response has no list of "runs"$'
+        r"|an entry of more than \d+ lists and objects$",
+        str(caught.value),
+    )
     assert "\n" not in str(caught.value)
 
 
@@ -266,6 +272,12 @@ def test_a_run_of_a_megabyte_is_read() -> None:
 def test_a_run_that_is_longer_than_a_piece_may_be_is_refused() -> None:
     with pytest.raises(InvalidResponseError, match=f"more than {MAX_PIECE} bytes"):
         parse_queue(queue(*[GOOD] * 100, {"name": "x" * MAX_PIECE}, GOOD))
+
+
+def test_a_response_without_gaps_may_be_as_long_as_a_piece_and_no_longer() -> None:
+    assert parse_queue(b'{"runs":[]}'.ljust(MAX_PIECE)) == []
+    with pytest.raises(InvalidResponseError, match=f"^an entry of more than {MAX_PIECE} bytes$"):
+        parse_queue(b'{"runs":[]}'.ljust(MAX_PIECE + 1))
 
 
 def test_few_runs_may_be_of_any_size_but_many_may_not_be_tiny() -> None:

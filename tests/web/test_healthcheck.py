@@ -15,6 +15,7 @@ from support.harness import write_yaml
 from support.programs import free_port
 
 from nextmv_exporter.units import Address
+from nextmv_exporter.web import healthcheck
 from nextmv_exporter.web.healthcheck import check
 
 HASH = "$2y$04$z9rhTt8Z9Wd5Tgn1Ha5v0OFV9Vn0mMhiVTTZVUK9nJbUsxUNO6y6i"
@@ -134,6 +135,21 @@ def test_another_response_is_not_healthy(
     with peer(response) as address:
         assert check([address], None) == 1
     assert fault in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("secure", [False, True])
+def test_a_peer_that_says_nothing_is_not_healthy(
+    secure: bool,
+    authority: Authority,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(healthcheck, "_TIMEOUT", 0.5)
+    file = write_yaml(tmp_path / "web.yml", tls()) if secure else None
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        assert check([Address("127.0.0.1", silent.getsockname()[1])], file) == 1
+    assert "timed out" in capsys.readouterr().out
 
 
 def test_a_peer_that_speaks_no_tls_is_not_healthy_where_tls_is_configured(

@@ -168,7 +168,7 @@ class _Response(http.client.HTTPResponse):
         if not _CHUNK_SIZE.fullmatch(line):
             self.unexpected = True
             self._close_conn()
-            raise InvalidChunkError("invalid chunk size")
+            raise InvalidChunkError
         return int(line.partition(b";")[0], 16)
 
     def _close_conn(self) -> None:

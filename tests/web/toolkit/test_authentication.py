@@ -12,6 +12,7 @@ import bcrypt
 import pytest
 from support.exporter import Served, ask, exporter_here
 from support.harness import write_yaml
+from support.logs import capture_logs
 from support.waiting import until
 
 from nextmv_exporter.nextmv.credentials import Credentials
@@ -512,9 +513,12 @@ def test_a_password_gets_503_while_no_thread_can_be_started(
     def fail(self: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
 
-    with monkeypatch.context() as patch:
+    with monkeypatch.context() as patch, capture_logs() as log:
         patch.setattr(threading.Thread, "start", fail)
         assert status(served, ALICE) == 503
+    assert [(line["event"], line["client"]) for line in log] == [
+        ("Too many passwords are being checked", "127.0.0.1")
+    ]
     until(lambda: status(served, ALICE) == 200, what="a thread")
 
 
