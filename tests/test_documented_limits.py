@@ -47,8 +47,8 @@ def test_limits_that_are_documented_in_words_are_those() -> None:
     reliability, scaling, of_metrics = (
         (DOCS / f"{name}.md").read_text() for name in ("reliability", "scaling", "metrics")
     )
-    readme = (DOCS.parent / "README.md").read_text()
-    assert f"one longer than {summary.MAX_LABEL_LENGTH} characters is truncated." in readme
+    readme = " ".join((DOCS.parent / "README.md").read_text().split())
+    assert f"One longer than {summary.MAX_LABEL_LENGTH} characters is truncated." in readme
     assert f"that arrive within {WORDS[scrapes.SAME_MOMENT]}" in reliability
     assert f"when its reason changes, then {WORDS[target.LOG_INTERVAL]}" in reliability
     assert f"that clients send is logged more than {WORDS[logs.REPEAT_SECONDS]}" in reliability

@@ -208,7 +208,7 @@ def with_levels_drawn(
 
 
 def dashed(panel: timeseries.Panel, ref_id: str) -> timeseries.Panel:
-    """Dash the lines of a query, to tell them from those of another.
+    """Dash the lines of a query, to distinguish them from those of another.
 
     Args:
         panel: with several queries.

@@ -24,7 +24,7 @@ def by(*labels: str) -> str:
     """List labels to group by.
 
     Args:
-        labels: besides those that tell accounts apart.
+        labels: besides those that distinguish accounts.
 
     Returns:
         The labels as PromQL lists them.
@@ -116,7 +116,7 @@ def or_named(query: str, fallback: str, label: str, name: str) -> str:
     Args:
         query: gives series by account and a label.
         fallback: what to draw instead, by account.
-        label: by which the query's series are told apart.
+        label: that distinguishes the query's series.
         name: value of that label in the fallback.
 
     Returns:

@@ -25,7 +25,7 @@ MAX_GROUPS = 10
 
 ADVICE: Mapping[Reason, str] = {
     Reason.AUTH: "Create a new API key in the Nextmv console and put it in the place of the old "
-    "one; only a key in NEXTMV_API_KEY needs a restart.",
+    "one; a key in NEXTMV_API_KEY or in a systemd credential needs a restart.",
     Reason.RATE_LIMITED: "Scrape less often, or find out what else uses the key.",
     Reason.CLIENT_ERROR: "Check --nextmv.endpoint.",
     Reason.SERVER_ERROR: "Check Nextmv's status page.",
@@ -36,7 +36,7 @@ ADVICE: Mapping[Reason, str] = {
     Reason.REDIRECT: "Set --nextmv.endpoint to where the API is now; redirects are not followed, "
     "since that would send the key there.",
     Reason.RESPONSE_TOO_LARGE: "Raise --nextmv.max-response-bytes if the account is really that "
-    "large; memory grows by about twice that.",
+    "large; the response takes up to four times that in memory.",
     Reason.INVALID_RESPONSE: "Look for a proxy's login page between the exporter and the API.",
 }
 """What to do about a failure, in one sentence; the README has the same text."""

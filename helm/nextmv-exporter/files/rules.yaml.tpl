@@ -19,7 +19,7 @@ The source of the recording and alerting rules. The chart renders it into a Prom
 {{- $ownShare := keys $t.serviceLevelShareByClass | sortAlpha | join "|" -}}
 
 # Aggregations are `without` labels, so that job, namespace, cluster and whatever
-# else tells two environments apart stays. Without `instance` and `pod` a series
+# else distinguishes two environments stays. Without `instance` and `pod` a series
 # outlives a restarted pod, and an account that two replicas watch counts once. What
 # compares with the last day is by job, namespace, cluster and account alone, since
 # other labels of a target change. A group holds all that depends on each other,
@@ -56,7 +56,7 @@ groups:
           execution_class:nextmv_execution_class:seen{execution_class=~".*[^0-9](([4-9][0-9]{4}|[0-9]{6,})s|(72[1-9]|7[3-9][0-9]|[89][0-9]{2}|[0-9]{4,})m|(1[3-9]|[2-9][0-9]|[0-9]{3,})h|[0-9]+d)"} * 90000
 
       # No series of running runs means none, as in a class that has just appeared.
-      # `last_over_time` bridges scrapes that failed.
+      # `last_over_time` covers failed scrapes.
       - alert: NextmvQueueStalled
         expr: |
           last_over_time(execution_class:nextmv_account_queue_length:sum{status_v2="queued"}[{{ $t.gapTolerance }}]) > 0
@@ -213,7 +213,7 @@ groups:
           severity: critical
         annotations:
           summary: >-
-            Nextmv {{ $account }}: most runs of {{ $class }} start late
+            Nextmv {{ $account }}: many runs of {{ $class }} start late
           description: >-
             {{ $count }} runs of {{ $class }} in {{ $account }} ({{ $where }}) have waited for longer
             than their service level allows, within {{ $t.fastBurnWindow }} or
@@ -308,7 +308,7 @@ groups:
             Nextmv {{ $account }}: the queue cannot be read ({{ $reason }}), it is not monitored
           description: >-
             Most scrapes of {{ $account }} ({{ $where }}) have failed for {{ $t.unreadableFor }}, most
-            of them with reason {{ $reason }}. Alerts on its queue are blind meanwhile. Next step:
+            of them with reason {{ $reason }}. Alerts on its queue cannot fire until then. Next step:
             read the error on the exporter's status page, and look up the reason in the runbook.
           {{- include "nextmv-exporter.links" (list "NextmvAccountUnreadable" $settings) }}
 
@@ -438,5 +438,5 @@ groups:
             Prometheus has no target for nextmv-exporter{{ "{{ with $labels.job }} in job {{ . }}{{ end }}" }}
           description: >-
             There is no target ({{ "{{ if $labels.job }}" }}{{ $where }}{{ "{{ else }}" }}no job matches {{ $settings.jobRegex }}{{ "{{ end }}" }}).
-            Nobody watches the Nextmv queues. Next step: see Prometheus's page of service discovery.
+            The Nextmv queues are not monitored. Next step: see Prometheus's page of service discovery.
           {{- include "nextmv-exporter.links" (list "NextmvExporterAbsent" $settings) }}

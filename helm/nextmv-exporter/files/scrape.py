@@ -2,7 +2,7 @@
 
 Arguments: the exporter's base URL, the path of its metrics, and what a client needs to read them:
 `open` (nothing), `password` or `certificate`. Exit status 0 when every account is up, or when the
-metrics are refused for want of what they need.
+metrics are refused because what they need is missing.
 """
 
 import ssl
@@ -20,7 +20,7 @@ unverified.verify_mode = ssl.CERT_NONE
 
 
 def refused_certificate(error: object) -> bool:
-    """Return whether a connection was closed for want of a certificate."""
+    """Return whether a connection was closed because a certificate is missing."""
     alert = isinstance(error, ssl.SSLError) and "alert" in str(error) and "cert" in str(error)
     return alert or isinstance(error, ConnectionResetError)
 

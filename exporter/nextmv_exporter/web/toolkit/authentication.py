@@ -103,8 +103,8 @@ class Passwords:
     wrong one is rejected after a time that depends only on how many passwords of its client are
     pending, and immediately from then on: neither depends on whether the user is known, nor on the
     cost of the user's hash. That time also limits how fast a client can guess, so that checks
-    seldom wait. The latest is checked first, and costly hashes have separate lanes: neither guesses
-    nor the hash of another user delay a correct password.
+    seldom wait. The latest is checked first, and each costly hash has a queue of its own: neither
+    guesses nor the hash of another user delay a correct password.
     """
 
     def __init__(self) -> None:
@@ -114,7 +114,7 @@ class Passwords:
         self._right: set[bytes] = set()
         self._wrong: deque[bytes] = deque(maxlen=_MAX_REMEMBERED)
         self._refused: deque[bytes] = deque(maxlen=_MAX_REMEMBERED)
-        self._lanes: defaultdict[str, deque[_Check]] = defaultdict(
+        self._pending: defaultdict[str, deque[_Check]] = defaultdict(
             lambda: deque(maxlen=MAX_GUESSES)
         )
         self._threads: Counter[str] = Counter()
@@ -163,26 +163,26 @@ class Passwords:
     def _queue(self, check: _Check) -> bool:
         """Return whether there is a thread that will run the check."""
         costly = int(check.hashed[4:6]) > _CHEAP_COST
-        lane = check.hashed if costly else ""
+        queue = check.hashed if costly else ""
         with self._lock:
-            if self._threads[lane] < (1 if costly else _CHEAP_THREADS):
+            if self._threads[queue] < (1 if costly else _CHEAP_THREADS):
                 try:
                     # Not a pool, whose threads the program would wait for at exit.
-                    threading.Thread(target=self._run_lane, args=(lane,), daemon=True).start()
+                    threading.Thread(target=self._run_checks, args=(queue,), daemon=True).start()
                 except RuntimeError:
                     return False
-                self._threads[lane] += 1
-            self._lanes[lane].append(check)
+                self._threads[queue] += 1
+            self._pending[queue].append(check)
             return True
 
-    def _run_lane(self, lane: str) -> None:
-        """Run the checks of a lane, the latest first, until there are none."""
+    def _run_checks(self, queue: str) -> None:
+        """Run the checks of a queue, the latest first, until there are none."""
         while True:
             with self._lock:
-                if not self._lanes[lane]:
-                    self._threads[lane] -= 1
+                if not self._pending[queue]:
+                    self._threads[queue] -= 1
                     return
-                check = self._lanes[lane].pop()
+                check = self._pending[queue].pop()
             if time.monotonic() < check.end:
                 check.right.set_result(self._is_right(check))
 
