@@ -78,7 +78,9 @@ def test_the_limit_counts_decompressed_bytes(api: FakeAPI) -> None:
     assert len(bomb) < 2_000
     api.answers(200, bomb, Content_Encoding="gzip")
     client = Client(credentials=lambda: Credentials(KEY, api.url), max_response_bytes=500_000)
-    with pytest.raises(ResponseTooLargeError, match="larger than 500000 bytes"):
+    with pytest.raises(
+        ResponseTooLargeError, match=r"^v1/account/queue: the response is larger than 500000 bytes$"
+    ):
         client.get("v1/account/queue")
     api.answers(200, bytes(500_000))
     assert len(client.get("v1/account/queue")) == 500_000

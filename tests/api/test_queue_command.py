@@ -350,7 +350,9 @@ def test_several_profiles_are_refused_also_where_none_has_a_key(tmp_path: Path) 
     config.write_text("keyless:\n  endpoint: x\n")
     done = queue("--config-file", str(config), NEXTMV_PROFILE="*")
     assert done.returncode == 2
-    assert "none has an API key" in done.stderr
+    assert done.stderr.endswith(
+        "but only one profile can be read: none has an API key (see --profile)\n"
+    )
 
 
 def test_a_key_file_goes_before_the_variable(api: FakeAPI, tmp_path: Path) -> None:

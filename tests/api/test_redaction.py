@@ -7,6 +7,13 @@ def test_of_secrets_that_start_alike_the_longest_is_removed() -> None:
     assert Redactor("ab", "abcd").hide("abcd ab abc") == f"{REDACTED} {REDACTED} {REDACTED}c"
 
 
+def test_a_secret_is_removed_as_json_html_and_urls_write_it() -> None:
+    text = r"a\/b a/b a%2Fb a%2fb"
+    assert Redactor("a/b").hide(text) == " ".join([REDACTED] * 4)
+    assert Redactor("a&b").hide("a&amp;b a&b") == f"{REDACTED} {REDACTED}"
+    assert Redactor("Ωω").hide("Ωω %CE%A9%CF%89") == f"{REDACTED} {REDACTED}"
+
+
 def test_a_line_is_cut_at_its_length() -> None:
     assert Redactor("key").clean("x" * 50, 10) == "x" * 10
 

@@ -103,7 +103,11 @@ def test_a_bundle_replaces_the_systems_store(
 
 @pytest.mark.parametrize("variable", ["SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"])
 @pytest.mark.parametrize(
-    ("content", "fault"), [(None, "No such file"), ("not a certificate", "no certificates")]
+    ("content", "fault"),
+    [
+        (None, "can't be read: No such file or directory"),
+        ("not a certificate", "has no certificates in PEM format"),
+    ],
 )
 def test_a_variable_that_names_no_certificates_is_named(
     variable: str,
@@ -116,8 +120,9 @@ def test_a_variable_that_names_no_certificates_is_named(
     if content is not None:
         file.write_text(content)
     monkeypatch.setenv(variable, str(file))
-    with pytest.raises(ConfigurationError, match=f"{variable}: {file} .*{fault}"):
+    with pytest.raises(ConfigurationError) as caught:
         trust.tls_context()
+    assert str(caught.value) == f"{variable}: {file} {fault}"
 
 
 def test_a_python_that_looks_elsewhere_still_finds_the_systems_bundle(

@@ -122,7 +122,9 @@ def test_it_goes_back_when_the_endpoint_is_there_again(moving: Moving) -> None:
     with capture_logs() as log:
         assert moving.fetch() == moving.fetch() == RUNS
     assert moving.name == "account-queue"
-    assert [line["event"] for line in log] == ["Queue endpoint is back"]
+    assert [(line["event"], line["account"], line["source"]) for line in log] == [
+        ("Queue endpoint is back", "a", "account-queue")
+    ]
 
 
 @pytest.mark.parametrize("status", [401, 429, 500])

@@ -349,6 +349,12 @@ def test_a_long_page_of_applications_gives_them_all() -> None:
     assert page.next_page_token == "t"
 
 
+def test_a_page_of_applications_may_be_longer_than_a_piece() -> None:
+    items = [{"id": f"app-{number}", "name": "x" * (MAX_PIECE // 10)} for number in range(15)]
+    page = parse_applications_page(json.dumps({"items": items}).encode())
+    assert page.items == [Application(item["id"]) for item in items]
+
+
 def test_an_account_may_have_no_applications() -> None:
     assert parse_applications_page(b"{}").items is None
 
@@ -361,5 +367,5 @@ def test_an_application_that_nests_too_deeply_is_refused() -> None:
 
 @pytest.mark.parametrize("body", [b"", b"[]", b'{"items": {}}', b'{"items": [{"name": "A"}]}'])
 def test_an_application_without_an_id_could_hide_runs_so_the_list_is_refused(body: bytes) -> None:
-    with pytest.raises(InvalidResponseError, match="applications"):
+    with pytest.raises(InvalidResponseError, match=r"^invalid list of applications: "):
         parse_applications_page(body)

@@ -279,6 +279,25 @@ def test_a_wait_counts_in_every_bucket_it_does_not_exceed() -> None:
     assert waits.sum == 0 + 5 + 6 + 60 + 3600 + 3601
 
 
+@given(
+    st.lists(
+        st.tuples(st.sampled_from("abc"), st.none() | st.sampled_from([-9, 0, 5, 6, 60, 61, 9999])),
+        max_size=8,
+    )
+)
+def test_waits_are_those_of_all_applications_of_a_class(
+    runs: Sequence[tuple[str, int | None]],
+) -> None:
+    queued = [
+        run(created_at=None if wait is None else iso(NOW - wait), application_id=application)
+        for application, wait in runs
+    ]
+    known = [max(0, wait) for _, wait in runs if wait is not None]
+    for waits in summary(*queued).waits.values():
+        assert waits.buckets == [sum(wait <= bound for wait in known) for bound in BOUNDS]
+        assert (waits.count, waits.sum) == (len(runs), sum(known))
+
+
 def test_a_run_from_the_future_has_waited_for_0_seconds() -> None:
     waits = summary(run(created_at=iso(NOW + 100)), run(created_at=iso(NOW - 10))).waits[CLASS]
     assert (waits.buckets, waits.count, waits.sum) == ([1, 2, 2], 2, 10)

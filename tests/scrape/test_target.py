@@ -1,11 +1,13 @@
 """What the scrapes of one account share and remember, over real HTTP where there is a request."""
 
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 import pytest
 from support.fake_api import KEY, RUN, Answer, FakeAPI
@@ -190,6 +192,14 @@ def test_no_thread_is_left_of_a_scrape(api: FakeAPI) -> None:
     account.scrape()
     soon(account.idle)
     soon(lambda: not any(t.name == "fetch default" for t in threading.enumerate()))
+
+
+def test_the_thread_of_a_fetch_is_named_after_its_account(api: FakeAPI) -> None:
+    released = threading.Event()
+    api.answer.held_until = released
+    with watched(api).scraping(1):
+        soon(lambda: any(t.name == "fetch default" for t in threading.enumerate()))
+        released.set()
 
 
 def test_the_timeout_of_the_program_holds_where_the_scrape_allows_more(api: FakeAPI) -> None:
@@ -379,8 +389,10 @@ def test_during_a_back_off_the_failure_names_its_end_and_no_response(api: FakeAP
     account.scrape()
     failure = account.scrape().failure
     assert failure is not None
-    assert failure.message.startswith("no request sent: backing off until 20")
-    assert "responded" not in failure.message
+    until = re.fullmatch("no request sent: backing off until (.*Z)", failure.message)
+    assert until
+    ends = datetime.fromisoformat(until[1])
+    assert 55 < (ends - datetime.now(UTC)).total_seconds() <= 60
 
 
 def test_an_unexpected_error_fails_one_scrape() -> None:
@@ -390,8 +402,12 @@ def test_an_unexpected_error_fails_one_scrape() -> None:
     with capture_logs() as lines:
         outcome = Watched(Stub(fail)).scrape()
     assert reason_of(outcome) is Reason.INVALID_RESPONSE
-    assert [line["log_level"] for line in lines] == ["error", "warning"]
-    assert lines[0]["account"] == "default"
+    assert [(line["log_level"], line["event"], line["account"]) for line in lines] == [
+        ("error", "Unexpected error during scrape", "default"),
+        ("warning", "Scrape failed", "default"),
+    ]
+    assert outcome.failure
+    assert outcome.failure.message == lines[1]["err"] == "unexpected error, see the log"
 
 
 def test_a_failure_keeps_the_reason_and_the_message_of_its_error() -> None:

@@ -126,7 +126,7 @@ def _outermost(app: ASGIApp) -> ASGIApp:
             host, path = absolute[1], absolute[2] or b"/"
             # RFC 9112: the host of the target replaces that of the Host header.
             headers = [(b"host", host), *(h for h in scope["headers"] if h[0] != b"host")]
-            scope.update(path=unquote(path.decode()), raw_path=path, headers=headers)
+            scope.update(path=unquote(path.decode()), headers=headers)
         # The server cancels remaining requests when it ends, after closing the connections.
         with contextlib.suppress(asyncio.CancelledError):
             await app(scope, receive, send)
