@@ -1,6 +1,7 @@
 """`QueueCollector` in other programs: it fetches at each collection, and changes nothing else."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -132,6 +133,18 @@ def test_options_given_take_precedence(
     paths = [request.path.partition("?")[0] for request in api.requests]
     assert paths == ["/v1/applications", "/v1/applications/a/runs"]
     assert set(re.findall(r'wait_seconds_bucket{.*le="(.+?)"', text)) == {"1.0", "2.0", "+Inf"}
+
+
+@pytest.mark.parametrize("source", ["auto", "account-queue"])
+def test_the_path_of_an_account_is_its_own(source: str, api: FakeAPI) -> None:
+    api.serves(QUEUED)
+    account = Account(Client(KEY, api.url), endpoint="v1/other")
+    assert queued(
+        generate_latest(
+            as_registry(QueueCollector({"production": account}, source=source))
+        ).decode()
+    )
+    assert [request.path for request in api.requests] == ["/v1/other/queue"]
 
 
 @pytest.mark.parametrize(
@@ -338,6 +351,39 @@ for child in children:
         released.set()
         assert process.wait(60) == 0
     assert len(api.requests) == 41 - during
+
+
+def test_a_fork_does_not_wait_for_locks_that_other_threads_of_its_parent_held(
+    api: FakeAPI,
+) -> None:
+    api.serves(QUEUED)
+    code = """
+import os, sys, threading
+from prometheus_client import CollectorRegistry, generate_latest
+from nextmv_exporter import QueueCollector
+collector = QueueCollector()
+registry = CollectorRegistry()
+registry.register(collector)
+[target] = collector._accounts.targets.values()
+locks = [target._lock, collector._accounts._latest._lock]
+held, forked = threading.Event(), threading.Event()
+def hold():
+    with locks[0], locks[1]:
+        held.set()
+        forked.wait()
+threading.Thread(target=hold).start()
+held.wait()
+child = os.fork()
+if not child:
+    assert b'nextmv_up{account="default"} 1.0' in generate_latest(registry)
+    os._exit(0)
+assert os.waitpid(child, 0)[1] == 0
+forked.set()
+"""
+    environment = {"NEXTMV_API_KEY": KEY, "NEXTMV_ENDPOINT": api.url}
+    subprocess.run(
+        [sys.executable, "-c", code], env=os.environ | environment, timeout=20, check=True
+    )
 
 
 def test_importing_the_package_changes_nothing_outside_it() -> None:

@@ -104,7 +104,12 @@ class QueueCollector(Collector):
         self._targets = {
             name: account
             if isinstance(account, Target)
-            else Target(name, account.client, choose_source(source or "auto", lookback), options)
+            else Target(
+                name,
+                account.client,
+                choose_source(source or "auto", lookback, account.endpoint),
+                options,
+            )
             for name, account in accounts.items()
         }
 

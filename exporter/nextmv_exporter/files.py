@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from nextmv_exporter.errors import ConfigurationError, UnreadableFileError
+from nextmv_exporter.forks import after_fork
 from nextmv_exporter.logs import get_logger
 
 if TYPE_CHECKING:
@@ -115,7 +116,8 @@ class Reloaded(Generic[T]):
         self._load = load
         self._on_reload = on_reload
         self._failure = failure
-        self._lock = threading.Lock()
+        self._forked()
+        after_fork(self._forked)
         self._stamps: dict[Path, Stamp] = {}
         self._try_again = False
         self._error = ""
@@ -137,6 +139,9 @@ class Reloaded(Generic[T]):
         """Reload the value, whether or not a file has changed."""
         with self._lock:
             self._reload()
+
+    def _forked(self) -> None:
+        self._lock = threading.Lock()
 
     def _watch(self, file: Path) -> None:
         self._stamps = {**self._stamps, file: stamp(file)}

@@ -19,7 +19,12 @@ from support.harness import Watched
 from nextmv_exporter import nextmv
 from nextmv_exporter.demo import DEMO_KEY, DemoAPI, DemoServer, StandingAccount
 from nextmv_exporter.nextmv import Account, Client, Queue, QueuedRun, StatusV2
-from nextmv_exporter.nextmv.errors import InvalidResponseError, Reason, StatusError
+from nextmv_exporter.nextmv.errors import (
+    DeadlineExceededError,
+    InvalidResponseError,
+    Reason,
+    StatusError,
+)
 
 TEXTS = [name for name in QueuedRun.model_fields if name not in ("created_at", "status_v2")]
 
@@ -303,6 +308,19 @@ def test_a_wrong_endpoint_is_reported_as_such(api: FakeAPI, account: Account) ->
         account.queue()
     paths = [request.path.partition("?")[0] for request in api.requests]
     assert paths == ["/v1/account/queue", "/v1/applications"]
+
+
+def test_the_timeout_is_that_of_all_requests_together() -> None:
+    demo = DemoAPI({DEMO_KEY: StandingAccount(5, at=time.time())})
+    api = Watched(demo)
+    demo.queue_removed = 404
+    api.delay = 0.7
+    with DemoServer(api) as server:
+        account = Account(Client(DEMO_KEY, server.url, timeout=1.0))
+        start = time.monotonic()
+        with pytest.raises(DeadlineExceededError):
+            account.queue()
+        assert time.monotonic() - start < 1.4
 
 
 @pytest.mark.parametrize("path", ["/v1/applications", "/v1/applications/delivery-routing/runs"])

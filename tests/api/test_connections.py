@@ -112,6 +112,24 @@ def test_bytes_beyond_the_response_are_no_response_to_the_next_request() -> None
         assert server.accepted == 3
 
 
+@pytest.mark.parametrize("length", [4000, 8192, 9000])
+def test_bytes_beyond_the_response_are_found_where_tls_has_decrypted_them(
+    length: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    certificate = Authority(tmp_path).issue("server")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, certificate.with_suffix(".key"))
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "ca.pem"))
+    head = len(answer(b"0" * 5000)) - 5000
+    numbered = [answer(str(n).encode().ljust(length - head)) for n in range(3)]
+    assert {len(each) for each in numbered} == {length}
+    smuggled = answer(b"smuggled")
+    with FaultServer(answers(*(each + smuggled for each in numbered)), context) as server:
+        client = Client(KEY, f"https://127.0.0.1:{server.port}")
+        assert [client.get("v1").strip() for _ in range(3)] == [b"0", b"1", b"2"]
+        assert server.accepted == 3
+
+
 def test_an_ordinary_connection_is_used_again() -> None:
     with FaultServer(answers(queue())) as server:
         client = Client(KEY, server.url)

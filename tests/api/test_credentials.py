@@ -352,6 +352,12 @@ def test_an_endpoint_becomes_a_base_url(given: str, url: str) -> None:
         "https://a..example",
         "https://" + 64 * "a",
         "https://\ud800.example",
+        "https:/api.example",
+        "http:api.example",
+        "https//api.example",
+        "https:\\\\api.example",
+        "https://api.example\\base",
+        "https://api.example:0x50",
     ],
 )
 def test_what_is_no_url_is_refused_with_an_example(url: str) -> None:

@@ -24,7 +24,7 @@ def test_our_account_the_sdk_and_the_scrape_agree_on_every_run() -> None:
         client = Client(api_key=DEMO_KEY, url=server.url)
         ours = Account(client=client).queue().runs
         requests = Requests(client, Deadline(10), lambda *_: None, "a")
-        runs = AccountQueue().fetch(requests, SourceState())
+        runs = AccountQueue("v1/account/queue").fetch(requests, SourceState())
         scraped = take_snapshot(runs, MOMENT + 60)
 
     assert len(theirs) > 10

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from support.exporter import exporter_process
+from support.fake_api import KEY
 from support.waiting import until
 
 from faults.fault_server import (
@@ -26,7 +27,10 @@ from faults.fault_server import (
     stalls_in_the_handshake,
 )
 from faults.running_exporter import exporter_here, fetches, scrape
-from nextmv_exporter.scrape.target import MAX_FETCHES
+from nextmv_exporter.deadline import Deadline
+from nextmv_exporter.nextmv.client import Client
+from nextmv_exporter.scrape.sources import choose_source
+from nextmv_exporter.scrape.target import MAX_FETCHES, ScrapeOptions, Target
 
 IN_TIME = 5
 """Seconds for a scrape with a timeout of 2, on a machine that is busy with other tests: the
@@ -71,6 +75,21 @@ def test_a_scrape_answers_in_time_and_leaves_nothing_behind(behave: Behaviour) -
 def test_a_stalled_tls_handshake_is_abandoned_too() -> None:
     with FaultServer(stalls_in_the_handshake) as server:
         assert_abandons(server, f"https://127.0.0.1:{server.port}")
+
+
+def test_a_later_deadline_extends_the_attempt_to_connect() -> None:
+    with full_listener() as port:
+        options = ScrapeOptions()
+        client = Client(KEY, f"http://127.0.0.1:{port}")
+        target = Target("a", client, choose_source("account-queue", 1), options)
+        start = time.monotonic()
+        hasty, patient = Deadline(0.5), Deadline(3)
+        fetch = target.start(hasty)
+        assert target.start(patient) is fetch
+        assert target.result(fetch, hasty).outcome.failure
+        assert not fetch.outcome.done()
+        assert target.result(fetch, patient).outcome.failure
+        assert time.monotonic() - start > 2.5
 
 
 @contextmanager

@@ -174,12 +174,13 @@ def test_a_web_configuration_names_a_certificate_in_its_own_secret(
         assert get(pod.url + "/metrics")[0] == 200
 
 
-def mutual_tls(authority: str) -> dict[str, Any]:
+def mutual_tls(authority: str, version: str = "TLS13") -> dict[str, Any]:
     """Values of an exporter that asks every client for a certificate."""
     values = ci_values(CHART / "ci" / "web-config-values.yaml")
     values["webConfig"]["content"]["tls_server_config"] |= {
         "client_auth_type": "RequireAndVerifyClientCert",
         "client_ca": authority,
+        "max_version": version,
     }
     values["serviceMonitor"]["tlsConfig"] |= {
         "cert": {"secret": {"name": "client", "key": "tls.crt"}},
@@ -188,10 +189,11 @@ def mutual_tls(authority: str) -> dict[str, Any]:
     return values
 
 
+@pytest.mark.parametrize("version", ["TLS12", "TLS13"])
 def test_helm_test_accepts_that_clients_need_a_certificate(
-    tmp_path: Path, certificate: dict[str, str]
+    tmp_path: Path, certificate: dict[str, str], version: str
 ) -> None:
-    values = mutual_tls(certificate["tls.crt"])
+    values = mutual_tls(certificate["tls.crt"], version)
     with RunningPod(values, tmp_path, {"nextmv-exporter-tls": certificate}).run() as pod:
         tested = pod.run_helm_test()
         assert tested.returncode == 0, tested.stderr

@@ -169,6 +169,13 @@ TLS = {"tls_server_config": {"cert_file": "a", "key_file": "b"}}
 MUTUAL_TLS = {"tls_server_config": {"client_auth_type": "RequireAndVerifyClientCert"}}
 
 
+@pytest.mark.parametrize("name", ["Error", "error"])
+def test_a_profile_may_have_the_name_of_helms_own_error(name: str) -> None:
+    file = yaml.safe_dump({name: {"apikey": "k", "endpoint": "api.cloud.nextmv.io"}})
+    values = {"nextmv": {"configFile": file, "profiles": [name]}}
+    assert render(values)
+
+
 @pytest.mark.parametrize(
     ("values", "message"),
     [

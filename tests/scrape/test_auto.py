@@ -19,7 +19,13 @@ from nextmv_exporter.demo import DEMO_KEY, DemoAPI, DemoServer, StandingAccount
 from nextmv_exporter.nextmv import Client
 from nextmv_exporter.nextmv.errors import Reason, StatusError
 from nextmv_exporter.scrape import sources
-from nextmv_exporter.scrape.sources import ApplicationRuns, Auto, Requests, SourceState
+from nextmv_exporter.scrape.sources import (
+    AccountQueue,
+    ApplicationRuns,
+    Auto,
+    Requests,
+    SourceState,
+)
 
 HOUR = 3600.0
 QUEUE = "/v1/account/queue"
@@ -34,7 +40,9 @@ class Moving:
     demo: DemoAPI
     api: Watched
     clock: SteppedClock
-    auto: Auto = field(default_factory=lambda: Auto(ApplicationRuns(24 * HOUR)))
+    auto: Auto = field(
+        default_factory=lambda: Auto(AccountQueue(QUEUE[1:]), ApplicationRuns(24 * HOUR))
+    )
     state: SourceState = field(default_factory=SourceState)
 
     def fetch(self, seconds: float = 10) -> int:

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
@@ -264,6 +265,21 @@ def test_no_body_raises_anything_else(body: bytes, size: int) -> None:
             parse(body)
 
 
+LONG = b'{"name":"' + b"x" * 20_000 + b'},{"}'  # no gap shows where it ends
+
+
+@pytest.mark.parametrize("parse", [parse_queue, parse_runs_page])
+@pytest.mark.parametrize(
+    "listed", [LONG + b" " + LONG, LONG + b",", LONG + b",,{}", LONG + b",{},", b"," + LONG]
+)
+def test_a_comma_too_few_or_too_many_is_invalid_between_pieces_too(
+    parse: Callable[[bytes], object], listed: bytes
+) -> None:
+    assert len(parse_queue(b'{"runs":[' + LONG + b" , " + LONG + b"]}")) == 2
+    with pytest.raises(InvalidResponseError):
+        parse(b'{"runs":[' + listed + b"]}")
+
+
 def test_a_run_of_a_megabyte_is_read() -> None:
     long = {**GOOD, "name": '},{"' * 250_000}
     assert parse_queue(queue(*[GOOD] * 100, long, GOOD)) == [RUN] * 102
@@ -276,7 +292,9 @@ def test_a_run_that_is_longer_than_a_piece_may_be_is_refused() -> None:
 
 def test_a_response_without_gaps_may_be_as_long_as_a_piece_and_no_longer() -> None:
     assert parse_queue(b'{"runs":[]}'.ljust(MAX_PIECE)) == []
-    with pytest.raises(InvalidResponseError, match=f"^an entry of more than {MAX_PIECE} bytes$"):
+    with pytest.raises(
+        InvalidResponseError, match=f"^more than {MAX_PIECE} bytes without the end of an entry$"
+    ):
         parse_queue(b'{"runs":[]}'.ljust(MAX_PIECE + 1))
 
 

@@ -84,7 +84,7 @@ class Watched:
 
 def watched(api: FakeAPI, zero_retention: float = 300.0, timeout: float = 10.0) -> Watched:
     client = Client(api_key=KEY, url=api.url, timeout=timeout)
-    return Watched(AccountQueue(), client, zero_retention, timeout)
+    return Watched(AccountQueue("v1/account/queue"), client, zero_retention, timeout)
 
 
 def soon(true: Callable[[], object], seconds: float = 5.0) -> None:
@@ -383,6 +383,25 @@ def test_a_failure_that_goes_on_is_logged_at_its_begin_its_change_and_once_a_min
     ]
 
 
+def test_a_request_that_a_scrape_did_not_wait_for_is_no_recovery(api: FakeAPI) -> None:
+    account = watched(api)
+    api.serves(RUN)
+    with capture_logs() as lines:
+        for _ in range(3):
+            released = api.answer.held_until = threading.Event()
+            with account.scraping(1, 5) as [patient]:
+                soon(lambda: account.target._fetch)
+                assert reason_of(account.scrape(0.05)) is Reason.TIMEOUT
+                released.set()
+            assert patient.result().summary
+        api.serves(RUN)
+        assert account.scrape().summary
+    assert [(line["event"], line["count"]) for line in lines] == [
+        ("Scrape failed", 1),
+        ("Scrape succeeded after failures", 3),
+    ]
+
+
 def test_during_a_back_off_the_failure_names_its_end_and_no_response(api: FakeAPI) -> None:
     account = watched(api)
     api.answers(429, b"", Retry_After="60")
@@ -408,6 +427,20 @@ def test_an_unexpected_error_fails_one_scrape() -> None:
     ]
     assert outcome.failure
     assert outcome.failure.message == lines[1]["err"] == "unexpected error, see the log"
+
+
+def test_a_scrape_that_fails_counts_no_flow(monkeypatch: pytest.MonkeyPatch) -> None:
+    queues = [[Run("queued", "c", "a", id=f"run-{n}") for n in range(number)] for number in (1, 3)]
+    account = Watched(Stub(lambda: queues[0]))
+    account.scrape()
+    queues.reverse()
+    with monkeypatch.context() as patch, capture_logs():
+        patch.setattr(target_module, "summarise", lambda *_, **__: 1 / 0)
+        assert account.scrape().failure
+    entered = "nextmv_account_queue_runs_entered"
+    assert account.counters("application_id", entered) == {"a": 0}
+    assert account.scrape().summary
+    assert account.counters("application_id", entered) == {"a": 2}
 
 
 def test_a_failure_keeps_the_reason_and_the_message_of_its_error() -> None:

@@ -9,6 +9,7 @@ from queue import SimpleQueue
 import pytest
 from support.waiting import until
 
+from nextmv_exporter.nextmv.errors import ConnectionFailedError
 from nextmv_exporter.scrape import threads
 from nextmv_exporter.scrape.threads import MAX_IDLE, STACK_BYTES, Workers, each_in_parallel
 
@@ -108,7 +109,7 @@ def test_fewer_threads_than_asked_for_are_enough(monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(threads.WORKERS, "run", refuse_the_second)
     assert each_in_parallel(range(5), lambda n: n, 4) == list(range(5))
-    with pytest.raises(RuntimeError, match="can't start new thread"):
+    with pytest.raises(ConnectionFailedError, match=r"^can't start new thread$"):
         each_in_parallel(range(5), lambda n: n, 4)
 
 

@@ -28,6 +28,9 @@ def proxy(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(name, f"http://127.0.0.1:{free_port()}")
 
 
+MUTUAL = {"client_auth_type": "RequireAndVerifyClientCert", "client_ca_file": "ca.pem"}
+
+
 def tls(**more: str) -> dict[str, dict[str, str]]:
     return {"tls_server_config": {"cert_file": "server.pem", "key_file": "server.key", **more}}
 
@@ -80,22 +83,35 @@ def test_a_web_configuration_without_tls_means_plain_http(tmp_path: Path) -> Non
 def test_a_server_that_demands_a_clients_certificate_is_healthy_if_it_says_so(
     authority: Authority, tmp_path: Path, version: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    demanded = {"client_auth_type": "RequireAndVerifyClientCert", "client_ca_file": "ca.pem"}
-    file = write_yaml(tmp_path / "web.yml", tls(max_version=version, **demanded))
+    file = write_yaml(tmp_path / "web.yml", tls(max_version=version, **MUTUAL))
     with exporter_process("--demo", f"--web.config.file={file}") as exporter:
         for _ in range(10):
             assert check([Address("127.0.0.1", exporter.port)], file) == 0
     assert "no more can be checked without a client certificate" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("content", ["tls_server_config: [", "- a list", None])
-def test_a_configuration_that_broke_meanwhile_makes_no_server_unhealthy(
-    authority: Authority, tmp_path: Path, content: str | None
+BROKEN = (
+    None,
+    "",
+    "- a list",
+    "tls_server_config: [",
+    "tls_server_config:",
+    "tls_server_config: {cert_file: server.pem, key_file: server.key}",
+)
+
+
+@pytest.mark.parametrize("before", [tls(), tls(**MUTUAL), {}], ids=["TLS", "mutual TLS", "plain"])
+def test_a_configuration_that_the_server_rejected_meanwhile_makes_it_not_unhealthy(
+    authority: Authority, tmp_path: Path, before: dict[str, dict[str, str]]
 ) -> None:
-    file = write_yaml(tmp_path / "web.yml", tls())
+    file = write_yaml(tmp_path / "web.yml", before)
     with exporter_process("--demo", f"--web.config.file={file}") as exporter:
-        file.write_text(content) if content else file.unlink()
-        assert check([Address("127.0.0.1", exporter.port)], file) == 0
+        for content in BROKEN:
+            file.unlink(missing_ok=True)
+            if content is not None:
+                file.write_text(content)
+            assert exporter.get("/-/healthy").status == 200 if not before else True
+            assert check([Address("127.0.0.1", exporter.port)], file) == 0
 
 
 @contextmanager
@@ -152,11 +168,11 @@ def test_a_peer_that_says_nothing_is_not_healthy(
     assert "timed out" in capsys.readouterr().out
 
 
-def test_a_peer_that_speaks_no_tls_is_not_healthy_where_tls_is_configured(
+def test_a_peer_that_speaks_neither_tls_nor_http_is_not_healthy_where_tls_is_configured(
     authority: Authority, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = write_yaml(tmp_path / "web.yml", tls())
-    with peer(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n") as address:
+    with peer(b"SSH-2.0-OpenSSH_9.2\r\n") as address:
         assert check([address], file) == 1
     assert "WRONG_VERSION_NUMBER" in capsys.readouterr().out
 

@@ -110,7 +110,10 @@ def test_an_unknown_account_is_not_found_and_the_known_ones_are_named(running: R
     assert "default" in answer.text
 
 
-@pytest.mark.parametrize("path", ["/nothing", "/metrics/", "/-/reload", "/favicon.ico"])
+@pytest.mark.parametrize(
+    "path",
+    ["/nothing", "/metrics/", "/-/reload", "/favicon.ico", "/%0A", "/metrics%0a", "/-/ready%0A"],
+)
 def test_unknown_paths_are_not_found(running: Running, path: str) -> None:
     for _ in range(2):
         answer = requests.get(f"{running.url}{path}", timeout=10)

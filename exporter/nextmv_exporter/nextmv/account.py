@@ -15,7 +15,7 @@ from pydantic import BaseModel, BeforeValidator, ValidationError
 from nextmv_exporter.deadline import Deadline
 from nextmv_exporter.nextmv.client import MAX_REQUESTS, Budget, Client
 from nextmv_exporter.nextmv.errors import InvalidResponseError, StatusError
-from nextmv_exporter.nextmv.pages import APPLICATIONS, pages, runs_path
+from nextmv_exporter.nextmv.pages import ACCOUNT, APPLICATIONS, pages, runs_path
 
 
 class StatusV2(StrEnum):
@@ -149,7 +149,7 @@ class Account:
         3
     """
 
-    def __init__(self, client: Client, endpoint: str = "v1/account") -> None:
+    def __init__(self, client: Client, endpoint: str = ACCOUNT) -> None:
         self.client = client
         self.endpoint = endpoint
 
@@ -167,20 +167,20 @@ class Account:
             NextmvError: no valid response was received; a `requests.RequestException`.
         """
         path = f"{self.endpoint}/queue"
+        deadline = Deadline(self.client.timeout)
         try:
-            return _parsed(Queue, self.client.get(path), path)
+            return _parsed(Queue, self.client.get(path, deadline=deadline), path)
         except StatusError as error:
             if not error.gone:
                 raise
             try:
-                return Queue(runs=self._runs_of_applications())
+                return Queue(runs=self._runs_of_applications(deadline))
             except StatusError as other:
                 if other.status != error.status:
                     raise
             raise
 
-    def _runs_of_applications(self) -> list[QueuedRun]:
-        deadline = Deadline(self.client.timeout)
+    def _runs_of_applications(self, deadline: Deadline) -> list[QueuedRun]:
         budget = Budget(self.client.max_response_bytes)
         oldest = datetime.now(UTC) - timedelta(days=1)
 

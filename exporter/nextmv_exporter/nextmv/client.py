@@ -15,6 +15,7 @@ from requests.utils import get_environ_proxies
 
 from nextmv_exporter import __version__
 from nextmv_exporter.deadline import Deadline
+from nextmv_exporter.forks import after_fork
 from nextmv_exporter.nextmv import errors
 from nextmv_exporter.nextmv.connections import DeadlineAdapter, Exchange, exchanging
 from nextmv_exporter.nextmv.credentials import DEFAULT_PROFILE, Credentials, resolve
@@ -108,8 +109,8 @@ class Client:
             self._credentials = credentials
         self.timeout = timeout
         self.max_response_bytes = max_response_bytes
-        self._process = os.getpid()
-        self._adapter = DeadlineAdapter(tls_context(), MAX_REQUESTS)
+        self._connect()
+        after_fork(self._connect)
         self._prepared: tuple[Credentials, requests.PreparedRequest, dict[str, str]] | None = None
 
     def get(  # noqa: PLR0913 - what one request of a fetch shares with the others
@@ -182,12 +183,8 @@ class Client:
             prepared = self._prepared = credentials, _prepare(credentials), proxies
         return prepared[1].copy(), prepared[2]
 
-    def _connections(self) -> DeadlineAdapter:
-        """Return the connections of this process: a fork must not use those of its parent."""
-        if self._process != os.getpid():
-            self._adapter = DeadlineAdapter(tls_context(), MAX_REQUESTS)
-            self._process = os.getpid()
-        return self._adapter
+    def _connect(self) -> None:
+        self._adapter = DeadlineAdapter(tls_context(), MAX_REQUESTS)
 
     def _send(self, request: "_Request", *, fresh: bool = False) -> bytearray:
         endpoint, deadline = request.endpoint, request.deadline
@@ -202,7 +199,7 @@ class Client:
                 prepared, proxies = self._prepare(credentials)
                 prepared.url = f"{credentials.url}/{request.path}{request.query}"
                 # No timeout: the sockets keep the deadline.
-                with self._connections().send(prepared, stream=True, proxies=proxies) as response:
+                with self._adapter.send(prepared, stream=True, proxies=proxies) as response:
                     code = str(response.status_code)
                     if not 200 <= response.status_code < 300:
                         # The status is reported even if the error's body takes too long.

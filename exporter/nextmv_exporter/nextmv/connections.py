@@ -10,19 +10,23 @@ This overrides internals of urllib3 (`_new_conn`, `is_connected`, `pool_classes_
 """
 
 import contextlib
+import errno
 import http
 import http.client
 import io
+import os
 import re
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.util.wait import wait_for_write
 
 from nextmv_exporter.deadline import Deadline
 
@@ -136,8 +140,7 @@ def _connect(host: str, port: int, options: Any) -> socket.socket:
         try:
             for option in options or ():
                 connection.setsockopt(*option)
-            connection.settimeout(_remaining() / left)
-            connection.connect(address)
+            _connect_to(connection, address, left)
         except OSError as error:
             connection.close()
             failure = error
@@ -145,6 +148,22 @@ def _connect(host: str, port: int, options: Any) -> socket.socket:
             _current.exchange.connected = True
             return connection
     raise failure
+
+
+def _connect_to(connection: socket.socket, address: Any, left: int) -> None:
+    """Connect within a share of the time left, which grows if the deadline is extended."""
+    start, deadline = time.monotonic(), _current.exchange.deadline
+    connection.setblocking(False)  # noqa: FBT003
+    error = connection.connect_ex(address)
+    while error == errno.EINPROGRESS:
+        wait = start + (deadline.at - start) / left - time.monotonic()
+        if wait <= 0:
+            raise TimeoutError("deadline exceeded")
+        if wait_for_write(connection, min(wait, _LONGEST_WAIT)):
+            error = connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+    if error:
+        raise OSError(error, os.strerror(error))
+    connection.settimeout(_LONGEST_WAIT)  # TLS needs a blocking socket
 
 
 class _Response(http.client.HTTPResponse):
@@ -199,7 +218,10 @@ class _Connection(HTTPConnection):
     def is_connected(self) -> bool:
         """Whether the pool may use the connection again; it closes and replaces others."""
         unexpected = getattr(self._last, "unexpected", False)
-        return super().is_connected and not unexpected and not _current.exchange.fresh
+        # What TLS has decrypted and no one has read can't be seen on the socket.
+        unread = isinstance(self.sock, ssl.SSLSocket) and self.sock.pending()
+        fresh = _current.exchange.fresh
+        return super().is_connected and not (unexpected or unread or fresh)
 
 
 class _TLSConnection(_Connection, HTTPSConnection):

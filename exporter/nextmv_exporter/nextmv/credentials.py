@@ -258,13 +258,14 @@ def check_url(url: str, origin: str = "the endpoint") -> str:
     try:
         parts = parse_url(full)
         (parts.host or "").encode("idna")
-    except (LocationParseError, UnicodeError):
+        urlsplit(full).port  # noqa: B018 - `requests` parses it like this too
+    except (LocationParseError, ValueError):
         parts = None
     if (
         parts is None
         or parts.scheme not in ("http", "https")
-        or not parts.host
-        or re.search(r"[\s\x00-\x1f]", full)
+        or parts.host in (None, "", "http", "https")  # as in `https:/api.example`
+        or re.search(r"[\s\x00-\x1f\\]", full)
     ):
         raise ConfigurationError(
             f"{origin} {without_secrets(url)!r} is not a URL: write it like {DEFAULT_ENDPOINT}",

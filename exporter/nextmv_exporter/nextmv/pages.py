@@ -1,10 +1,13 @@
-"""Lists of the API that come in pages."""
+"""Paths of the API, and its lists that come in pages."""
 
 from collections.abc import Callable, Iterator, Mapping
 from typing import Protocol, TypeVar
 from urllib.parse import quote
 
 from nextmv_exporter.nextmv.errors import InvalidResponseError
+
+ACCOUNT = "v1/account"
+"""Path of the account."""
 
 APPLICATIONS = "v1/applications"
 """Path of the list of applications."""

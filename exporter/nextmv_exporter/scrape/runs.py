@@ -30,11 +30,11 @@ _MAX_NESTING = 5000  # nested lists and objects that are safe with a stack of 25
 
 _SPACE = rb"[ \t\r\n]*"
 _GAP = re.compile(rb"\}%s,%s\{" % (_SPACE, _SPACE))
-_COMMA = re.compile(rb"%s," % _SPACE)
 _TOKEN = re.compile(rb'"(?:[^"\\]++|\\.)*+"|[][{}]', re.DOTALL)
 _LEVELS = {b"[": 1, b"{": 1, b"]": -1, b"}": -1}
 _MARK = "\0end of piece"
 _MARKED_END = b',{"id":"\\u0000end of piece"}]}'
+_FIRST = b'{"id":""}'
 _NOT_JSON = (msgspec.MsgspecError, RecursionError, UnicodeDecodeError)
 
 
@@ -215,9 +215,9 @@ def _decoded_pieces(
         if part is None:
             break  # the list ends here, or this is not JSON
         yield part
-        comma = _COMMA.match(body, end)
-        start, opening = comma.end() if comma else end, b'{"%s":[' % key.encode()
-    yield decode(_piece(opening, body, start, len(body), b""))
+        # An entry before the comma, so that a comma too few or too many is invalid here too.
+        start, opening = end, b'{"%s":[%s' % (key.encode(), _FIRST)
+    yield _without_first(opening, decode(_piece(opening, body, start, len(body), b"")))
 
 
 def _decode_marked(
@@ -232,12 +232,21 @@ def _decode_marked(
         entries, token = decode(_piece(opening, body, start, end, _MARKED_END))
     except _NotJSONError:
         return None
-    return (entries, token) if entries and entries.pop().id == _MARK else None
+    if entries and entries.pop().id == _MARK:
+        return _without_first(opening, (entries, token))
+    return None
+
+
+def _without_first(opening: bytes, part: Part[Entry]) -> Part[Entry]:
+    """Drop the entry with which the pieces after the first one begin."""
+    if opening and part[0]:
+        del part[0][0]
+    return part
 
 
 def _piece(opening: bytes, body: Bytes, start: int, end: int, ending: bytes) -> bytes:
     if end - start > MAX_PIECE:
-        raise InvalidResponseError(f"an entry of more than {MAX_PIECE} bytes")
+        raise InvalidResponseError(f"more than {MAX_PIECE} bytes without the end of an entry")
     return b"".join((opening, memoryview(body)[start:end], ending))
 
 

@@ -9,7 +9,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import Protocol, TypeVar
 
@@ -17,7 +17,7 @@ from nextmv_exporter.deadline import Deadline
 from nextmv_exporter.logs import get_logger
 from nextmv_exporter.nextmv.client import MAX_REQUESTS, Budget, Client, RequestObserver
 from nextmv_exporter.nextmv.errors import InvalidResponseError, NextmvError, StatusError
-from nextmv_exporter.nextmv.pages import APPLICATIONS, pages, runs_path
+from nextmv_exporter.nextmv.pages import ACCOUNT, APPLICATIONS, pages, runs_path
 from nextmv_exporter.scrape.runs import (
     BYTES_PER_RUN,
     FEW_RUNS,
@@ -48,7 +48,6 @@ RETRY_QUEUE_AFTER = 3600.0
 """Seconds after which `auto` tries the queue endpoint again."""
 
 _RETRY_SHARE = 1 / 3
-_QUEUE = "v1/account/queue"
 _RUNS = f"{APPLICATIONS}/{{id}}/runs"
 _SHOWN = 100  # characters of an ID in an error
 
@@ -167,8 +166,15 @@ class Source(Protocol):
         """
 
 
+@dataclass(frozen=True)
 class AccountQueue:
-    """The whole queue from `v1/account/queue`, in one request."""
+    """The whole queue from `v1/account/queue`, in one request.
+
+    Args:
+        path: path of the queue in the API.
+    """
+
+    path: str
 
     def name(self, _: SourceState) -> str:
         """Return the value of the `source` label."""
@@ -176,7 +182,7 @@ class AccountQueue:
 
     def fetch(self, requests: Requests, _: SourceState) -> Iterable[Run]:
         """Fetch the queue."""
-        return parse_queue(requests.get(_QUEUE))
+        return parse_queue(requests.get(self.path))
 
 
 @dataclass(frozen=True)
@@ -251,11 +257,12 @@ class Auto:
     """The queue endpoint while it exists, then each application's runs.
 
     Args:
+        queue: the source of first choice.
         runs: the source to fall back to.
     """
 
+    queue: AccountQueue
     runs: ApplicationRuns
-    queue: AccountQueue = field(default_factory=AccountQueue)
 
     def name(self, state: SourceState) -> str:
         """Return the value of the `source` label: the source in use."""
@@ -285,7 +292,7 @@ class Auto:
     def _retry(self, requests: Requests) -> Iterable[Run] | None:
         """Fetch the queue endpoint again; leave most of the time to the other endpoints."""
         try:
-            body = requests.get(_QUEUE, share=_RETRY_SHARE)
+            body = requests.get(self.queue.path, share=_RETRY_SHARE)
             deque(parse_queue(body), maxlen=0)  # raises an error if it is not a queue
         except NextmvError as error:
             if isinstance(error, StatusError) and error.retry_after is not None:
@@ -316,21 +323,22 @@ class Auto:
         return runs
 
 
-def choose_source(choice: str, run_lookback: float) -> Source:
+def choose_source(choice: str, run_lookback: float, account: str = ACCOUNT) -> Source:
     """Return the source that a setting names.
 
     Args:
         choice: `auto`, `account-queue` or `application-runs`.
         run_lookback: maximum age of a run to be found by `application-runs`, seconds.
+        account: path of the account in the API.
 
     Returns:
         The source.
     """
-    runs = ApplicationRuns(run_lookback)
+    queue, runs = AccountQueue(f"{account}/queue"), ApplicationRuns(run_lookback)
     choices: dict[str, Source] = {
-        ACCOUNT_QUEUE: AccountQueue(),
+        ACCOUNT_QUEUE: queue,
         APPLICATION_RUNS: runs,
-        "auto": Auto(runs),
+        "auto": Auto(queue, runs),
     }
     return choices[choice]
 

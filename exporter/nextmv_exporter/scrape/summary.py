@@ -23,6 +23,7 @@ MAX_LABEL_LENGTH = 256
 """Longest label value; longer ones are truncated. IDs are far shorter."""
 
 _STATUSES = frozenset({"canceled", "failed", "none", QUEUED, RUNNING, "succeeded"})
+_KEPT = frozenset({QUEUED, RUNNING})  # statuses that are folded last
 _YEAR_2000 = datetime(2000, 1, 1, tzinfo=UTC)
 _MIB = 1024 * 1024
 _GROUP_BYTES = 1100  # memory that a group takes in addition to its labels
@@ -210,9 +211,8 @@ def summarise(
             waiting.append(members)
         if number and status in oldest:
             oldest[status][backlog] = members.oldest.timestamp() if members.oldest else nan
-    for status, *labels in folded:
-        if status in oldest:
-            oldest[status].setdefault(Backlog(*labels), nan)
+    if folded:
+        _correct_for_folding(runs, oldest, folded, snapshot.groups, kept)
     oldest_queued, oldest_running = (
         {b: t for b, t in (backlogs | oldest[status]).items() if t is None or not isnan(t)}
         for status in (QUEUED, RUNNING)
@@ -300,6 +300,7 @@ def _fold(
     foldings: tuple[Callable[[Group], Group], ...] = (
         lambda group: Group(group.status_v2, group.execution_class, OTHER),
         lambda group: Group(group.status_v2, OTHER, OTHER),
+        lambda group: Group(status if (status := group[0]) in _KEPT else OTHER, OTHER, OTHER),
         lambda _: Group(OTHER, OTHER, OTHER),
     )
     # The last folding leaves a single group, so there is always one that fits.
@@ -315,6 +316,28 @@ def _fold(
         group: parts[0] if len(parts) == 1 else _merged(parts) for group, parts in kept.items()
     }
     return merged, frozenset(longest_first[keep:])
+
+
+def _correct_for_folding(
+    runs: Counter[str],
+    oldest: Mapping[str, dict[Backlog, float]],
+    folded: Collection[Group],
+    groups: Mapping[Group, Members],
+    kept: Collection[Group],
+) -> None:
+    """Mark ages that were folded as unknown, and count queued and running runs exactly."""
+    for status, *labels in folded:
+        if status in oldest:
+            oldest[status].setdefault(Backlog(*labels), nan)
+    if Group(OTHER, OTHER, OTHER) not in kept:
+        return
+    for status, times in oldest.items():
+        times.setdefault(Backlog(OTHER, OTHER), nan)
+        number = sum(len(m.ids) for group, m in groups.items() if group.status_v2 == status)
+        runs[OTHER] += runs[status] - number
+        runs[status] = number
+    if not runs[OTHER]:
+        del runs[OTHER]
 
 
 def _most_to_keep(
@@ -339,7 +362,6 @@ def _distribution(parts: Sequence[Members], now: datetime, bounds: Sequence[floa
     moments = cast("Iterable[datetime]", chain.from_iterable(lists))
     number = sum(map(len, lists))
     oldest = min((part.oldest for part in parts if part.oldest), default=now)
-    total = sum(map(sub, repeat(now), chain.from_iterable(lists)), timedelta())
     buckets: list[int] = []
     for bound in (*reversed(bounds), 0.0):
         earliest = now - timedelta(seconds=bound)
@@ -347,6 +369,12 @@ def _distribution(parts: Sequence[Members], now: datetime, bounds: Sequence[floa
             moments = [moment for moment in moments if moment >= earliest]
             number = len(moments)
         buckets.append(number)
-    total -= sum(map(sub, repeat(now), moments), timedelta())
+    try:
+        total = sum(map(sub, repeat(now), chain.from_iterable(lists)), timedelta())
+        total -= sum(map(sub, repeat(now), moments), timedelta())
+        seconds = total.total_seconds()
+    except OverflowError:  # a timedelta holds up to a thousand million days
+        ages = map(sub, repeat(now), chain.from_iterable(lists))
+        seconds = sum(max(0.0, age.total_seconds()) for age in ages)
     count = sum(len(part.ids) for part in parts)
-    return Distribution(bounds, buckets[-2::-1], count, total.total_seconds())
+    return Distribution(bounds, buckets[-2::-1], count, seconds)

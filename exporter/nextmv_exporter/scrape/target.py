@@ -3,7 +3,6 @@
 All of it is guarded by the target's lock: scrapes and fetches run in different threads.
 """
 
-import os
 import threading
 import time
 from collections.abc import Sequence
@@ -13,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from nextmv_exporter.deadline import Deadline
+from nextmv_exporter.forks import after_fork
 from nextmv_exporter.logs import get_logger
 from nextmv_exporter.nextmv.client import TIMEOUT, Client
 from nextmv_exporter.nextmv.errors import NextmvError, Reason, StatusError
@@ -165,11 +165,11 @@ class Target:
         self._failures = _FailureLog(account)
         self._baseline: Baseline | None = None
         self._state = SourceState()
-        self._process = os.getpid()
         self._fetch: Fetch | None = None
         self._fetches = 0  # running
         self._number = 0  # of the latest fetch
         self._counted = 0  # number of the fetch that the baseline is of
+        after_fork(self._forked)
 
     def start(self, deadline: Deadline) -> Fetch:
         """Start to fetch the account's queue, or share a fetch that is already in progress.
@@ -181,8 +181,6 @@ class Target:
             The fetch, to be passed to `result`.
         """
         with self._lock:
-            if self._process != os.getpid():  # a fork, without the threads of its parent
-                self._process, self._fetch, self._fetches = os.getpid(), None, 0
             fetch = self._fetch
             if failure := self._backoff.failure():
                 return self._failed(deadline, failure)
@@ -220,6 +218,10 @@ class Target:
         """The result of the latest scrape; None before the first."""
         with self._lock:
             return Scrape(self._last, self._metrics.copy()) if self._last else None
+
+    def _forked(self) -> None:
+        self._lock = threading.Lock()
+        self._fetch, self._fetches = None, 0
 
     def _begin(self, deadline: Deadline) -> Fetch:
         self._number += 1
@@ -265,14 +267,14 @@ class Target:
                 time.time(),
                 max_bytes=self._client.max_response_bytes,
             )
-            with self._lock:
-                self._count_flow(fetch, snapshot, requests.ended)
             summary = summarise(
                 snapshot,
                 wait_buckets=self._options.wait_buckets,
                 max_groups=self._options.max_groups,
                 recent=fetch.recent,
             )
+            with self._lock:
+                self._count_flow(fetch, snapshot, requests.ended)
             return self._outcome(fetch, summary=summary), None
         except NextmvError as caught:
             failure = Failure(caught.reason, str(caught))
@@ -298,7 +300,8 @@ class Target:
         if outcome.summary:
             filled = [group for group, length in outcome.summary.length.items() if length]
             self._recent.saw(filled, time.monotonic())
-            self._failures.succeeded()
+            if not fetch.reported:  # as failed, to a scrape that did not wait for its end
+                self._failures.succeeded()
         if outcome.failure:
             self._report(fetch, outcome.failure)
             if retry_after:

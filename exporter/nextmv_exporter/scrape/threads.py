@@ -1,11 +1,13 @@
 """The threads of scrapes and fetches: daemon threads, so that one that hangs can't delay exit."""
 
-import os
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from queue import Empty, SimpleQueue
 from typing import TypeVar
+
+from nextmv_exporter.forks import after_fork
+from nextmv_exporter.nextmv.errors import ConnectionFailedError
 
 STACK_BYTES = 4 * 1024 * 1024
 """Stack size of a thread that parses. A nested response takes 2 MiB of it on Python 3.13 before it
@@ -26,8 +28,8 @@ class Workers:
     """Pool of reused threads: starting one for each scrape costs a tenth of its CPU time."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
         self._reset()
+        after_fork(self._reset)
 
     def run(self, work: Callable[[], None], name: str) -> None:
         """Run a function in a thread.
@@ -40,8 +42,6 @@ class Workers:
             RuntimeError: the system starts no more threads.
         """
         with self._lock:
-            if self._process != os.getpid():
-                self._reset()  # after a fork, only the thread that forked exists
             if self._idle:
                 self._idle -= 1
                 self._queue.put((work, name))
@@ -54,7 +54,7 @@ class Workers:
                 threading.stack_size(default)
 
     def _reset(self) -> None:
-        self._process = os.getpid()
+        self._lock = threading.Lock()
         self._queue: SimpleQueue[Work] = SimpleQueue()
         self._idle = 0
         """Idle threads less the work that is queued for them."""
@@ -101,7 +101,7 @@ def each_in_parallel(
 
     Raises:
         Exception: the first that `work` raised.
-        RuntimeError: not even one thread could be started.
+        ConnectionFailedError: the system starts no more threads, not even one.
     """
     results: dict[int, Result] = {}
     pending = deque(enumerate(items))
@@ -131,9 +131,9 @@ def each_in_parallel(
         for _ in range(min(limit, len(items))):
             WORKERS.run(worker, threading.current_thread().name)
             started += 1
-    except RuntimeError:
+    except RuntimeError as error:
         if not started:
-            raise
+            raise ConnectionFailedError(str(error)) from None
     for _ in range(started):
         failure = ended.get()
         try:

@@ -2,12 +2,11 @@
 
 import http.client
 import ssl
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
 import click
-import yaml
 
 from nextmv_exporter.units import Address
 
@@ -28,36 +27,23 @@ def check(addresses: Sequence[Address], web_config: Path | None) -> int:
 
     Args:
         addresses: where the exporter listens.
-        web_config: its web configuration file, which specifies whether it serves TLS.
+        web_config: its web configuration file; with one, it may serve TLS.
 
     Returns:
         The exit status: 0 if every address is healthy, else 1.
     """
-    attempts = _attempts(web_config)
+    # The file need not be what the server uses: it keeps its configuration if it rejects a change.
+    attempts = [True, False] if web_config else [False]
     healthy = True
     for host, port in addresses:
-        results = [_request(_LOOPBACK.get(host, host), port, **attempt) for attempt in attempts]
+        results = [_request(_LOOPBACK.get(host, host), port, tls=tls) for tls in attempts]
         success, text = next((result for result in results if result[0]), results[0])
         click.echo(f"{host}:{port}: {text}")
         healthy = healthy and success
     return 0 if healthy else 1
 
 
-def _attempts(web_config: Path | None) -> Sequence[Mapping[str, bool]]:
-    """Return how to connect: with TLS or not, and whether a client certificate is required."""
-    plain = {"tls": False, "certificate": False}
-    if web_config is None:
-        return [plain]
-    try:
-        section = (yaml.safe_load(web_config.read_bytes()) or {}).get("tls_server_config")
-        required = section and section.get("client_auth_type") == "RequireAndVerifyClientCert"
-    except (OSError, ValueError, AttributeError, yaml.YAMLError):
-        # The server keeps the previous valid configuration.
-        return [{"tls": True, "certificate": True}, plain]
-    return [{"tls": True, "certificate": bool(required)}] if section else [plain]
-
-
-def _request(host: str, port: int, *, tls: bool, certificate: bool) -> tuple[bool, str]:
+def _request(host: str, port: int, *, tls: bool) -> tuple[bool, str]:
     connection = http.client.HTTPConnection(host, port, timeout=_TIMEOUT)
     if tls:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -69,7 +55,7 @@ def _request(host: str, port: int, *, tls: bool, certificate: bool) -> tuple[boo
             connection.request("GET", "/-/healthy")
             status = connection.getresponse().status
         except (OSError, http.client.HTTPException) as error:
-            if certificate and isinstance(error, _REFUSALS):
+            if tls and isinstance(error, _REFUSALS):
                 return True, "serves TLS; no more can be checked without a client certificate"
             return False, str(error)
     return status == http.HTTPStatus.OK, f"status {status}"

@@ -6,10 +6,12 @@ import re
 import signal
 import socket
 from collections.abc import Callable, Sized
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 import uvicorn
+from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.server import ServerState
 
@@ -120,6 +122,7 @@ def _guarded(app: ASGIApp, web_config: "ReloadingWebConfig | None") -> ASGIApp:
 
 def _outermost(app: ASGIApp) -> ASGIApp:
     """Accept targets in absolute form, as proxies get them, and cancellation at the end."""
+    not_found = PlainTextResponse("Not Found\n", HTTPStatus.NOT_FOUND)
 
     async def call(scope: Scope, receive: Receive, send: Send) -> None:
         if absolute := _ABSOLUTE_FORM.fullmatch(scope["raw_path"]):
@@ -129,6 +132,8 @@ def _outermost(app: ASGIApp) -> ASGIApp:
             scope.update(path=unquote(path.decode()), headers=headers)
         # The server cancels remaining requests when it ends, after closing the connections.
         with contextlib.suppress(asyncio.CancelledError):
-            await app(scope, receive, send)
+            # A route matches a path with a line break at its end too: its pattern ends with "$".
+            found = not_found if scope["path"].endswith("\n") else app
+            await found(scope, receive, send)
 
     return call

@@ -49,11 +49,11 @@ groups:
 
       - record: execution_class:nextmv_longest_run_seconds:bound
         expr: |
-          execution_class:nextmv_execution_class:seen{execution_class=~".*[^0-9]([0-9]{4}s|(4[6-9]|[5-9][0-9]|1[0-7][0-9]|180)m|[1-3]h)"} * 12000
+          execution_class:nextmv_execution_class:seen{execution_class=~".*[^0-9]((270[1-9]|27[1-9][0-9]|2[89][0-9]{2}|[3-9][0-9]{3}|10[0-7][0-9]{2}|10800)s|(4[6-9]|[5-9][0-9]|1[0-7][0-9]|180)m|[1-3]h)"} * 12000
           or
-          execution_class:nextmv_execution_class:seen{execution_class=~".*[^0-9]([1-3][0-9]{4}s|(18[1-9]|19[0-9]|[2-6][0-9]{2}|7[01][0-9]|720)m|([4-9]|1[0-2])h)"} * 46800
+          execution_class:nextmv_execution_class:seen{execution_class=~".*[^0-9]((1080[1-9]|108[1-9][0-9]|109[0-9]{2}|1[1-9][0-9]{3}|[23][0-9]{4}|4[0-2][0-9]{3}|43[01][0-9]{2}|43200)s|(18[1-9]|19[0-9]|[2-6][0-9]{2}|7[01][0-9]|720)m|([4-9]|1[0-2])h)"} * 46800
           or
-          execution_class:nextmv_execution_class:seen{execution_class=~".*[^0-9](([4-9][0-9]{4}|[0-9]{6,})s|(72[1-9]|7[3-9][0-9]|[89][0-9]{2}|[0-9]{4,})m|(1[3-9]|[2-9][0-9]|[0-9]{3,})h|[0-9]+d)"} * 90000
+          execution_class:nextmv_execution_class:seen{execution_class=~".*[^0-9]((4320[1-9]|432[1-9][0-9]|43[3-9][0-9]{2}|4[4-9][0-9]{3}|[5-9][0-9]{4}|[0-9]{6,})s|(72[1-9]|7[3-9][0-9]|[89][0-9]{2}|[0-9]{4,})m|(1[3-9]|[2-9][0-9]|[0-9]{3,})h|[0-9]+d)"} * 90000
 
       # No series of running runs means none, as in a class that has just appeared.
       # `last_over_time` covers failed scrapes.

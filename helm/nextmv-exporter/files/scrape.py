@@ -21,8 +21,10 @@ unverified.verify_mode = ssl.CERT_NONE
 
 def refused_certificate(error: object) -> bool:
     """Return whether a connection was closed because a certificate is missing."""
+    if isinstance(error, urllib.error.URLError):
+        error = error.reason
     alert = isinstance(error, ssl.SSLError) and "alert" in str(error) and "cert" in str(error)
-    return alert or isinstance(error, ConnectionResetError)
+    return alert or isinstance(error, ssl.SSLEOFError | ConnectionResetError)
 
 
 def get(path: str) -> tuple[int, str]:
@@ -35,7 +37,7 @@ def get(path: str) -> tuple[int, str]:
         except urllib.error.HTTPError as error:
             return error.code, error.reason
         except OSError as error:
-            if access == "certificate" and refused_certificate(getattr(error, "reason", error)):
+            if access == "certificate" and refused_certificate(error):
                 print(f"{base} accepts connections, and asks for a client certificate")
                 sys.exit()
             if time.monotonic() > give_up:

@@ -27,7 +27,9 @@
 {{- $source := empty .Values.demo | ternary (first (append $given "the environment")) "demo: true" -}}
 {{- fail (printf "nextmv.profiles names profiles of a configuration file, and %s is not one: set nextmv.existingConfigSecret or nextmv.configFile in its place, or remove nextmv.profiles" $source) -}}
 {{- end -}}
-{{- if and .Values.nextmv.configFile (hasKey (fromYaml .Values.nextmv.configFile) "Error") -}}
+{{- /* A profile may be called Error too. */ -}}
+{{- $fault := get (fromYaml (default "{}" .Values.nextmv.configFile)) "Error" -}}
+{{- if and (kindIs "string" $fault) $fault -}}
 {{- fail "nextmv.configFile must be the text of a configuration file, a YAML mapping: give it with --set-file nextmv.configFile=PATH" -}}
 {{- end -}}
 {{- end -}}

@@ -13,6 +13,7 @@ import yaml
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     ValidationError,
@@ -28,6 +29,13 @@ _VERIFY_MODES = {
     "VerifyClientCertIfGiven": ssl.CERT_OPTIONAL,
     "RequireAndVerifyClientCert": ssl.CERT_REQUIRED,
 }
+_BOOLEANS = {
+    spelling: value
+    for words, value in (("y yes on true", True), ("n no off false", False))
+    for word in words.split()
+    for spelling in (word, word.capitalize(), word.upper())
+}
+_NO_TIME = re.compile(r"0|(0+(\.0+)?(ns|us|µs|ms|s|m|h))+")
 _PLAIN_KEY = re.compile(r"[\w.@+-]{1,64}")
 
 
@@ -43,15 +51,20 @@ def _unsupported(value: object) -> object:
     return value
 
 
+def _boolean(value: object) -> object:
+    # Only what Go's YAML library accepts.
+    return _BOOLEANS.get(value, value) if isinstance(value, str) else value
+
+
 def _off(value: str) -> str:
-    if re.search("[1-9]", value):
+    if not _NO_TIME.fullmatch(value):
         raise ValueError("this server does not limit rates: set it to 0")
     return value
 
 
 Unsupported = Annotated[object, AfterValidator(_unsupported)]
 Line = Annotated[str, Field(pattern="^[ -~]*$")]
-Boolean = Annotated[bool, Field(strict=False)]
+Boolean = Annotated[bool, BeforeValidator(_boolean)]
 
 
 class _Section(BaseModel):
