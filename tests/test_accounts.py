@@ -79,6 +79,9 @@ def test_with_an_asterisk_profiles_that_come_and_go_are_followed_and_logged_by_n
     assert events(logs, "added", "removed") == [("Accounts reloaded", "c,d", "a")]
     accounts.reload()
     assert len(logs) == 1
+    write(file, {"b": "2"})
+    assert keys(accounts) == {"b": "2"}
+    assert events(logs, "added", "removed")[1:] == [("Accounts reloaded", "", "c,d")]
 
 
 def test_a_known_account_keeps_its_target_through_a_reload(file: Path) -> None:

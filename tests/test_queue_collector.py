@@ -186,12 +186,15 @@ def test_options_not_given_come_from_the_environment(
     assert set(re.findall(r'wait_seconds_bucket{.*le="(.+?)"', text)) == {"7.0", "+Inf"}
 
 
+@pytest.mark.parametrize("named", [True, False], ids=["named accounts", "of the environment"])
 @pytest.mark.parametrize("retention", [0, 60])
 def test_a_drained_group_is_reported_for_the_retention_given(
-    api: FakeAPI, retention: float
+    retention: float, named: bool, api: FakeAPI, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    account = Account(Client(KEY, api.url))
-    registry = as_registry(QueueCollector({"production": account}, zero_retention=retention))
+    monkeypatch.setenv("NEXTMV_API_KEY", KEY)
+    monkeypatch.setenv("NEXTMV_ENDPOINT", api.url)
+    accounts = {"production": Account(Client(KEY, api.url))} if named else None
+    registry = as_registry(QueueCollector(accounts, zero_retention=retention))
     api.serves(QUEUED)
     generate_latest(registry)
     time.sleep(0.01)

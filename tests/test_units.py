@@ -69,7 +69,14 @@ def test_a_duration_of_0_must_be_allowed() -> None:
     assert units.duration_or_zero("0") == 0
     assert units.duration_or_zero("0s") == 0
     for text in ("0", "0s", "0h0m"):
-        assert "must be longer than 0" in refusal(units.duration, text)
+        assert refusal(units.duration, text) == f"{text!r} must be longer than 0"
+
+
+def test_a_name_must_be_printable_and_that_of_an_account_not_empty() -> None:
+    assert refusal(units.name_or_empty, "a\0b") == r"'a\x00b' has characters that can't be printed"
+    assert refusal(units.name, " ") == "it is empty"
+    assert units.name(" a ") == units.name_or_empty(" a ") == "a"
+    assert units.name_or_empty(" ") == ""
 
 
 def test_buckets_are_durations_in_ascending_order() -> None:

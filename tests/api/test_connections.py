@@ -53,7 +53,7 @@ def test_an_invalid_chunk_size_is_an_invalid_response(size: bytes) -> None:
     with FaultServer(answers(chunks(size))) as server, pytest.raises(NextmvError) as caught:
         Client(KEY, server.url).get("v1/account/queue")
     assert isinstance(caught.value, InvalidResponseError)
-    assert "invalid chunk size" in str(caught.value)
+    assert str(caught.value) == "v1/account/queue: the body has an invalid chunk size"
 
 
 @pytest.mark.parametrize("status", ["200 OK", "500 Oh"])

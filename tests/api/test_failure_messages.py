@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import trustme
-from faults.fault_server import Conversation, FaultServer
+from faults.fault_server import Conversation, FaultServer, answer, never_answers
 from support.harness import dead
 
 from nextmv_exporter.deadline import Deadline
@@ -71,6 +71,24 @@ def test_a_proxy_whose_name_does_not_exist(scheme: str, monkeypatch: pytest.Monk
 def test_a_connection_that_is_reset_in_the_body() -> None:
     with FaultServer(reset) as server:
         assert message(server.url) == "[Errno 104] Connection reset by peer"
+
+
+def test_a_response_that_is_late() -> None:
+    with FaultServer(never_answers) as server, pytest.raises(errors.DeadlineExceededError) as e:
+        Client(api_key="the-api-key", url=server.url).get(QUEUE, deadline=Deadline(0.2))
+    assert str(e.value) == f"{QUEUE}: timed out before the full response was received"
+
+
+def test_an_excerpt_ends_before_a_part_of_the_key_that_was_cut() -> None:
+    begun = b"oops" + b" " * (4096 - 4 - 8) + b"the-api-"
+    with FaultServer(say(answer(begun + b"key", "500 Oh"))) as server:
+        assert message(server.url, errors.StatusError) == "the API responded 500 Oh: oops"
+
+
+def test_an_excerpt_has_200_characters() -> None:
+    with FaultServer(say(answer(b"x" * 300, "500 Oh"))) as server:
+        text = message(server.url, errors.StatusError)
+    assert text == f"the API responded 500 Oh: {'x' * 200}"
 
 
 def test_a_body_that_is_cut_off() -> None:

@@ -137,7 +137,9 @@ def test_a_gateways_error_is_retried_once(status: str) -> None:
         FaultServer(answers(answer(b"", status), queue())) as server,
         exporter_here(server.url) as address,
     ):
+        start = time.monotonic()
         answered = scrape(address, 10)
+        assert time.monotonic() - start >= 0.05, "after a pause"
         assert len(server.requests) == 2
 
     assert answered.up

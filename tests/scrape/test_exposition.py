@@ -75,6 +75,7 @@ OPEN_METRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
         ("text/plain;q=0", TEXT),
         ("*/*;q=0", TEXT),
         ("application/openmetrics-text;q=soon", "application/openmetrics-text"),
+        ("application/openmetrics-text;version=1.0.0;q=1,text/plain", OPEN_METRICS),
         (  # as Prometheus 3 asks with scrape_protocols [PrometheusText0.0.4, OpenMetricsText1.0.0]
             (
                 "text/plain;version=0.0.4;q=0.4,"

@@ -372,14 +372,20 @@ def test_a_failure_that_goes_on_is_logged_at_its_begin_its_change_and_once_a_min
             account.scrape()
         monkeypatch.setattr(target_module, "LOG_INTERVAL", 0.0)
         account.scrape()
-        api.serves(RUN)
-        account.scrape()
-        account.scrape()
+        for _ in range(2):
+            api.serves(RUN)
+            account.scrape()
+            account.scrape()
+            api.answers(500)
+            account.scrape()
     assert [(line["event"], line["reason"], line["count"]) for line in lines] == [
         ("Scrape failed", "server_error", 1),
         ("Scrape failed", "auth", 3),
         ("Scrape failed", "auth", 3),
         ("Scrape succeeded after failures", "auth", 7),
+        ("Scrape failed", "server_error", 1),
+        ("Scrape succeeded after failures", "server_error", 1),
+        ("Scrape failed", "server_error", 1),
     ]
 
 

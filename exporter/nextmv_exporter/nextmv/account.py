@@ -214,7 +214,7 @@ def _parsed(model: type[Model], body: bytearray, path: str) -> Model:
     try:
         return model.model_validate_json(bytes(body))
     except ValidationError as error:
-        fault = error.errors(include_input=False, include_url=False)[0]["msg"]
+        fault = error.errors()[0]["msg"]
     try:  # the standard library accepts more, such as lone surrogates
         return model.model_validate(json.loads(body, parse_int=float))
     except (ValueError, RecursionError):

@@ -111,7 +111,7 @@ def _remaining() -> float:
     """Return the seconds left, never 0, which would make a socket non-blocking."""
     remaining = _current.exchange.deadline.remaining()
     if not remaining:
-        raise TimeoutError("deadline exceeded")
+        raise TimeoutError
     return remaining
 
 
@@ -131,7 +131,7 @@ def _connect(host: str, port: int, options: Any) -> socket.socket:
     Each gets an equal share of the time that is left, as in Go: where packets to the first are
     dropped, as with IPv6 half set up, the next is still tried.
     """
-    failure: OSError = TimeoutError("deadline exceeded")
+    failure: OSError = TimeoutError()
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     for left, (family, kind, protocol, _, address) in zip(
         range(len(found), 0, -1), found, strict=True
@@ -158,7 +158,7 @@ def _connect_to(connection: socket.socket, address: Any, left: int) -> None:
     while error == errno.EINPROGRESS:
         wait = start + (deadline.at - start) / left - time.monotonic()
         if wait <= 0:
-            raise TimeoutError("deadline exceeded")
+            raise TimeoutError
         if wait_for_write(connection, min(wait, _LONGEST_WAIT)):
             error = connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
     if error:

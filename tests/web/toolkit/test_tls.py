@@ -194,11 +194,17 @@ def test_certificate_and_key_can_be_given_inline(serve: Serve, authority: Author
     assert refuses(served, authority.client())
 
 
+def descriptors() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
 def test_inline_certificates_of_up_to_60_000_bytes_fit_into_a_pipe(authority: Authority) -> None:
     pem = authority.folder / "server.pem"
     cert, key = pem.read_text(), pem.with_suffix(".key").read_text()
     cert += "\n" * (60_000 - len(cert))
+    before = descriptors()
     assert server_context(TLSServerConfig(cert=cert, key=key))
+    assert descriptors() == before
     with pytest.raises(ConfigurationError, match="cert: is too long to be given inline"):
         server_context(TLSServerConfig(cert=cert + "\n", key=key))
 
