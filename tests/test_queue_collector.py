@@ -32,7 +32,7 @@ from support.waiting import until
 from nextmv_exporter.collector import QueueCollector
 from nextmv_exporter.errors import ConfigurationError
 from nextmv_exporter.nextmv import Account, Client
-from nextmv_exporter.scrape.sources import RUN_LOOKBACK
+from nextmv_exporter.scrape.sources import RUN_LOOKBACK, ApplicationRuns
 from nextmv_exporter.scrape.target import ScrapeOptions
 
 QUEUED = {**RUN, "status_v2": "queued"}
@@ -133,6 +133,19 @@ def test_options_given_take_precedence(
     paths = [request.path.partition("?")[0] for request in api.requests]
     assert paths == ["/v1/applications", "/v1/applications/a/runs"]
     assert set(re.findall(r'wait_seconds_bucket{.*le="(.+?)"', text)) == {"1.0", "2.0", "+Inf"}
+
+
+@pytest.mark.parametrize("named", [True, False], ids=["named accounts", "of the environment"])
+@pytest.mark.parametrize("lookback", [None, 1.0])
+def test_runs_are_looked_for_as_far_back_as_given(
+    lookback: float | None, named: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NEXTMV_API_KEY", KEY)
+    monkeypatch.setenv("NEXTMV_ENDPOINT", "http://127.0.0.1:1")
+    accounts = {"default": Account(Client())} if named else None
+    collector = QueueCollector(accounts, source="application-runs", run_lookback=lookback)
+    [target] = collector._current().values()
+    assert target._source == ApplicationRuns(lookback or 86_400)
 
 
 @pytest.mark.parametrize("source", ["auto", "account-queue"])
@@ -407,7 +420,7 @@ def state():
 before = state()
 import nextmv_exporter, nextmv_exporter.collector, nextmv_exporter.nextmv
 from nextmv_exporter.nextmv import Account, Client
-from nextmv_exporter.scrape.sources import RUN_LOOKBACK
+from nextmv_exporter.scrape.sources import RUN_LOOKBACK, ApplicationRuns
 from nextmv_exporter.scrape.target import ScrapeOptions
 nextmv_exporter.collector.QueueCollector({"a": Account(Client("key", "http://127.0.0.1:1"))})
 assert state() == before, (state(), before)

@@ -73,6 +73,16 @@ def test_a_body_that_only_says_it_is_compressed_is_an_invalid_response(
         client.get("v1/account/queue")
 
 
+def test_a_response_that_grows_too_much_is_refused(api: FakeAPI, client: Client) -> None:
+    api.answers(200, gzip.compress(bytes(6_000_000)), Content_Encoding="gzip")
+    with pytest.raises(ResponseTooLargeError) as caught:
+        client.get("v1/account/queue")
+    assert str(caught.value) == (
+        "v1/account/queue: the response grew to more than 500 times its size when it was "
+        "decompressed"
+    )
+
+
 def test_the_limit_counts_decompressed_bytes(api: FakeAPI) -> None:
     bomb = gzip.compress(bytes(1_000_000))
     assert len(bomb) < 2_000

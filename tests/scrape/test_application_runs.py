@@ -34,7 +34,7 @@ from nextmv_exporter.nextmv.errors import (
     StatusError,
 )
 from nextmv_exporter.scrape import sources
-from nextmv_exporter.scrape.runs import Application, Run
+from nextmv_exporter.scrape.runs import FEW_RUNS, Application, Run
 from nextmv_exporter.scrape.sources import ApplicationRuns, Requests, SourceState
 
 DAY = 86_400.0
@@ -275,6 +275,13 @@ def test_an_error_names_the_application_by_the_start_of_its_id() -> None:
         api.answers[f"/v1/applications/{'x' * 150}/runs"] = JSONResponse({}, 403)
         with pytest.raises(StatusError, match=rf"403.* \(application '{'x' * 100}'\)$"):
             fetch(Source(url))
+
+
+def test_the_runs_of_a_fetch_may_be_as_many_as_its_bytes_can_hold() -> None:
+    requests = Requests(Client(DEMO_KEY, "http://127.0.0.1:1"), Deadline(1), print, "a")
+    requests.keep(FEW_RUNS, "v1")
+    with pytest.raises(InvalidResponseError, match=r"^v1: 10001 runs in 0 bytes: too many"):
+        requests.keep(1, "v1")
 
 
 @pytest.mark.parametrize(

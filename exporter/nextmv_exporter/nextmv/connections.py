@@ -185,8 +185,6 @@ class _Response(http.client.HTTPResponse):
         """Reject what `int` would accept, such as a negative size, which reads to the end."""
         line = self.fp.readline(_MAX_LINE + 1)
         if not _CHUNK_SIZE.fullmatch(line):
-            self.unexpected = True
-            self._close_conn()
             raise InvalidChunkError
         return int(line.partition(b";")[0], 16)
 

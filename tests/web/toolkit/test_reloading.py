@@ -30,9 +30,13 @@ def test_a_user_removed_while_no_file_could_be_opened_is_removed_once_one_can(fi
         assert [set(web_config.config().basic_auth_users) for _ in range(3)] == [
             {"anna", "bert"}
         ] * 3
-    assert set(web_config.config().basic_auth_users) == {"carl"}
     assert [entry["event"] for entry in logs] == [
         "Reload failed, keeping current web configuration"
+    ]
+    with capture_logs() as logs:
+        assert set(web_config.config().basic_auth_users) == {"carl"}
+    assert [(entry["event"], entry["file"]) for entry in logs] == [
+        ("Web configuration reloaded", str(file))
     ]
 
 
