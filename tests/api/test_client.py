@@ -190,6 +190,7 @@ def test_without_time_left_nothing_is_sent(api: FakeAPI, client: Client) -> None
         (429, "rate_limited"),
         (500, "server_error"),
         (599, "server_error"),
+        (300, "redirect"),
         (304, "redirect"),
         (308, "redirect"),
     ],

@@ -247,6 +247,20 @@ def test_only_profiles_that_can_be_asked_for_are_listed() -> None:
     assert resolve("good", config_file=config, environ={}).api_key == "k"
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("apikey", "auth_session", "auth_type", "default"),
+        *("endpoint", "sso_domain", "system_certs", "team_id"),
+    ],
+)
+def test_a_setting_is_no_profile_even_if_it_is_a_mapping(name: str) -> None:
+    profile = {"apikey": "k", "endpoint": "api.example"}
+    assert profiles_with_key({name: profile, "staging": profile}) == (
+        ["default", "staging"] if name == "apikey" else ["staging"]
+    )
+
+
 def test_a_key_file_holds_a_key_and_white_space_around_it() -> None:
     assert read_api_key_file(TESTDATA / "good.key") == "file-key"
 

@@ -119,6 +119,7 @@ def test_the_body_is_compressed_if_the_client_takes_it(encoding: str) -> None:
     body, headers = exposition("nextmv_up", encoding=encoding)
     assert headers["Content-Encoding"] == "gzip"
     assert parse(gzip.decompress(body).decode()) == parse(exposition("nextmv_up")[0].decode())
+    assert body[4:8] == bytes(4), "no time of compression"
 
 
 @pytest.mark.parametrize(

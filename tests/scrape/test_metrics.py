@@ -312,6 +312,14 @@ def test_the_flow_of_the_last_minutes_is_told_by_class() -> None:
     assert counters.recent_flow(now + RECENT + 1) == {}
 
 
+def test_flow_of_less_than_a_second_ago_counts_too() -> None:
+    account = Account(every=0.25)
+    account.sees()
+    account.sees(run("queued", "c", "a", id="1"))
+    account.sees(run("queued", "c", "a", id="2"))
+    assert account.counters().recent_flow(account.now) == {"c": (2, 0)}
+
+
 def test_after_the_clock_was_set_back_the_recent_flow_begins_anew() -> None:
     account = Account(every=10)
     account.sees()
