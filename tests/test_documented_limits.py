@@ -60,6 +60,15 @@ def test_limits_that_are_documented_in_words_are_those() -> None:
     assert f"retries the endpoint {WORDS[int(sources.RETRY_QUEUE_AFTER)]}" in scaling
 
 
+def test_the_most_applications_are_those_that_are_documented() -> None:
+    scaling = " ".join((DOCS / "scaling.md").read_text().split())
+    assert f"an account with more than {sources.MAX_APPLICATIONS:,} applications" in scaling
+
+
+def test_all_loggers_are_below_that_of_the_package() -> None:
+    assert logs.CLIENTS == "nextmv_exporter.clients"
+
+
 def test_the_pace_of_guessing_is_the_documented_one() -> None:
     text = " ".join((DOCS / "web-configuration.md").read_text().split())
     least, most = authentication.MIN_REFUSAL, authentication.MAX_REFUSAL

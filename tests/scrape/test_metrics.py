@@ -1,7 +1,8 @@
+import math
 from dataclasses import dataclass
 
 import pytest
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, Histogram
 from support.outcomes import (
     BOUNDS,
     NOW,
@@ -16,7 +17,7 @@ from support.outcomes import (
 
 from nextmv_exporter.nextmv.errors import Reason
 from nextmv_exporter.scrape import metrics
-from nextmv_exporter.scrape.counters import RECENT, AccountMetrics, Counters
+from nextmv_exporter.scrape.counters import RECENT, REQUEST_BUCKETS, AccountMetrics, Counters
 from nextmv_exporter.scrape.flow import Baseline, compare
 from nextmv_exporter.scrape.metrics import METRICS, Family, Metric, families
 from nextmv_exporter.scrape.outcome import Outcome
@@ -310,6 +311,12 @@ def test_the_flow_of_the_last_minutes_is_told_by_class() -> None:
     assert counters.recent_flow(now + RECENT - 150) == {"old": (0, 1), "new": (2, 0)}
     assert counters.recent_flow(now + RECENT) == {"new": (1, 0)}
     assert counters.recent_flow(now + RECENT + 1) == {}
+
+
+def test_requests_have_the_buckets_of_prometheus_clients_histograms() -> None:
+    assert (*REQUEST_BUCKETS, math.inf) == Histogram.DEFAULT_BUCKETS
+    assert REQUEST_BUCKETS[0] == 0.005
+    assert REQUEST_BUCKETS[-1] == 10
 
 
 def test_flow_of_less_than_a_second_ago_counts_too() -> None:
