@@ -76,6 +76,14 @@ def test_a_value_of_several_lines_stays_on_one() -> None:
     assert "two" in line
 
 
+def test_characters_that_control_a_terminal_are_escaped() -> None:
+    code = r'log.warning("a\x1b[2Jb", value="\x1b]0;c\x07\u200b\x85", label="né")'
+    [line] = lines(code)
+    assert line.endswith(r"msg=a\x1b[2Jb value=\x1b]0;c\x07\u200b\x85 label=né")
+    [line] = lines(code, log_format="json")
+    assert json.loads(line)["msg"] == "a\x1b[2Jb"
+
+
 def test_libraries_write_in_the_same_format() -> None:
     [line, warned] = lines(
         'logging.getLogger("some.library").warning("Something %s", "happened")\n'

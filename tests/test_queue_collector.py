@@ -1,6 +1,8 @@
 """`QueueCollector` in other programs: it fetches at each collection, and changes nothing else."""
 
+import gc
 import json
+import math
 import os
 import re
 import subprocess
@@ -11,6 +13,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from inspect import signature
 from pathlib import Path
+from typing import Any
 from wsgiref.util import setup_testing_defaults
 
 import pytest
@@ -29,6 +32,7 @@ from support.metrics import value
 from support.programs import ask, free_port, prometheus, prometheus_config
 from support.waiting import until
 
+from nextmv_exporter import forks
 from nextmv_exporter.collector import QueueCollector
 from nextmv_exporter.errors import ConfigurationError
 from nextmv_exporter.nextmv import Account, Client
@@ -146,6 +150,56 @@ def test_runs_are_looked_for_as_far_back_as_given(
     collector = QueueCollector(accounts, source="application-runs", run_lookback=lookback)
     [target] = collector._current().values()
     assert target._source == ApplicationRuns(lookback or 86_400)
+
+
+@pytest.mark.parametrize("named", [True, False], ids=["named accounts", "of the environment"])
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"timeout": 0}, "timeout 0 is not a number of seconds above 0"),
+        ({"timeout": math.inf}, "timeout inf is not a number of seconds above 0"),
+        ({"timeout": math.nan}, "timeout nan is not a number of seconds above 0"),
+        ({"max_groups": 0}, "max_groups 0 is below 1"),
+        ({"wait_buckets": (10, 5)}, "wait_buckets [10, 5] are not ascending numbers of seconds"),
+        ({"wait_buckets": (0, 5)}, "wait_buckets [0, 5] are not ascending numbers of seconds"),
+        (
+            {"wait_buckets": (5, 1e20)},
+            "wait_buckets [5, 1e+20] are not ascending numbers of seconds",
+        ),
+        ({"wait_buckets": ()}, "wait_buckets [] are not ascending numbers of seconds"),
+        (
+            {"source": "queue"},
+            "source 'queue' is unknown: choose account-queue, application-runs, auto",
+        ),
+    ],
+    ids=str,
+)
+def test_invalid_options_are_refused(
+    options: dict[str, Any], message: str, named: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NEXTMV_API_KEY", KEY)
+    monkeypatch.setenv("NEXTMV_ENDPOINT", "http://127.0.0.1:1")
+    with pytest.raises(ConfigurationError) as caught:
+        QueueCollector({"default": Account(Client())} if named else None, **options)
+    assert str(caught.value) == message
+
+
+def test_buckets_may_end_with_infinity_as_those_of_prometheus_client(api: FakeAPI) -> None:
+    api.serves(QUEUED)
+    account = Account(Client(KEY, api.url))
+    collector = QueueCollector({"production": account}, wait_buckets=(1, math.inf))
+    text = generate_latest(as_registry(collector)).decode()
+    assert set(re.findall(r'queue_wait_seconds_bucket{.*le="(.+?)"', text)) == {"1.0", "+Inf"}
+
+
+def test_what_is_repaired_after_a_fork_is_not_kept_alive() -> None:
+    gc.collect()
+    before = len(forks._objects)
+    clients = [Client(KEY, "http://127.0.0.1:1") for _ in range(10)]
+    assert len(forks._objects) == before + 10
+    del clients
+    gc.collect()
+    assert len(forks._objects) == before
 
 
 @pytest.mark.parametrize("source", ["auto", "account-queue"])

@@ -1,5 +1,6 @@
 """The custom collector, which fetches the queues of its accounts at each collection."""
 
+import math
 import os
 import platform
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -52,8 +53,8 @@ class QueueCollector(Collector):
         zero_retention: how long a drained group is still reported as 0, seconds; by default 300.
 
     Raises:
-        ConfigurationError: no accounts are given, and no valid credentials are found; or two of
-            the accounts have the same credentials.
+        ConfigurationError: no accounts are given, and no valid credentials are found; two of the
+            accounts have the same credentials; or an option is invalid.
 
     Example:
         >>> from prometheus_client import REGISTRY
@@ -72,7 +73,8 @@ class QueueCollector(Collector):
         zero_retention: float | None = None,
     ) -> None:
         self._accounts: Accounts | None = None
-        wait_buckets = None if wait_buckets is None else tuple(wait_buckets)
+        if wait_buckets is not None:  # as prometheus-client's histograms, with infinity or without
+            wait_buckets = tuple(bound for bound in wait_buckets if bound != math.inf)
         if accounts is None:
             # Imported here, since only this case needs the settings of the program.
             from nextmv_exporter import accounts as program_accounts

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from nextmv_exporter.errors import ConfigurationError, UnreadableFileError
-from nextmv_exporter.forks import after_fork
+from nextmv_exporter.forks import repair_after_fork
 from nextmv_exporter.logs import get_logger
 
 if TYPE_CHECKING:
@@ -116,8 +116,8 @@ class Reloaded(Generic[T]):
         self._load = load
         self._on_reload = on_reload
         self._failure = failure
-        self._forked()
-        after_fork(self._forked)
+        self.after_fork()
+        repair_after_fork(self)
         self._stamps: dict[Path, Stamp] = {}
         self._try_again = False
         self._error = ""
@@ -140,7 +140,8 @@ class Reloaded(Generic[T]):
         with self._lock:
             self._reload()
 
-    def _forked(self) -> None:
+    def after_fork(self) -> None:
+        """Replace what a forked process can't use."""
         self._lock = threading.Lock()
 
     def _watch(self, file: Path) -> None:

@@ -1,21 +1,30 @@
 """Repair objects in a forked process, which has only the thread that forked."""
 
 import os
-from collections.abc import Callable
-from weakref import WeakMethod
+from typing import Protocol
+from weakref import WeakSet
 
 
-def after_fork(repair: Callable[[], None]) -> None:
-    """Call a method in each process that is forked from this one.
+class _Forked(Protocol):
+    def after_fork(self) -> None:
+        """Replace locks, which another thread may have held, and connections of the parent."""
+
+
+_objects: WeakSet[_Forked] = WeakSet()
+
+
+def repair_after_fork(this: _Forked) -> None:
+    """Call an object's `after_fork` in each process that is forked from this one.
 
     Args:
-        repair: a bound method. It replaces locks, which another thread may have held, and
-            connections, which the parent uses. Its object is not kept alive.
+        this: the object; it is not kept alive.
     """
-    reference = WeakMethod(repair)
+    _objects.add(this)
 
-    def call() -> None:
-        if method := reference():
-            method()
 
-    os.register_at_fork(after_in_child=call)
+def _repair() -> None:
+    for each in list(_objects):
+        each.after_fork()
+
+
+os.register_at_fork(after_in_child=_repair)

@@ -49,8 +49,21 @@ def _to_logging(
     if _renders_fields:
         return structlog.stdlib.render_to_log_kwargs(logger, method, event)
     exc_info, message = event.pop("exc_info", None), event.pop("event")
+    event = _printable(logger, method, event)
     fields = structlog.processors.LogfmtRenderer()(logger, method, event)
     return (f"{message} {fields}".rstrip(),), {"exc_info": exc_info}
+
+
+def _printable(
+    _logger: logging.Logger, _method: str, event: structlog.typing.EventDict
+) -> structlog.typing.EventDict:
+    """Escape characters that could control a terminal; logfmt itself escapes line breaks."""
+    for name, value in event.items():
+        if isinstance(value, str) and not value.isprintable():
+            event[name] = "".join(
+                c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in value
+            )
+    return event
 
 
 log = get_logger()
@@ -73,18 +86,16 @@ def configure(level: str, log_format: str) -> None:
         structlog.processors.format_exc_info,
         structlog.processors.EventRenamer("msg"),
     ]
-    renderer: structlog.typing.Processor = (
-        structlog.processors.JSONRenderer()
-        if log_format == "json"
-        else structlog.processors.LogfmtRenderer(
-            key_order=["ts", "level", "msg"], bool_as_flag=False
-        )
-    )
+    renderers: list[structlog.typing.Processor] = [structlog.processors.JSONRenderer()]
+    if log_format == "logfmt":
+        order = ["ts", "level", "msg"]
+        logfmt = structlog.processors.LogfmtRenderer(key_order=order, bool_as_flag=False)
+        renderers = [_printable, logfmt]
     handler = _ThreadHandler()
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *renderers],
         )
     )
     logging.basicConfig(handlers=[handler], level=_LEVELS[level], force=True)

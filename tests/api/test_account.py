@@ -257,6 +257,12 @@ def test_an_answer_without_a_list_of_runs_is_not_taken_for_an_empty_queue(
 # Without the queue's endpoint
 
 
+async def hang(_scope: Scope, receive: Receive, _send: Send) -> None:
+    """Respond nothing until the client is gone."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
 @pytest.fixture
 def removed() -> Iterator[tuple[Watched, DemoAPI, Account]]:
     """An account of 60 runs whose queue endpoint was removed, with pages of ten runs."""
@@ -308,6 +314,33 @@ def test_a_wrong_endpoint_is_reported_as_such(api: FakeAPI, account: Account) ->
         account.queue()
     paths = [request.path.partition("?")[0] for request in api.requests]
     assert paths == ["/v1/account/queue", "/v1/applications"]
+
+
+@pytest.mark.parametrize("status", [404, 410])
+def test_an_application_that_was_deleted_meanwhile_is_left_out(status: int) -> None:
+    demo = DemoAPI({DEMO_KEY: StandingAccount(60, at=time.time())})
+    api = Watched(demo)
+    demo.queue_removed = 404
+    with DemoServer(api) as server:
+        account = Account(Client(DEMO_KEY, server.url))
+        queued = account.queue().runs
+        deleted = queued[0].application_id
+        api.answers[f"/v1/applications/{deleted}/runs"] = JSONResponse({}, status)
+        assert account.queue().runs == [r for r in queued if r.application_id != deleted]
+
+
+def test_the_first_failure_is_reported_at_once_though_other_requests_hang() -> None:
+    demo = DemoAPI({DEMO_KEY: StandingAccount(60, at=time.time())})
+    api = Watched(demo)
+    demo.queue_removed = 404
+    first, *_, last = (application.id for application in StandingAccount(1, at=0).applications)
+    with DemoServer(api) as server:
+        api.answers[f"/v1/applications/{first}/runs"] = hang
+        api.answers[f"/v1/applications/{last}/runs"] = JSONResponse({}, 401)
+        start = time.monotonic()
+        with pytest.raises(StatusError, match="401"):
+            Account(Client(DEMO_KEY, server.url)).queue()
+        assert time.monotonic() - start < 5
 
 
 def test_the_timeout_is_that_of_all_requests_together() -> None:

@@ -3,7 +3,9 @@
 import re
 import socket
 import struct
+import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -66,6 +68,34 @@ def test_a_proxy_whose_name_does_not_exist(scheme: str, monkeypatch: pytest.Monk
     assert re.fullmatch(r"\[Errno -[23]\] [A-Z].* \(proxy nowhere\.invalid:3128\)", text)
     assert "anna" not in text
     assert "secret" not in text
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_connection_that_is_reset_at_once(scheme: str) -> None:
+    """The reset is seen while connecting, writing or reading."""
+
+    def serve() -> None:
+        with suppress(OSError):
+            while True:
+                accepted, _ = listener.accept()
+                accepted.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                accepted.close()
+
+    requests: list[str] = []
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=serve)
+        thread.start()
+        url = f"{scheme}://127.0.0.1:{listener.getsockname()[1]}"
+        for _ in range(20):
+            with pytest.raises(errors.NextmvError) as caught:
+                Client(api_key="the-api-key", url=url).get(
+                    QUEUE, on_request=lambda _, code, __: requests.append(code)
+                )
+            assert caught.value.reason in (errors.Reason.CONNECTION, errors.Reason.TLS)
+            assert re.fullmatch(rf"{QUEUE}: \S.+", str(caught.value))
+        listener.shutdown(socket.SHUT_RDWR)
+        thread.join()
+    assert requests == ["error"] * 20
 
 
 def test_a_connection_that_is_reset_in_the_body() -> None:

@@ -22,7 +22,7 @@ from support.fake_api import KEY, RUN, Answer, FakeAPI
 from support.harness import write_yaml
 from support.waiting import until
 
-from faults.fault_server import FaultServer, answers, queue
+from faults.fault_server import FaultServer, after, answers, queue
 from faults.running_exporter import exporter_here, scrape
 from nextmv_exporter.nextmv.credentials import Credentials
 
@@ -42,6 +42,19 @@ def closed_within(connection: socket.socket, seconds: float) -> bool:
         except OSError:
             return True
     return False
+
+
+@pytest.mark.parametrize("path", ["/metrics", "/", "/-/ready"])
+def test_a_client_that_sends_no_more_gets_its_response(path: str) -> None:
+    """As of `printf … | nc -N`."""
+    with FaultServer(after(0.3, queue(RUN))) as server, exporter_here(server.url) as address:
+        with connect(address) as half:
+            half.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+            half.shutdown(socket.SHUT_WR)
+            assert half.makefile("rb").read().startswith(b"HTTP/1.1 200 OK\r\n")
+        with connect(address) as idle:
+            idle.shutdown(socket.SHUT_WR)
+            assert closed_within(idle, 5)
 
 
 def test_connections_that_send_no_whole_request_are_closed(monkeypatch: pytest.MonkeyPatch) -> None:

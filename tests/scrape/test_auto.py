@@ -174,6 +174,29 @@ def test_an_hourly_try_that_hangs_leaves_time_for_the_other_endpoints(moving: Mo
     assert moving.name == "application-runs"
 
 
+def test_a_retry_with_too_large_a_response_costs_the_other_endpoints_nothing(
+    moving: Moving,
+) -> None:
+    moving.client.max_response_bytes = 100_000
+    moving.to_the_next_try()
+    moving.api.answers[QUEUE] = JSONResponse({"runs": ["x" * 100_000]})
+    assert moving.fetch() == moving.fetch() == RUNS
+    assert moving.api.paths.count(QUEUE) == 2
+
+
+def test_a_retry_that_took_the_time_of_the_other_endpoints_is_not_repeated_at_once(
+    moving: Moving,
+) -> None:
+    moving.to_the_next_try()
+    moving.api.answers[QUEUE] = hang
+    refuse(moving.api, "/v1/applications/production-planning/runs", 503)
+    with pytest.raises(StatusError):
+        moving.fetch(seconds=3)
+    del moving.api.answers["/v1/applications/production-planning/runs"]
+    assert moving.fetch(seconds=3) == RUNS
+    assert moving.api.paths.count(QUEUE) == 2
+
+
 @pytest.mark.parametrize("status", [403, 429, 503])
 def test_the_queue_is_tried_again_at_once_when_the_other_endpoints_fail(
     moving: Moving, status: int

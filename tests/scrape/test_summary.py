@@ -452,9 +452,11 @@ def test_many_statuses_are_folded_too() -> None:
     assert sum(numbers.runs.values()) == 50
 
 
-def test_a_single_group_holds_everything_if_no_more_is_allowed() -> None:
-    numbers = summary(run(), run("running"), run("Paused"), max_groups=1)
+def test_a_single_group_holds_everything_of_one_kind_if_no_more_is_allowed() -> None:
+    numbers = summary(run("failed"), run("none"), run("Paused"), max_groups=1)
     assert numbers.length == {Group(OTHER, OTHER, OTHER): 3}
+    numbers = summary(run(), run(application_id="b"), run(execution_class="c"), max_groups=1)
+    assert numbers.length == {Group(QUEUED, OTHER, OTHER): 3}
 
 
 # Properties
@@ -486,7 +488,8 @@ def test_lengths_add_up_to_the_number_of_runs(
     numbers = summary(*runs, max_groups=limit, recent=recent)
     assert sum(numbers.length.values()) == len(runs)
     assert sum(numbers.runs.values()) == len(runs)
-    assert len(numbers.length) <= limit
+    kinds = {status if status in (QUEUED, RUNNING) else OTHER for status in numbers.runs}
+    assert len(numbers.length) <= max(limit, len(kinds))
 
 
 @given(any_runs, limits)
@@ -494,27 +497,18 @@ def test_the_last_bucket_holds_every_queued_run(runs: list[Run], limit: int) -> 
     numbers = summary(*runs, max_groups=limit)
     queued = sum(map(is_queued, runs))
     waiting = sum(waits.count for waits in numbers.waits.values())
-    assert numbers.runs[QUEUED] == queued
-    # With one or two groups, queued runs may be folded together with others.
-    assert waiting == queued or (limit < 3 and Group(OTHER, OTHER, OTHER) in numbers.length)
+    assert numbers.runs[QUEUED] == queued == waiting
     for waits in numbers.waits.values():
         assert list(waits.buckets) == sorted(waits.buckets)
         assert all(n <= waits.count for n in waits.buckets)
         assert waits.sum >= 0
 
 
-def test_a_single_group_has_no_ages_and_the_totals_of_queued_and_running_runs() -> None:
-    numbers = summary(run(), run("running"), run("failed"), max_groups=1)
-    assert numbers.length == {Group(OTHER, OTHER, OTHER): 3}
-    assert numbers.runs == {QUEUED: 1, "running": 1, OTHER: 1}
-    assert numbers.oldest == numbers.oldest_running == {}
-    assert summary(run(), run("running"), max_groups=1).runs == {QUEUED: 1, "running": 1}
-
-
-def test_with_three_groups_queued_and_running_runs_keep_ages_and_waits() -> None:
+@pytest.mark.parametrize("most", [1, 2, 3])
+def test_queued_and_running_runs_keep_ages_and_waits_with_the_fewest_groups(most: int) -> None:
     runs = [run(status, application_id=app) for status in "abc" for app in "xy"]
     runs += [run(), run(application_id="z"), run("running"), run("running", execution_class="k")]
-    numbers = summary(*runs, max_groups=3)
+    numbers = summary(*runs, max_groups=most)
     folded = [Group(status, OTHER, OTHER) for status in (QUEUED, "running", OTHER)]
     assert numbers.length == dict(zip(folded, (2, 2, 6), strict=True))
     assert numbers.runs == {QUEUED: 2, "running": 2, OTHER: 6}

@@ -114,6 +114,27 @@ def test_a_configuration_that_the_server_rejected_meanwhile_makes_it_not_unhealt
             assert check([Address("127.0.0.1", exporter.port)], file) == 0
 
 
+@pytest.mark.parametrize(
+    "config", [tls(), tls(min_version="TLS13"), {}, {"basic_auth_users": {"anna": HASH}}]
+)
+def test_the_server_logs_no_warning_of_a_check(
+    authority: Authority, tmp_path: Path, config: dict[str, dict[str, str]]
+) -> None:
+    file = write_yaml(tmp_path / "web.yml", config)
+    with exporter_process("--demo", f"--web.config.file={file}") as exporter:
+        for _ in range(3):
+            assert check([Address("127.0.0.1", exporter.port)], file) == 0
+    assert exporter.logged("level=warn") == 0
+
+
+@pytest.mark.parametrize("config", [tls(), tls(**MUTUAL), {}])
+def test_a_peer_that_closes_connections_is_not_healthy_whatever_is_configured(
+    authority: Authority, tmp_path: Path, config: dict[str, dict[str, str]]
+) -> None:
+    with peer(b"") as address:
+        assert check([address], write_yaml(tmp_path / "web.yml", config)) == 1
+
+
 @contextmanager
 def peer(response: bytes) -> Iterator[Address]:
     """Something that listens in the exporter's place; it answers every connection with this."""

@@ -5,7 +5,7 @@ The exporter itself parses the same response with less memory: see `nextmv_expor
 
 import json
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Annotated, Any, Self, TypeVar
@@ -176,7 +176,7 @@ class Account:
             try:
                 return Queue(runs=self._runs_of_applications(deadline))
             except StatusError as other:
-                if other.status != error.status:
+                if not other.gone:
                     raise
             raise
 
@@ -193,10 +193,14 @@ class Account:
 
         def runs(application_id: str) -> list[QueuedRun]:
             found: list[QueuedRun] = []
-            for page in listed(runs_path(application_id), _RunsPage):
-                found += page.runs or ()
-                if found and found[-1].created_at and found[-1].created_at < oldest:
-                    break
+            try:
+                for page in listed(runs_path(application_id), _RunsPage):
+                    found += page.runs or ()
+                    if found and found[-1].created_at and found[-1].created_at < oldest:
+                        break
+            except StatusError as error:
+                if not error.gone:  # else it was deleted since it was listed
+                    raise
             # One is on two pages if newer runs were added between the requests.
             unique = {run.id or object(): run for run in found}.values()
             return [run for run in unique if run.status_v2 in (StatusV2.QUEUED, StatusV2.RUNNING)]
@@ -207,7 +211,14 @@ class Account:
             for application in page.items or ()
         }
         with ThreadPoolExecutor(MAX_REQUESTS) as pool:
-            return [run for each in pool.map(runs, applications) for run in each]
+            fetches = [pool.submit(runs, application) for application in applications]
+            try:
+                for fetch in as_completed(fetches):
+                    fetch.result()  # raises the first error
+            except BaseException:
+                deadline.cancel()  # or the pool would wait for the other requests
+                raise
+        return [run for fetch in fetches for run in fetch.result()]
 
 
 def _parsed(model: type[Model], body: bytearray, path: str) -> Model:

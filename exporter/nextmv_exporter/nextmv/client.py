@@ -15,7 +15,7 @@ from requests.utils import get_environ_proxies
 
 from nextmv_exporter import __version__
 from nextmv_exporter.deadline import Deadline
-from nextmv_exporter.forks import after_fork
+from nextmv_exporter.forks import repair_after_fork
 from nextmv_exporter.nextmv import errors
 from nextmv_exporter.nextmv.connections import DeadlineAdapter, Exchange, exchanging
 from nextmv_exporter.nextmv.credentials import DEFAULT_PROFILE, Credentials, resolve
@@ -109,8 +109,8 @@ class Client:
             self._credentials = credentials
         self.timeout = timeout
         self.max_response_bytes = max_response_bytes
-        self._connect()
-        after_fork(self._connect)
+        self.after_fork()
+        repair_after_fork(self)
         self._prepared: tuple[Credentials, requests.PreparedRequest, dict[str, str]] | None = None
 
     def get(  # noqa: PLR0913 - what one request of a fetch shares with the others
@@ -183,7 +183,8 @@ class Client:
             prepared = self._prepared = credentials, _prepare(credentials), proxies
         return prepared[1].copy(), prepared[2]
 
-    def _connect(self) -> None:
+    def after_fork(self) -> None:
+        """Replace the connections, which a forked process must not share."""
         self._adapter = DeadlineAdapter(tls_context(), MAX_REQUESTS)
 
     def _send(self, request: "_Request", *, fresh: bool = False) -> bytearray:

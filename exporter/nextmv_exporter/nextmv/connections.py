@@ -26,6 +26,7 @@ from typing import Any, TypeVar
 from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.exceptions import ProtocolError
 from urllib3.util.wait import wait_for_write
 
 from nextmv_exporter.deadline import Deadline
@@ -51,7 +52,7 @@ class Exchange:
         self.deadline = deadline
         self.fresh = fresh
         self.connected = False
-        """Whether a new connection was made, rather than a kept-alive one used again."""
+        """Whether a new connection was tried, rather than a kept-alive one used again."""
 
 
 class _Current(threading.local):
@@ -145,7 +146,6 @@ def _connect(host: str, port: int, options: Any) -> socket.socket:
             connection.close()
             failure = error
         else:
-            _current.exchange.connected = True
             return connection
     raise failure
 
@@ -205,7 +205,11 @@ class _Connection(HTTPConnection):
     _last: http.client.HTTPResponse | None = None
 
     def _new_conn(self) -> socket.socket:
-        return _connect(self._dns_host, self.port, self.socket_options)
+        _current.exchange.connected = True
+        try:
+            return _connect(self._dns_host, self.port, self.socket_options)
+        except (ConnectionResetError, BrokenPipeError) as error:  # which urllib3 ignores
+            raise ProtocolError(str(error), error) from None
 
     def getresponse(self) -> Any:
         response = super().getresponse()

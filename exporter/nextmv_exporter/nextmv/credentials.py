@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from threading import Lock
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -36,7 +35,6 @@ _SETTINGS = frozenset({
 _KEY = re.compile(r"[\x21-\x7e]+")
 _LOOPBACK = re.compile(r"(.+\.)?localhost|127(\.\d+){3}|::1")
 _BYTE_ORDER_MARK = "\ufeff"
-_parsing = Lock()
 
 
 def default_config_file() -> Path:
@@ -144,8 +142,7 @@ def load_config(config_file: Path | None = None) -> Mapping[str, Any]:
     path = config_file or default_config_file()
     if config_file is None and not os.path.exists(path):  # noqa: PTH110 - Path's raises
         return {}
-    with _parsing:
-        config = _parse(path, files.stamp(path))
+    config = _parse(path, files.stamp(path))
     if isinstance(config, str):
         raise ConfigurationError(config)
     return config

@@ -14,6 +14,7 @@ from functools import partial
 from typing import Protocol, TypeVar
 
 from nextmv_exporter.deadline import Deadline
+from nextmv_exporter.errors import ConfigurationError
 from nextmv_exporter.logs import get_logger
 from nextmv_exporter.nextmv.client import MAX_REQUESTS, Budget, Client, RequestObserver
 from nextmv_exporter.nextmv.errors import InvalidResponseError, NextmvError, StatusError
@@ -112,17 +113,19 @@ class Requests:
             path: the path.
             params: the query.
             endpoint: the path as errors name it.
-            share: part of the time left that the request may take.
+            share: part of the time left that the request may take. Below 1, the bytes of its
+                response are not counted with those of the others.
         """
-        deadline = self._deadline
+        deadline, budget = self._deadline, self._budget
         if share < 1:
             deadline = Deadline(deadline.remaining() * share)
+            budget = Budget(self._client.max_response_bytes)
         return self._client.get(
             path,
             params=params,
             endpoint=endpoint,
             deadline=deadline,
-            budget=self._budget,
+            budget=budget,
             on_request=self._on_request,
         )
 
@@ -277,7 +280,7 @@ class Auto:
                 if not error.gone:
                     raise
                 return self._without_queue(error, requests, state)
-        if time.monotonic() >= state.retry_queue:
+        if retrying := time.monotonic() >= state.retry_queue:
             state.retry_queue = time.monotonic() + RETRY_QUEUE_AFTER
             if (queue := self._retry(requests)) is not None:
                 state.queue_gone = False
@@ -286,7 +289,8 @@ class Auto:
         try:
             return self.runs.fetch(requests, state)
         except NextmvError:
-            state.retry_queue = float("-inf")
+            if not retrying:
+                state.retry_queue = float("-inf")
             raise
 
     def _retry(self, requests: Requests) -> Iterable[Run] | None:
@@ -333,6 +337,9 @@ def choose_source(choice: str, run_lookback: float, account: str = ACCOUNT) -> S
 
     Returns:
         The source.
+
+    Raises:
+        ConfigurationError: there is no such source.
     """
     queue, runs = AccountQueue(f"{account}/queue"), ApplicationRuns(run_lookback)
     choices: dict[str, Source] = {
@@ -340,6 +347,8 @@ def choose_source(choice: str, run_lookback: float, account: str = ACCOUNT) -> S
         APPLICATION_RUNS: runs,
         "auto": Auto(queue, runs),
     }
+    if choice not in choices:
+        raise ConfigurationError(f"source {choice!r} is unknown: choose {', '.join(choices)}")
     return choices[choice]
 
 

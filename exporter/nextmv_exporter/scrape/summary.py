@@ -23,7 +23,7 @@ MAX_LABEL_LENGTH = 256
 """Longest label value; longer ones are truncated. IDs are far shorter."""
 
 _STATUSES = frozenset({"canceled", "failed", "none", QUEUED, RUNNING, "succeeded"})
-_KEPT = frozenset({QUEUED, RUNNING})  # statuses that are folded last
+_KEPT = frozenset({QUEUED, RUNNING})  # statuses that are never folded
 _YEAR_2000 = datetime(2000, 1, 1, tzinfo=UTC)
 _MIB = 1024 * 1024
 _GROUP_BYTES = 1100  # memory that a group takes in addition to its labels
@@ -181,7 +181,8 @@ def summarise(
         snapshot: the queue.
         wait_buckets: upper bounds of the wait histogram, seconds, ascending.
         max_groups: most groups in `length`; at least 1. The longest are kept and the rest
-            folded, so that the sums stay exact.
+            folded, so that the sums stay exact. Queued, running and other runs have at least a
+            group each.
         recent: groups seen recently, to be reported as 0 where they are empty now, within
             `max_groups`.
 
@@ -211,8 +212,9 @@ def summarise(
             waiting.append(members)
         if number and status in oldest:
             oldest[status][backlog] = members.oldest.timestamp() if members.oldest else nan
-    if folded:
-        _correct_for_folding(runs, oldest, folded, snapshot.groups, kept)
+    for status, *labels in folded:
+        if status in oldest:
+            oldest[status].setdefault(Backlog(*labels), nan)
     oldest_queued, oldest_running = (
         {b: t for b, t in (backlogs | oldest[status]).items() if t is None or not isnan(t)}
         for status in (QUEUED, RUNNING)
@@ -301,14 +303,14 @@ def _fold(
         lambda group: Group(group.status_v2, group.execution_class, OTHER),
         lambda group: Group(group.status_v2, OTHER, OTHER),
         lambda group: Group(status if (status := group[0]) in _KEPT else OTHER, OTHER, OTHER),
-        lambda _: Group(OTHER, OTHER, OTHER),
     )
-    # The last folding leaves a single group, so there is always one that fits.
-    keep, folding = next(
+    fitting = (
         (keep, folding)
         for folding in foldings
         if (keep := _most_to_keep(longest_first, folding, max_groups)) is not None
     )
+    # The last folding leaves three groups at most.
+    keep, folding = next(fitting, (0, foldings[-1]))
     kept = {group: [groups[group]] for group in longest_first[:keep]}
     for group in longest_first[keep:]:
         kept.setdefault(folding(group), []).append(groups[group])
@@ -316,28 +318,6 @@ def _fold(
         group: parts[0] if len(parts) == 1 else _merged(parts) for group, parts in kept.items()
     }
     return merged, frozenset(longest_first[keep:])
-
-
-def _correct_for_folding(
-    runs: Counter[str],
-    oldest: Mapping[str, dict[Backlog, float]],
-    folded: Collection[Group],
-    groups: Mapping[Group, Members],
-    kept: Collection[Group],
-) -> None:
-    """Mark ages that were folded as unknown, and count queued and running runs exactly."""
-    for status, *labels in folded:
-        if status in oldest:
-            oldest[status].setdefault(Backlog(*labels), nan)
-    if Group(OTHER, OTHER, OTHER) not in kept:
-        return
-    for status, times in oldest.items():
-        times.setdefault(Backlog(OTHER, OTHER), nan)
-        number = sum(len(m.ids) for group, m in groups.items() if group.status_v2 == status)
-        runs[OTHER] += runs[status] - number
-        runs[status] = number
-    if not runs[OTHER]:
-        del runs[OTHER]
 
 
 def _most_to_keep(

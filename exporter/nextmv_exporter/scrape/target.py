@@ -12,7 +12,8 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from nextmv_exporter.deadline import Deadline
-from nextmv_exporter.forks import after_fork
+from nextmv_exporter.errors import ConfigurationError
+from nextmv_exporter.forks import repair_after_fork
 from nextmv_exporter.logs import get_logger
 from nextmv_exporter.nextmv.client import TIMEOUT, Client
 from nextmv_exporter.nextmv.errors import NextmvError, Reason, StatusError
@@ -32,6 +33,8 @@ MAX_FETCHES = 4
 
 LOG_INTERVAL = 60.0
 """Seconds between two log lines about the same failure."""
+
+_LONGEST = 100 * 365 * 86_400.0
 
 log = get_logger()
 
@@ -54,6 +57,16 @@ class ScrapeOptions:
     )
     max_groups: int = 2000
     zero_retention: float = 300.0
+
+    def __post_init__(self) -> None:
+        """Raise ConfigurationError if an option is invalid."""
+        bounds = list(self.wait_buckets)
+        if not 0 < self.timeout <= threading.TIMEOUT_MAX:
+            raise ConfigurationError(f"timeout {self.timeout} is not a number of seconds above 0")
+        if self.max_groups < 1:
+            raise ConfigurationError(f"max_groups {self.max_groups} is below 1")
+        if bounds != sorted(set(bounds)) or not bounds or bounds[0] <= 0 or bounds[-1] > _LONGEST:
+            raise ConfigurationError(f"wait_buckets {bounds} are not ascending numbers of seconds")
 
 
 @dataclass
@@ -169,7 +182,7 @@ class Target:
         self._fetches = 0  # running
         self._number = 0  # of the latest fetch
         self._counted = 0  # number of the fetch that the baseline is of
-        after_fork(self._forked)
+        repair_after_fork(self)
 
     def start(self, deadline: Deadline) -> Fetch:
         """Start to fetch the account's queue, or share a fetch that is already in progress.
@@ -219,7 +232,8 @@ class Target:
         with self._lock:
             return Scrape(self._last, self._metrics.copy()) if self._last else None
 
-    def _forked(self) -> None:
+    def after_fork(self) -> None:
+        """Replace what a forked process can't use."""
         self._lock = threading.Lock()
         self._fetch, self._fetches = None, 0
 

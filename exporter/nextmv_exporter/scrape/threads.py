@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from queue import Empty, SimpleQueue
 from typing import TypeVar
 
-from nextmv_exporter.forks import after_fork
+from nextmv_exporter.forks import repair_after_fork
 from nextmv_exporter.nextmv.errors import ConnectionFailedError
 
 STACK_BYTES = 4 * 1024 * 1024
@@ -28,8 +28,8 @@ class Workers:
     """Pool of reused threads: starting one for each scrape costs a tenth of its CPU time."""
 
     def __init__(self) -> None:
-        self._reset()
-        after_fork(self._reset)
+        self.after_fork()
+        repair_after_fork(self)
 
     def run(self, work: Callable[[], None], name: str) -> None:
         """Run a function in a thread.
@@ -53,7 +53,8 @@ class Workers:
             finally:
                 threading.stack_size(default)
 
-    def _reset(self) -> None:
+    def after_fork(self) -> None:
+        """Replace what a forked process can't use."""
         self._lock = threading.Lock()
         self._queue: SimpleQueue[Work] = SimpleQueue()
         self._idle = 0

@@ -47,6 +47,7 @@ class Protocol(H11Protocol):
         self._context = context
         self._accepted = self.loop.time()
         self._timeouts: dict[str, asyncio.TimerHandle] = {}
+        self._half_closed = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Wait for a request."""
@@ -76,9 +77,17 @@ class Protocol(H11Protocol):
     def on_response_complete(self) -> None:
         """Wait for the next request, of which a part may have been received with the last one."""
         super().on_response_complete()
+        if self._half_closed:
+            self.transport.close()
+            return
         if self.conn.their_state is h11.IDLE and self.conn.trailing_data[0]:
             self._abort_at("request", self.loop.time() + REQUEST_TIMEOUT)
         self._update_idle()
+
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """Keep a connection whose client sends no more until it has its response."""
+        self._half_closed = not self._context and self not in self._idle
+        return self._half_closed
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Cancel all timers."""
