@@ -420,7 +420,8 @@ for child in children:
         assert process.stdout.readline() == "forked\n"
         released.set()
         assert process.wait(60) == 0
-    assert len(api.requests) == 41 - during
+    # The parent's own next scrape shares the fetch, if that has not ended by then.
+    assert len(api.requests) in {41, 41 - during}
 
 
 def test_a_fork_does_not_wait_for_locks_that_other_threads_of_its_parent_held(

@@ -315,6 +315,32 @@ def test_the_rules_look_at_the_job_that_a_scrape_config_names() -> None:
     assert 'absent(up{job=~"(.+/)?queues"})' in str(groups)
 
 
+def test_a_job_with_special_characters_is_matched_as_it_is() -> None:
+    name = "nextmv (prod)+1.x"
+    text = str(rules({"enabled": True}, scrapeConfig={"enabled": True, "jobName": name}))
+    pattern = re.search(r'absent\(up{job=~"(.+?)"}\)', text)
+    assert pattern
+    assert re.fullmatch(pattern[1], name)
+    assert not re.fullmatch(pattern[1], "nextmv prod+1yx")
+
+
+@pytest.mark.parametrize("pattern", [r"monitoring/queue\.exporter", 'a"b', "x: y", "a{2}"])
+def test_prometheus_accepts_the_rules_with_any_pattern_of_jobs(
+    pattern: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "rules.yaml"
+    groups = rules({"enabled": True, "jobRegex": pattern})
+    file.write_text(yaml.safe_dump({"groups": groups}))
+    assert "SUCCESS" in promtool("check", "rules", str(file))
+
+
+def test_the_accounts_of_a_scrape_config_have_the_namespace_of_the_exporter() -> None:
+    more = [{"targetLabel": "cluster", "replacement": "eu"}]
+    values = DEMO | {"scrapeConfig": {"enabled": True, "relabelings": more}}
+    spec = render_kind("ScrapeConfig", values, FULLNAME)["spec"]
+    assert spec["relabelings"] == [{"targetLabel": "namespace", "replacement": "metrics"}, *more]
+
+
 def test_further_groups_stand_beside_the_projects_own() -> None:
     own = {"name": "own", "rules": [{"alert": "Own", "expr": "vector(1)"}]}
     assert rules({"enabled": True, "additionalGroups": [own]}) == [*rules({"enabled": True}), own]

@@ -49,11 +49,11 @@ groups:
 
       - record: execution_class:nextmv_longest_run_seconds:bound
         expr: |
-          execution_class:nextmv_execution_class:seen{execution_class=~".*[^0-9]((270[1-9]|27[1-9][0-9]|2[89][0-9]{2}|[3-9][0-9]{3}|10[0-7][0-9]{2}|10800)s|(4[6-9]|[5-9][0-9]|1[0-7][0-9]|180)m|[1-3]h)"} * 12000
+          execution_class:nextmv_execution_class:seen{execution_class=~"(.*[^0-9])?((270[1-9]|27[1-9][0-9]|2[89][0-9]{2}|[3-9][0-9]{3}|10[0-7][0-9]{2}|10800)s|(4[6-9]|[5-9][0-9]|1[0-7][0-9]|180)m|[1-3]h)"} * 12000
           or
-          execution_class:nextmv_execution_class:seen{execution_class=~".*[^0-9]((1080[1-9]|108[1-9][0-9]|109[0-9]{2}|1[1-9][0-9]{3}|[23][0-9]{4}|4[0-2][0-9]{3}|43[01][0-9]{2}|43200)s|(18[1-9]|19[0-9]|[2-6][0-9]{2}|7[01][0-9]|720)m|([4-9]|1[0-2])h)"} * 46800
+          execution_class:nextmv_execution_class:seen{execution_class=~"(.*[^0-9])?((1080[1-9]|108[1-9][0-9]|109[0-9]{2}|1[1-9][0-9]{3}|[23][0-9]{4}|4[0-2][0-9]{3}|43[01][0-9]{2}|43200)s|(18[1-9]|19[0-9]|[2-6][0-9]{2}|7[01][0-9]|720)m|([4-9]|1[0-2])h)"} * 46800
           or
-          execution_class:nextmv_execution_class:seen{execution_class=~".*[^0-9]((4320[1-9]|432[1-9][0-9]|43[3-9][0-9]{2}|4[4-9][0-9]{3}|[5-9][0-9]{4}|[0-9]{6,})s|(72[1-9]|7[3-9][0-9]|[89][0-9]{2}|[0-9]{4,})m|(1[3-9]|[2-9][0-9]|[0-9]{3,})h|[0-9]+d)"} * 90000
+          execution_class:nextmv_execution_class:seen{execution_class=~"(.*[^0-9])?((4320[1-9]|432[1-9][0-9]|43[3-9][0-9]{2}|4[4-9][0-9]{3}|[5-9][0-9]{4}|[0-9]{6,})s|(72[1-9]|7[3-9][0-9]|[89][0-9]{2}|[0-9]{4,})m|(1[3-9]|[2-9][0-9]|[0-9]{3,})h|[0-9]+d)"} * 90000
 
       # No series of running runs means none, as in a class that has just appeared.
       # `last_over_time` covers failed scrapes.
@@ -313,13 +313,14 @@ groups:
           {{- include "nextmv-exporter.links" (list "NextmvAccountUnreadable" $settings) }}
 
       # One replica cannot read what others can, or one target only at times, as where a
-      # Service leads it to replicas of which one has another key. For as long again,
-      # so that an outage that is over does not count.
+      # Service leads it to replicas of which one has another key: half of the scrapes
+      # then succeed. For as long again, so that an outage that is over does not count.
       - alert: NextmvAccountPartlyUnreadable
         expr: |
           avg_over_time(nextmv_up[{{ $t.partlyUnreadableFor }}]) < 0.75
+          and last_over_time(nextmv_up[{{ $t.gapTolerance }}])
           and on (job, namespace, cluster, account)
-          avg_over_time(account:nextmv_up:max[{{ $t.partlyUnreadableFor }}]) > 0.4
+          avg_over_time(account:nextmv_up:max[{{ $t.partlyUnreadableFor }}]) > 0.48
         for: {{ $t.partlyUnreadableFor }}
         labels:
           severity: warning
@@ -411,7 +412,10 @@ groups:
     rules:
       # An average, since an exporter that crashes again and again is up at times.
       - alert: NextmvExporterDown
-        expr: avg_over_time(up{job=~"{{ $settings.jobRegex }}"}[{{ $t.exporterDownFor }}]) < 0.5
+        # And it is still a target: a range also has what is gone.
+        expr: |
+          avg_over_time(up{job=~{{ $settings.jobRegex | quote }}}[{{ $t.exporterDownFor }}]) < 0.5
+          and up
         for: {{ $t.exporterDownFor }}
         labels:
           severity: critical
@@ -420,16 +424,17 @@ groups:
             Prometheus cannot scrape nextmv-exporter at {{ "{{ $labels.instance }}" }}
           description: >-
             Scrapes of {{ "{{ $labels.instance }}" }} ({{ $where }}) have failed for
-            {{ $t.exporterDownFor }}. Alerts on the queues that it watches cannot fire. Next step:
+            {{ $t.exporterDownFor }}. Unless another exporter monitors the same accounts, alerts on
+            their queues cannot fire. Next step:
             see the error on Prometheus's page of targets, then the exporter's log.
           {{- include "nextmv-exporter.links" (list "NextmvExporterDown" $settings) }}
 
       # A job that had targets within the last day, or that none is known at all.
       - alert: NextmvExporterAbsent
         expr: |
-          group by (job, namespace, cluster) (present_over_time(up{job=~"{{ $settings.jobRegex }}"}[{{ $t.vanishedWithin }}]))
+          group by (job, namespace, cluster) (present_over_time(up{job=~{{ $settings.jobRegex | quote }}}[{{ $t.vanishedWithin }}]))
           unless on (job, namespace, cluster) up
-          or on () absent(up{job=~"{{ $settings.jobRegex }}"})
+          or on () absent(up{job=~{{ $settings.jobRegex | quote }}})
         for: {{ $t.exporterAbsentFor }}
         labels:
           severity: critical
