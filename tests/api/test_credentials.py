@@ -344,6 +344,7 @@ def test_a_key_that_would_break_a_header_is_refused(key: str) -> None:
         ("[::1]:8080", "https://[::1]:8080"),
         ("http://[::1]:8080", "http://[::1]:8080"),
         ("localhost", "https://localhost"),
+        ("http://http:8080", "http://http:8080"),
     ],
 )
 def test_an_endpoint_becomes_a_base_url(given: str, url: str) -> None:

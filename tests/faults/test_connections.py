@@ -49,9 +49,11 @@ def test_a_client_that_sends_no_more_gets_its_response(path: str) -> None:
     """As of `printf … | nc -N`."""
     with FaultServer(after(0.3, queue(RUN))) as server, exporter_here(server.url) as address:
         with connect(address) as half:
-            half.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+            half.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode() * 2)
             half.shutdown(socket.SHUT_WR)
-            assert half.makefile("rb").read().startswith(b"HTTP/1.1 200 OK\r\n")
+            received = half.makefile("rb").read()
+            assert received.startswith(b"HTTP/1.1 200 OK\r\n")
+            assert received.count(b"HTTP/1.1 200 OK\r\n") == 2
         with connect(address) as idle:
             idle.shutdown(socket.SHUT_WR)
             assert closed_within(idle, 5)

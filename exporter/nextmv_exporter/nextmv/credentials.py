@@ -261,7 +261,8 @@ def check_url(url: str, origin: str = "the endpoint") -> str:
     if (
         parts is None
         or parts.scheme not in ("http", "https")
-        or parts.host in (None, "", "http", "https")  # as in `https:/api.example`
+        or not parts.host
+        or (full != url and parts.host in ("http", "https"))  # as in `https:/api.example`
         or re.search(r"[\s\x00-\x1f\\]", full)
     ):
         raise ConfigurationError(

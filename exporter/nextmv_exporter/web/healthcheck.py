@@ -13,7 +13,7 @@ import yaml
 from nextmv_exporter.units import Address
 
 _TIMEOUT = 4.0
-"""Seconds for each address."""
+"""Seconds for each attempt."""
 
 _REFUSALS = (ssl.SSLEOFError, http.client.RemoteDisconnected, ConnectionResetError)
 """How a handshake ends without the certificate that the server requires."""

@@ -77,7 +77,7 @@ class Protocol(H11Protocol):
     def on_response_complete(self) -> None:
         """Wait for the next request, of which a part may have been received with the last one."""
         super().on_response_complete()
-        if self._half_closed:
+        if self._half_closed and self.cycle.response_complete:  # and no other request is waiting
             self.transport.close()
             return
         if self.conn.their_state is h11.IDLE and self.conn.trailing_data[0]:
