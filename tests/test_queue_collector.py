@@ -156,9 +156,9 @@ def test_runs_are_looked_for_as_far_back_as_given(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"timeout": 0}, "timeout 0 is not a number of seconds above 0"),
-        ({"timeout": math.inf}, "timeout inf is not a number of seconds above 0"),
-        ({"timeout": math.nan}, "timeout nan is not a number of seconds above 0"),
+        ({"timeout": -1}, "timeout -1 is not a number of seconds"),
+        ({"timeout": math.inf}, "timeout inf is not a number of seconds"),
+        ({"timeout": math.nan}, "timeout nan is not a number of seconds"),
         ({"max_groups": 0}, "max_groups 0 is below 1"),
         ({"wait_buckets": (10, 5)}, "wait_buckets [10, 5] are not ascending numbers of seconds"),
         ({"wait_buckets": (0, 5)}, "wait_buckets [0, 5] are not ascending numbers of seconds"),

@@ -61,8 +61,8 @@ class ScrapeOptions:
     def __post_init__(self) -> None:
         """Raise ConfigurationError if an option is invalid."""
         bounds = list(self.wait_buckets)
-        if not 0 < self.timeout <= threading.TIMEOUT_MAX:
-            raise ConfigurationError(f"timeout {self.timeout} is not a number of seconds above 0")
+        if not 0 <= self.timeout <= threading.TIMEOUT_MAX:  # 0 where a scrape is late already
+            raise ConfigurationError(f"timeout {self.timeout} is not a number of seconds")
         if self.max_groups < 1:
             raise ConfigurationError(f"max_groups {self.max_groups} is below 1")
         if bounds != sorted(set(bounds)) or not bounds or bounds[0] <= 0 or bounds[-1] > _LONGEST:
