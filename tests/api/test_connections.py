@@ -6,6 +6,7 @@ import socket
 import ssl
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -127,6 +128,21 @@ def test_bytes_beyond_the_response_are_found_where_tls_has_decrypted_them(
     with FaultServer(answers(*(each + smuggled for each in numbered)), context) as server:
         client = Client(KEY, f"https://127.0.0.1:{server.port}")
         assert [client.get("v1").strip() for _ in range(3)] == [b"0", b"1", b"2"]
+        assert server.accepted == 3
+
+
+def test_after_a_kept_connection_that_was_closed_a_new_one_is_used_and_no_other_kept_one() -> None:
+    def close_at_the_second_request(conversation: Conversation) -> None:
+        conversation.hear()
+        time.sleep(0.3)
+        conversation.say(queue())
+        conversation.hear()
+
+    with FaultServer(close_at_the_second_request) as server, ThreadPoolExecutor(2) as pool:
+        client = Client(KEY, server.url)
+        assert list(pool.map(lambda _: client.get("v1"), range(2))) == [QUEUE] * 2
+        assert server.accepted == 2
+        assert client.get("v1") == QUEUE
         assert server.accepted == 3
 
 

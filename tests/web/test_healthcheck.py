@@ -87,7 +87,8 @@ def test_a_server_that_demands_a_clients_certificate_is_healthy_if_it_says_so(
     with exporter_process("--demo", f"--web.config.file={file}") as exporter:
         for _ in range(10):
             assert check([Address("127.0.0.1", exporter.port)], file) == 0
-    assert "no more can be checked without a client certificate" in capsys.readouterr().out
+    said = "serves TLS; no more can be checked without a client certificate"
+    assert f"127.0.0.1:{exporter.port}: {said}\n" in capsys.readouterr().out
 
 
 BROKEN = (

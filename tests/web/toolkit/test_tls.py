@@ -194,6 +194,14 @@ def test_certificate_and_key_can_be_given_inline(serve: Serve, authority: Author
     assert refuses(served, authority.client())
 
 
+def test_there_may_be_any_text_between_certificates(authority: Authority) -> None:
+    pem = authority.folder / "server.pem"
+    pem.write_text(f"# né\n{pem.read_text()}")
+    assert server_context(
+        TLSServerConfig(cert_file=str(pem), key_file=str(pem.with_suffix(".key")))
+    )
+
+
 def descriptors() -> int:
     return len(list(Path("/proc/self/fd").iterdir()))
 
