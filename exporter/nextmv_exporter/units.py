@@ -18,7 +18,8 @@ _SIZE = re.compile(r"([0-9]+)\s*([A-Za-z]*)")
 _ADDRESS = re.compile(r"(\[(?P<bracketed>.*)\]|(?P<host>[^:\[\]]*)):(?P<port>[0-9]+)")
 _MAX_PORT = 65535
 _MAX_YEARS = 100
-"""Longest duration: the clocks of the standard library overflow beyond 292 years."""
+MAX_DURATION = _MAX_YEARS * _SECONDS["y"]
+"""Longest duration, seconds: the clocks of the standard library overflow beyond 292 years."""
 
 
 class Address(NamedTuple):
@@ -54,7 +55,7 @@ def duration_or_zero(text: str) -> float:
         raise ValueError(f"{text!r} is not a duration: write it like 500ms, 10s, 5m or 1h30m")
     amounts = zip(match.groups(), _SECONDS.values(), strict=True)
     total = sum(float(amount) * seconds for amount, seconds in amounts if amount)
-    if total > _MAX_YEARS * _SECONDS["y"]:
+    if total > MAX_DURATION:
         raise ValueError(f"{text!r} is longer than {_MAX_YEARS}y, the longest duration allowed")
     return total
 

@@ -316,12 +316,14 @@ def test_the_rules_look_at_the_job_that_a_scrape_config_names() -> None:
 
 
 def test_a_job_with_special_characters_is_matched_as_it_is() -> None:
-    name = "nextmv (prod)+1.x"
-    text = str(rules({"enabled": True}, scrapeConfig={"enabled": True, "jobName": name}))
+    name = r"nextmv (prod)+1.x ^\[$"
+    groups = rules({"enabled": True}, scrapeConfig={"enabled": True, "jobName": name})
+    text = "".join(rule["expr"] for group in groups for rule in group["rules"])
     pattern = re.search(r'absent\(up{job=~"(.+?)"}\)', text)
     assert pattern
-    assert re.fullmatch(pattern[1], name)
-    assert not re.fullmatch(pattern[1], "nextmv prod+1yx")
+    regex = json.loads(f'"{pattern[1]}"')  # PromQL escapes like JSON here
+    assert re.fullmatch(regex, name)
+    assert not re.fullmatch(regex, name.replace(".", "y"))
 
 
 @pytest.mark.parametrize("pattern", [r"monitoring/queue\.exporter", 'a"b', "x: y", "a{2}"])

@@ -24,6 +24,7 @@ from nextmv_exporter.scrape.recent import RecentGroups
 from nextmv_exporter.scrape.sources import Requests, Source, SourceState
 from nextmv_exporter.scrape.summary import Group, Snapshot, Summary, summarise, take_snapshot
 from nextmv_exporter.scrape.threads import WORKERS
+from nextmv_exporter.units import MAX_DURATION
 
 MAX_BACKOFF = 300.0
 """Longest `Retry-After` that is honoured, seconds."""
@@ -33,8 +34,6 @@ MAX_FETCHES = 4
 
 LOG_INTERVAL = 60.0
 """Seconds between two log lines about the same failure."""
-
-_LONGEST = 100 * 365 * 86_400.0
 
 log = get_logger()
 
@@ -65,7 +64,8 @@ class ScrapeOptions:
             raise ConfigurationError(f"timeout {self.timeout} is not a number of seconds")
         if self.max_groups < 1:
             raise ConfigurationError(f"max_groups {self.max_groups} is below 1")
-        if bounds != sorted(set(bounds)) or not bounds or bounds[0] <= 0 or bounds[-1] > _LONGEST:
+        ascending = bool(bounds) and bounds == sorted(set(bounds))
+        if not ascending or bounds[0] <= 0 or bounds[-1] > MAX_DURATION:
             raise ConfigurationError(f"wait_buckets {bounds} are not ascending numbers of seconds")
 
 
