@@ -96,7 +96,6 @@ def test_libraries_write_in_the_same_format() -> None:
 
 def test_what_the_program_logs_itself_is_left_out_of_uvicorns_messages() -> None:
     [line] = lines(
-        'logging.getLogger("uvicorn.access").info("GET /metrics")\n'
         'logging.getLogger("uvicorn.error").info("Started server process")\n'
         'logging.getLogger("uvicorn.error").error("Broken")'
     )
@@ -113,6 +112,7 @@ with freezegun.freeze_time() as clock:
         clients.warning("Malformed", value=seconds)
         log.warning("Mine")
         logging.getLogger("uvicorn.error").warning("Invalid HTTP request received.")
+        logging.getLogger("asyncio").error("Fatal error on transport")
 """
     logged = [json.loads(line) for line in lines(code, log_format="json")]
     [first, second] = [line for line in logged if line["msg"] == "Malformed"]
@@ -120,6 +120,7 @@ with freezegun.freeze_time() as clock:
     assert second["repeated"] == 2
     assert sum(line["msg"] == "Mine" for line in logged) == 5
     assert sum(line["msg"] == "Invalid HTTP request received." for line in logged) == 2
+    assert sum(line["msg"] == "Fatal error on transport" for line in logged) == 2
 
 
 def test_each_message_of_clients_has_its_own_minute() -> None:

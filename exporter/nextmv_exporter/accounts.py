@@ -158,7 +158,6 @@ class Accounts:
         settings = self._settings
         client = Client(
             credentials=self._credentials(name),
-            timeout=settings.nextmv_timeout,
             max_response_bytes=settings.nextmv_max_response_bytes,
         )
         options = ScrapeOptions(

@@ -201,6 +201,12 @@ def test_the_host_of_a_target_in_absolute_form_replaces_that_of_the_header(
     assert group["targets"] == ["target.example:1"]
 
 
+def test_headers_of_a_proxy_do_not_change_the_targets(running: Running) -> None:
+    headers = {"X-Forwarded-Proto": "https", "X-Forwarded-For": "192.0.2.1"}
+    [group] = requests.get(f"{running.url}/sd", headers=headers, timeout=10).json()
+    assert group["labels"]["__scheme__"] == "http"
+
+
 @pytest.mark.parametrize(
     "host",
     [

@@ -179,5 +179,5 @@ def _causes(error: BaseException | None) -> "list[BaseException]":
         cause = pending.pop()
         if isinstance(cause, BaseException) and cause not in causes:
             causes.append(cause)
-            pending += [*cause.args, cause.__cause__, getattr(cause, "reason", None)]
+            pending += [*cause.args, cause.__cause__]
     return causes

@@ -340,6 +340,30 @@ def test_wrong_passwords_do_not_displace_a_right_one(
     asyncio.run(guess())
 
 
+def test_a_limited_number_of_passwords_waits_whoever_guesses(
+    checks: Checks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(authentication, "MAX_GUESSES", 2)
+    monkeypatch.setattr(authentication, "_CHEAP_THREADS", 1)
+    passwords = authentication.Passwords()
+    checks.held = {HASH}
+
+    async def guess() -> None:
+        addresses = [f"192.0.2.{number}" for number in range(8)]
+        admits = (
+            passwords.admit("alice", address.encode(), {"alice": HASH}, address)
+            for address in addresses
+        )
+        waiting = asyncio.gather(*admits)
+        await asyncio.to_thread(until, lambda: checks.passwords, what="the first check")
+        assert len(passwords._pending[""]) == 2
+        checks.release.set()
+        assert await waiting == [False] * 8
+
+    asyncio.run(guess())
+    assert len(checks.passwords) <= 3
+
+
 def test_an_unknown_user_costs_a_hash_of_a_fixed_cost(
     served: Served, users: Users, checks: Checks
 ) -> None:
