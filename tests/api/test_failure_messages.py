@@ -194,6 +194,10 @@ def test_plain_http_where_tls_is_expected() -> None:
         conversation.say(b"HTTP/1.1 400 Bad Request\r\n\r\n")
 
     with FaultServer(behave) as server:
-        text = message(f"https://127.0.0.1:{server.port}", errors.TLSError)
+        port = server.port
+        text = message(f"https://127.0.0.1:{port}", errors.TLSError)
     assert text.startswith("[SSL: WRONG_VERSION_NUMBER]") or "RECORD_LAYER" in text
-    assert "the port does not speak TLS" in text
+    assert text.endswith(
+        f" (host 127.0.0.1:{port}) "
+        "(the port does not speak TLS: is the endpoint or proxy http:// there?)"
+    )

@@ -64,6 +64,7 @@ def test_what_is_missing_is_named_as_in_the_metrics_or_a_dash() -> None:
         (created(seconds=60), "1m0s"),
         (created(minutes=12, seconds=30), "12m30s"),
         (created(hours=3, minutes=5, seconds=9), "3h5m"),
+        (created(days=1), "1d0h"),
         (created(days=2, minutes=59), "2d0h"),
         (created(days=400, hours=5), "400d5h"),
         (created(hours=-1), "0s"),

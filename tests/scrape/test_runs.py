@@ -148,7 +148,14 @@ def test_a_run_that_nests_too_deeply_is_refused(opening: bytes, closing: bytes) 
 
 
 @pytest.mark.parametrize(
-    "value", [b"[" * 6000 + b"]" * 6000, b"[" + b"{}," * 6000 + b"{}]"], ids=["nested", "listed"]
+    "value",
+    [
+        b"[" * 6000 + b"]" * 6000,
+        b"[" + b"{}," * 6000 + b"{}]",
+        b'{"":' * 5000 + b"1" + b"}" * 5000,
+        b'{"":' * 5000,
+    ],
+    ids=["nested lists", "listed objects", "nested objects", "objects that do not end"],
 )
 def test_a_run_of_too_many_lists_and_objects_is_refused(value: bytes) -> None:
     with pytest.raises(InvalidResponseError, match="more than 5000 lists and objects"):
