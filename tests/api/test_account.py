@@ -23,6 +23,7 @@ from nextmv_exporter.nextmv.errors import (
     DeadlineExceededError,
     InvalidResponseError,
     Reason,
+    ResponseTooLargeError,
     StatusError,
 )
 
@@ -306,6 +307,26 @@ def test_runs_on_two_pages_count_once_and_those_of_more_than_a_day_ago_are_not_l
     found = [run.id for run in account.queue().runs]
     assert sorted(filter(None, found)) == ["1 h", "23 h", "24.5 h"]
     assert found.count(None) == 2
+
+
+def test_all_pages_together_may_hold_as_much_as_one_response(
+    removed: tuple[Watched, DemoAPI, Account],
+) -> None:
+    api, _, account = removed
+    pages = 0
+
+    async def page(scope: Scope, receive: Receive, send: Send) -> None:
+        nonlocal pages
+        pages += 1
+        body = {"runs": [{"id": "x" * 1000}], "next_page_token": f"after page {pages}"}
+        await JSONResponse(body)(scope, receive, send)
+
+    api.answers["/v1/applications"] = JSONResponse({"items": [{"id": "a"}]})
+    api.answers["/v1/applications/a/runs"] = page
+    account.client.max_response_bytes = 10_000
+    with pytest.raises(ResponseTooLargeError, match="is larger than 10000 bytes"):
+        account.queue()
+    assert pages <= 10
 
 
 def test_a_wrong_endpoint_is_reported_as_such(api: FakeAPI, account: Account) -> None:

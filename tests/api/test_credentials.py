@@ -301,6 +301,8 @@ def test_a_key_file_holds_a_key_and_white_space_around_it() -> None:
             ),
         ),
         ("not_text.key", "API key file FILE is UTF-16 text: save it as UTF-8"),
+        ("not_text_big_endian.key", "API key file FILE is UTF-16 text: save it as UTF-8"),
+        ("latin1.key", "API key file FILE is not text"),
     ],
 )
 def test_a_bad_key_file_is_named_and_not_quoted(file: str, message: str) -> None:

@@ -89,6 +89,8 @@ def test_every_column_is_there_on_a_terminal_of_80_columns() -> None:
 @pytest.mark.parametrize(
     ("width", "shown"),
     [
+        (44, "latest-sOOrLJ32W  queued  22m0s"),
+        (45, "latest-sOOrLJ32W  queued  22m0s  6c9500mb870s"),
         (54, "latest-sOOrLJ32W  queued  22m0s  6c9500mb870s"),
         (55, "latest-sOOrLJ32W  queued  22m0s  6c9500mb870s  product…"),
         (64, "latest-sOOrLJ32W  queued  22m0s  6c9500mb870s  production-plann…"),

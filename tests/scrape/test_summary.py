@@ -1,5 +1,6 @@
 """From runs to numbers: what every dashboard and alert rests on."""
 
+import importlib
 import math
 import time
 from collections import Counter
@@ -396,6 +397,17 @@ def test_of_equally_long_groups_the_same_are_kept_whatever_their_order() -> None
     forwards, backwards = (summary(*order, max_groups=4) for order in (runs, runs[::-1]))
     assert forwards.length == backwards.length
     assert forwards.oldest == backwards.oldest
+
+
+def test_labels_that_never_recur_are_cached_in_limited_number(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    module = importlib.import_module(summarise.__module__)
+    monkeypatch.setattr(module, "_MAX_CACHED", 3)
+    monkeypatch.setattr(module, "_groups", cached := {})
+    for number in range(20):
+        assert summary(run(application_id=f"app-{number}")).runs[QUEUED] == 1
+        assert len(cached) == number % 3 + 1
 
 
 def test_a_folded_group_keeps_the_oldest_run_of_those_in_it() -> None:

@@ -104,10 +104,13 @@ def test_one_account_is_scraped_without_the_processs_own_metrics(running: Runnin
 
 
 def test_an_unknown_account_is_not_found_and_the_known_ones_are_named(running: Running) -> None:
-    answer = requests.get(f"{running.url}/metrics", {"account": "nobody"}, timeout=10)
-
-    assert answer.status_code == 404
-    assert "default" in answer.text
+    for path in ("/metrics", "/"):
+        for asked in (["nobody"], ["default", "nobody"]):
+            answer = requests.get(f"{running.url}{path}", {"account": asked}, timeout=10)
+            assert answer.status_code == 404
+            assert answer.text == (
+                "No account 'nobody' is monitored here. Known accounts: default.\n"
+            )
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from urllib3.exceptions import LocationParseError
 from urllib3.util import parse_url
 
 from nextmv_exporter import files
@@ -256,7 +255,7 @@ def check_url(url: str, origin: str = "the endpoint") -> str:
         parts = parse_url(full)
         (parts.host or "").encode("idna")
         urlsplit(full).port  # noqa: B018 - `requests` parses it like this too
-    except (LocationParseError, ValueError):
+    except ValueError:  # as urllib3's own errors are
         parts = None
     if (
         parts is None
