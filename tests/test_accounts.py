@@ -84,6 +84,16 @@ def test_with_an_asterisk_profiles_that_come_and_go_are_followed_and_logged_by_n
     assert events(logs, "added", "removed")[1:] == [("Accounts reloaded", "", "c,d")]
 
 
+def test_it_is_outdated_from_a_change_of_the_file_until_it_is_refreshed(file: Path) -> None:
+    write(file, {"a": "first"})
+    accounts = accounts_of(file, "*")
+    states = [accounts.outdated]
+    write(file, {"a": "second"})
+    states.append(accounts.outdated)
+    accounts.refresh()
+    assert [*states, accounts.outdated] == [False, True, False]
+
+
 def test_a_known_account_keeps_its_target_through_a_reload(file: Path) -> None:
     """And with it its back-off and the groups that were drained lately."""
     write(file, {"a": "1", "b": "2"})

@@ -189,7 +189,10 @@ def test_a_bad_value_names_its_flag_or_its_variable(
         flat = flag.removeprefix("--").replace(".", dot).replace("-", "_").upper()
         with monkeypatch.context() as patch:
             patch.setenv(f"NEXTMV_EXPORTER_{flat}", text)
-            assert_refused(program(), fault, f"(from NEXTMV_EXPORTER_{flat})")
+            by_variable = program()
+        assert_refused(by_variable, fault)
+        whole = by_flag.err.replace("\n", f" (from NEXTMV_EXPORTER_{flat})\n")
+        assert by_variable.err == whole
 
 
 def test_an_unknown_flag_is_named_with_one_that_is_like_it(program: Program) -> None:

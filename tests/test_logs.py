@@ -96,6 +96,7 @@ def test_libraries_write_in_the_same_format() -> None:
 
 def test_what_the_program_logs_itself_is_left_out_of_uvicorns_messages() -> None:
     [line] = lines(
+        'logging.getLogger("uvicorn.access").info("GET /metrics")\n'
         'logging.getLogger("uvicorn.error").info("Started server process")\n'
         'logging.getLogger("uvicorn.error").error("Broken")'
     )

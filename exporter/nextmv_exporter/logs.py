@@ -101,6 +101,7 @@ def configure(level: str, log_format: str) -> None:
     logging.basicConfig(handlers=[handler], level=_LEVELS[level], force=True)
     logging.captureWarnings(capture=True)
     # uvicorn's messages about starting and stopping duplicate the program's; its errors are kept.
+    logging.getLogger("uvicorn.access").propagate = False
     logging.getLogger("uvicorn.error").setLevel(max(logging.WARNING, logging.root.level))
     # urllib3 quotes headers that it can't parse, and a server may echo the key in them.
     logging.getLogger("urllib3.connection").setLevel(logging.ERROR)
