@@ -245,7 +245,12 @@ def test_one_key_for_several_profiles_is_refused(
 ) -> None:
     monkeypatch.setenv("NEXTMV_API_KEY", KEY)
     monkeypatch.setenv("NEXTMV_PROFILE", profiles)
-    assert_refused(program(), "NEXTMV_API_KEY holds one key", "unset it")
+    ended = program()
+    assert_refused(ended)
+    assert ended.err == (
+        "nextmv-exporter: NEXTMV_API_KEY holds one key, which would be used for all of several "
+        "profiles: unset it, or choose one profile\n"
+    )
 
 
 def test_a_port_in_use_is_named(

@@ -25,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         status = _fail(_with_variable(error))
     except ConfigurationError as error:
         status = _fail(_with_flag(error))
-    except (KeyboardInterrupt, click.Abort):
+    except click.Abort:  # an interrupt
         status = 128 + 2
     sys.exit(status)
 
