@@ -48,7 +48,7 @@ def status_error(response: requests.Response, endpoint: str, api_key: str) -> er
     status = f"{response.status_code} {redactor.clean(response.reason or '', _EXCERPT)}".rstrip()
     message = f"{endpoint}: the API responded {status}"
     if location := response.headers.get("Location"):
-        host = _host(redactor.hide(location), response.url)
+        host = _host(redactor.hide(location[:_READ_FOR_EXCERPT]), response.url)
         message += f", a redirect to host {redactor.clean(host, _EXCERPT)}, not followed"
     elif excerpt := _excerpt(response, redactor):
         message += f": {excerpt}"
