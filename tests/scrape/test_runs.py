@@ -170,6 +170,32 @@ def test_a_run_may_have_any_number_of_brackets_in_its_strings() -> None:
 # Pieces
 
 
+@pytest.mark.parametrize(
+    "second",
+    [
+        b"[]",
+        b"null",
+        b'[{"id":""}]',
+        b'[{"id":"x"}, {"id":"y"}]',
+        b"[%s{}]" % (b'{"id":""},' * 900),
+    ],
+    ids=lambda second: second[:30].decode(),
+)
+@pytest.mark.parametrize("key", [b"runs", rb"\u0072uns"])
+@pytest.mark.parametrize("number", [10, 1000, 5000])
+def test_a_second_list_of_runs_replaces_the_first_or_the_response_is_invalid(
+    number: int, key: bytes, second: bytes
+) -> None:
+    runs = b",".join(b'{"id":"run-%d","status_v2":"queued","name":"x"}' % n for n in range(number))
+    body = b'{"runs":[%s],"%s":%s}' % (runs, key, second)
+    last = json.loads(second)
+    if number == 10 and last is not None:  # as every parser of JSON has it
+        assert [run.id for run in parse_queue(body)] == [run.get("id") for run in last]
+    else:
+        with pytest.raises(InvalidResponseError, match=r"two lists of the same name|no list of"):
+            list(parse_queue(body))
+
+
 def in_pieces(size: int) -> Any:
     """Decode in pieces of that many bytes, so that short responses have many."""
     return mock.patch.object(parsing, "_PIECE", size)

@@ -32,9 +32,9 @@ _SPACE = rb"[ \t\r\n]*"
 _GAP = re.compile(rb"\}%s,%s\{" % (_SPACE, _SPACE))
 _TOKEN = re.compile(rb'"(?:[^"\\]++|\\.)*+"|[][{}]', re.DOTALL)
 _LEVELS = {b"[": 1, b"{": 1, b"]": -1, b"}": -1}
-_MARK = "\0end of piece"
-_MARKED_END = b',{"id":"\\u0000end of piece"}]}'
-_FIRST = b'{"id":""}'
+_FIRST, _LAST = "\0first of piece", "\0last of piece"
+_OPENING = b'{"%s":[{"id":"\\u0000first of piece"}'
+_ENDING = b',{"id":"\\u0000last of piece"}]}'
 _NOT_JSON = (msgspec.MsgspecError, RecursionError, UnicodeDecodeError)
 
 
@@ -216,7 +216,7 @@ def _decoded_pieces(
             break  # the list ends here, or this is not JSON
         yield part
         # An entry before the comma, so that a comma too few or too many is invalid here too.
-        start, opening = end, b'{"%s":[%s' % (key.encode(), _FIRST)
+        start, opening = end, _OPENING % key.encode()
     yield _without_first(opening, decode(_piece(opening, body, start, len(body), b"")))
 
 
@@ -229,18 +229,23 @@ def _decode_marked(
     appended to the piece: it is decoded as an entry only if the piece ends with one.
     """
     try:
-        entries, token = decode(_piece(opening, body, start, end, _MARKED_END))
+        entries, token = decode(_piece(opening, body, start, end, _ENDING))
     except _NotJSONError:
         return None
-    if entries and entries.pop().id == _MARK:
+    if entries and entries.pop().id == _LAST:
         return _without_first(opening, (entries, token))
     return None
 
 
 def _without_first(opening: bytes, part: Part[Entry]) -> Part[Entry]:
-    """Drop the entry with which the pieces after the first one begin."""
-    if opening and part[0]:
-        del part[0][0]
+    """Drop the entry with which the pieces after the first one begin.
+
+    It is missing where another list of the same name replaces the one that the pieces are of.
+    """
+    if opening:
+        entries = part[0]
+        if not entries or entries.pop(0).id != _FIRST:
+            raise InvalidResponseError("the response has two lists of the same name")
     return part
 
 
