@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NoReturn
 
 import pytest
+import requests
 from support.fake_api import KEY, RUN, FakeAPI
 from support.logs import capture_logs
 from support.metrics import parse, value, values
@@ -453,6 +454,37 @@ def test_once_says_in_one_line_that_it_could_not_print(redirection: str, fault: 
     )
     assert ended.returncode == 2  # not 1, which means that an account is down
     assert ended.stderr == f"nextmv-exporter: can't write to stdout: {fault}\n"
+
+
+@pytest.mark.parametrize("stderr", ["2>/dev/full", "2>&-", "2> >(true)"])
+def test_an_invalid_configuration_ends_with_2_where_stderr_can_not_be_written(stderr: str) -> None:
+    for module in ("nextmv_exporter", "nextmv_exporter.nextmv"):
+        command = [sys.executable, "-m", module, "--no-such-flag"]
+        ended = subprocess.run(
+            ["bash", "-c", f'"$@" {stderr}', "-", *command], check=False, timeout=30
+        )
+        assert ended.returncode == 2
+
+
+@pytest.mark.parametrize("stdout", [">/dev/full", ">&-", "> >(true)"])
+def test_the_demo_serves_where_stdout_can_not_be_written(stdout: str) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "nextmv_exporter",
+        "--demo",
+        "--web.listen-address=127.0.0.1:0",
+    ]
+    with subprocess.Popen(
+        ["bash", "-c", f'exec "$@" {stdout}', "-", *command], stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stderr
+        listening = process.stderr.readline()
+        [address] = re.findall(r"address=(\S+)", listening)
+        assert requests.get(f"http://{address}/metrics", timeout=10).status_code == 200
+        process.terminate()
+        assert [line.split("msg=")[1] for line in process.stderr] == ["Stopped\n"]
+        assert process.wait(10) == 0
 
 
 def test_logs_are_json_if_asked_for(api: FakeAPI) -> None:

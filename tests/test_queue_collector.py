@@ -166,6 +166,20 @@ def test_runs_are_looked_for_as_far_back_as_given(
             {"wait_buckets": (5, 1e20)},
             "wait_buckets [5, 1e+20] are not ascending numbers of seconds",
         ),
+        (
+            {"wait_buckets": (5, math.nan)},
+            "wait_buckets [5, nan] are not ascending numbers of seconds",
+        ),
+        (
+            {"wait_buckets": (math.nan,)},
+            "wait_buckets [nan] are not ascending numbers of seconds",
+        ),
+        ({"zero_retention": -1}, "zero_retention -1 is not a number of seconds"),
+        ({"zero_retention": math.nan}, "zero_retention nan is not a number of seconds"),
+        ({"run_lookback": 0}, "run_lookback 0 is not a number of seconds"),
+        ({"run_lookback": -5}, "run_lookback -5 is not a number of seconds"),
+        ({"run_lookback": math.nan}, "run_lookback nan is not a number of seconds"),
+        ({"run_lookback": 1e20}, "run_lookback 1e+20 is not a number of seconds"),
         ({"wait_buckets": ()}, "wait_buckets [] are not ascending numbers of seconds"),
         (
             {"source": "queue"},

@@ -1,12 +1,11 @@
 """Run the exporter with its settings: serve, or print one scrape."""
 
+import contextlib
 import gc
 import os
 import sys
 import time
-from contextlib import ExitStack
 
-import click
 from prometheus_client import disable_created_metrics
 
 from nextmv_exporter import __version__, logs
@@ -99,7 +98,7 @@ def _serve(settings: Settings, accounts: Accounts) -> int:
         from nextmv_exporter.web.toolkit.reloading import ReloadingWebConfig
 
         web_config = ReloadingWebConfig(settings.web_config_file)
-    with ExitStack() as stack:
+    with contextlib.ExitStack() as stack:
         listeners = [stack.enter_context(listen(each)) for each in settings.web_listen_address]
 
         def announce() -> None:
@@ -133,13 +132,14 @@ def _serve(settings: Settings, accounts: Accounts) -> int:
 
 
 def _welcome(scheme: str, port: int, path: str) -> None:
-    click.echo(
-        f"""
+    text = f"""
 The demo is running: a simulated Nextmv account whose queue grows and drains.
 
   Metrics      {scheme}://localhost:{port}{path}
   Status page  {scheme}://localhost:{port}/
 
 To see it in Prometheus, scrape localhost:{port}. Ctrl+C ends it.
+
 """
-    )
+    with contextlib.suppress(ConfigurationError):  # the demo serves without stdout too
+        _print(text.encode())

@@ -97,6 +97,23 @@ def test_an_informational_response_is_skipped_and_its_connection_not_used_again(
         assert server.accepted == 3
 
 
+@pytest.mark.parametrize(
+    "headers",
+    [
+        "Content-Length: 3\r\nTransfer-Encoding: chunked",
+        "transfer-encoding: chunked\r\nTransfer-Encoding: chunked",
+        "Content-Length: 14\r\ncontent-length: 14",
+    ],
+)
+def test_where_two_headers_give_the_length_the_connection_is_not_used_again(headers: str) -> None:
+    chunked = "chunked" in headers
+    body = b"3\r\n[0]\r\n0\r\n\r\n" if chunked else b"[0,         0]"
+    with FaultServer(answers(f"HTTP/1.1 200 OK\r\n{headers}\r\n\r\n".encode() + body)) as server:
+        client = Client(KEY, server.url)
+        assert [json.loads(client.get("v1")) for _ in range(3)] == [[0] if chunked else [0, 0]] * 3
+        assert server.accepted == 3
+
+
 def test_a_continue_is_skipped_and_its_connection_used_again() -> None:
     with FaultServer(answers(b"HTTP/1.1 100 Continue\r\n\r\n" + queue())) as server:
         client = Client(KEY, server.url)

@@ -212,6 +212,16 @@ def test_a_retry_after_is_honoured_across_scrapes(status: str, kind: str) -> Non
     assert answered.up
 
 
+@pytest.mark.parametrize("status", ["401 Unauthorized", "403 Forbidden", "302 Found"])
+def test_a_retry_after_that_is_no_limit_of_requests_is_not_honoured(status: str) -> None:
+    with (
+        FaultServer(answers(answer(b"", status, Retry_After="300"), queue())) as server,
+        exporter_here(server.url) as address,
+    ):
+        assert not scrape(address, 10).up
+        assert scrape(address, 10).up  # as where the key was replaced
+
+
 def later(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
     """Let the back-off believe that time has passed."""
     clock = SimpleNamespace(monotonic=lambda: time.monotonic() + seconds, time=time.time)

@@ -404,7 +404,8 @@ def test_labels_that_never_recur_are_cached_in_limited_number(
 ) -> None:
     module = importlib.import_module(summarise.__module__)
     monkeypatch.setattr(module, "_MAX_CACHED", 3)
-    monkeypatch.setattr(module, "_groups", cached := {})
+    cached: dict[object, Group] = {}
+    monkeypatch.setattr(module, "_groups", cached)
     for number in range(20):
         assert summary(run(application_id=f"app-{number}")).runs[QUEUED] == 1
         assert len(cached) == number % 3 + 1

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import pytest
+from freezegun import freeze_time
 from support.fake_api import KEY, RUN, Answer, FakeAPI
 from support.logs import capture_logs
 
@@ -386,6 +387,54 @@ def test_a_failure_that_goes_on_is_logged_at_its_begin_its_change_and_once_a_min
         ("Scrape failed", "server_error", 1),
         ("Scrape succeeded after failures", "server_error", 1),
         ("Scrape failed", "server_error", 1),
+    ]
+
+
+def test_failures_and_successes_in_turn_are_logged_once_a_minute(
+    api: FakeAPI, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    account = watched(api)
+
+    def fail(times: int) -> None:
+        for _ in range(times):
+            api.answers(500)
+            account.scrape()
+            api.serves(RUN)
+            account.scrape()
+
+    with capture_logs() as lines:
+        fail(5)
+        monkeypatch.setattr(target_module, "LOG_INTERVAL", 0.0)
+        fail(1)
+    assert [(line["event"], line["count"]) for line in lines] == [
+        ("Scrape failed", 1),
+        ("Scrape succeeded after failures", 1),
+        ("Scrape failed", 5),
+        ("Scrape succeeded after failures", 1),
+    ]
+
+
+def test_a_failure_that_begins_again_is_logged_after_the_minute() -> None:
+    broken = True
+
+    def work() -> Sequence[Run]:
+        if broken:
+            raise TLSError("broken")
+        return []
+
+    account = Watched(Stub(work))
+    with capture_logs() as lines, freeze_time() as clock:
+        account.scrape()
+        broken = False
+        account.scrape()
+        broken = True
+        for seconds in (10, 20, 29.5, 1, 1):
+            clock.tick(seconds)
+            account.scrape()
+    assert [(line["event"], line["count"]) for line in lines] == [
+        ("Scrape failed", 1),
+        ("Scrape succeeded after failures", 1),
+        ("Scrape failed", 4),
     ]
 
 

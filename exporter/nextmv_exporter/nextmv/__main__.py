@@ -24,6 +24,7 @@ from nextmv_exporter.nextmv.credentials import (
 )
 from nextmv_exporter.nextmv.errors import NextmvError
 from nextmv_exporter.nextmv.table import UNKNOWN, printable, table
+from nextmv_exporter.output import discard, echo_error
 from nextmv_exporter.settings import OPTIONS, variable_of
 
 EXIT_UNREADABLE = 1
@@ -152,13 +153,13 @@ def _print(lines: Iterable[str]) -> None:
     try:
         click.echo("".join(f"{line}\n" for line in lines).encode(encoding, "replace"), nl=False)
     except OSError as error:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or flushing it at exit would fail again
+        discard(1)
         if not isinstance(error, BrokenPipeError):  # which is how `head` ends its input
             raise
 
 
 def _fail(message: str, status: int) -> int:
-    click.echo(f"nextmv-queue: {printable(message)}", err=True)
+    echo_error(f"nextmv-queue: {printable(message)}")
     return status
 
 

@@ -181,6 +181,12 @@ class _Response(http.client.HTTPResponse):
             self.unexpected = True
             http.client.parse_headers(self.fp)
 
+    def begin(self) -> None:
+        """Read the headers; where two of them give the length, peers may disagree about it."""
+        super().begin()
+        lengths = ("content-length", "transfer-encoding")
+        self.unexpected |= sum(name.lower() in lengths for name in self.headers) > 1
+
     def _read_next_chunk_size(self) -> int:
         """Reject what `int` would accept, such as a negative size, which reads to the end."""
         line = self.fp.readline(_MAX_LINE + 1)

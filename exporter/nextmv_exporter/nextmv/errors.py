@@ -72,7 +72,8 @@ class StatusError(NextmvError, requests.HTTPError):
     Args:
         message: for the operator, without the key.
         status: the HTTP status.
-        retry_after: seconds to wait before the next request, as the API demands; or None.
+        retry_after: seconds to wait before the next request, as the API demands with 429 or a
+            status from 500; or None.
         response: the response, as `requests.HTTPError` has it.
     """
 

@@ -32,6 +32,7 @@ from nextmv_exporter.scrape.runs import (
 )
 from nextmv_exporter.scrape.summary import QUEUED, RUNNING, created_timestamp
 from nextmv_exporter.scrape.threads import each_in_parallel
+from nextmv_exporter.units import MAX_DURATION
 
 ACCOUNT_QUEUE = "account-queue"
 APPLICATION_RUNS = "application-runs"
@@ -339,8 +340,10 @@ def choose_source(choice: str, run_lookback: float, account: str = ACCOUNT) -> S
         The source.
 
     Raises:
-        ConfigurationError: there is no such source.
+        ConfigurationError: there is no such source, or the age is not one.
     """
+    if not 0 < run_lookback <= MAX_DURATION:
+        raise ConfigurationError(f"run_lookback {run_lookback} is not a number of seconds")
     queue, runs = AccountQueue(f"{account}/queue"), ApplicationRuns(run_lookback)
     choices: dict[str, Source] = {
         ACCOUNT_QUEUE: queue,

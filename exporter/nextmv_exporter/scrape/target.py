@@ -10,6 +10,7 @@ from collections.abc import Set as AbstractSet
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from operator import lt
 
 from nextmv_exporter.deadline import Deadline
 from nextmv_exporter.errors import ConfigurationError
@@ -64,8 +65,12 @@ class ScrapeOptions:
             raise ConfigurationError(f"timeout {self.timeout} is not a number of seconds")
         if self.max_groups < 1:
             raise ConfigurationError(f"max_groups {self.max_groups} is below 1")
-        ascending = bool(bounds) and bounds == sorted(set(bounds))
-        if not ascending or bounds[0] <= 0 or bounds[-1] > MAX_DURATION:
+        if not 0 <= self.zero_retention <= MAX_DURATION:
+            raise ConfigurationError(
+                f"zero_retention {self.zero_retention} is not a number of seconds"
+            )
+        ascending = bool(bounds) and all(map(lt, [0, *bounds], bounds))  # NaN is not, either
+        if not ascending or bounds[-1] > MAX_DURATION:
             raise ConfigurationError(f"wait_buckets {bounds} are not ascending numbers of seconds")
 
 
@@ -114,21 +119,24 @@ class _Backoff:
 
 @dataclass
 class _FailureLog:
-    """Log of a failure: when it begins, when its reason changes, once a minute, when it ends."""
+    """Log of a failure: when it begins, when its reason changes, once a minute, when it ends.
+
+    One that begins again within the minute is logged after it, so that scrapes that fail and
+    succeed in turn do not fill the log.
+    """
 
     account: str
-    failure: Failure | None = None
+    reason: Reason | None = None  # of the last line
     logged: float = float("-inf")
     unlogged: int = 0
-    scrapes: int = 0
+    scrapes: int = 0  # failed since the last success
+    begun: bool = False  # in the log
 
     def failed(self, failure: Failure) -> None:
-        changed = self.failure is None or self.failure.reason is not failure.reason
-        self.failure = failure
         self.scrapes += 1
         self.unlogged += 1
         now = time.monotonic()
-        if not changed and now - self.logged < LOG_INTERVAL:
+        if failure.reason is self.reason and now - self.logged < LOG_INTERVAL:
             return
         log.warning(
             "Scrape failed",
@@ -137,18 +145,17 @@ class _FailureLog:
             err=failure.message,
             count=self.unlogged,
         )
-        self.logged, self.unlogged = now, 0
+        self.reason, self.logged, self.unlogged, self.begun = failure.reason, now, 0, True
 
     def succeeded(self) -> None:
-        if self.failure is None:
-            return
-        log.info(
-            "Scrape succeeded after failures",
-            account=self.account,
-            reason=self.failure.reason.value,
-            count=self.scrapes,
-        )
-        self.failure, self.unlogged, self.scrapes = None, 0, 0
+        if self.begun and self.reason:
+            log.info(
+                "Scrape succeeded after failures",
+                account=self.account,
+                reason=self.reason.value,
+                count=self.scrapes,
+            )
+        self.scrapes, self.begun = 0, False
 
 
 class Target:
