@@ -93,7 +93,8 @@ class AccountMetrics:
 
     Args:
         wait_buckets: upper bounds of the histogram of waits, seconds, ascending.
-        max_groups: most label sets of a counter; further ones are counted as `__other__`.
+        max_groups: most pairs of execution class and application; further ones are counted as
+            `__other__`, once for each class.
     """
 
     def __init__(self, *, wait_buckets: Sequence[float], max_groups: int) -> None:
