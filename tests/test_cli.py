@@ -510,13 +510,16 @@ def test_the_demo_needs_no_key(program: Program, monkeypatch: pytest.MonkeyPatch
 
 def test_the_demo_warns_of_settings_that_it_ignores() -> None:
     ended = process(
-        "--demo", "--once", "--nextmv.profile=staging", NEXTMV_ENDPOINT="https://a.test"
+        *("--demo", "--once", "--nextmv.profile=staging", "--nextmv.config-file=a"),
+        *("--nextmv.api-key-file=b", "--nextmv.endpoint=https://a.test"),
     )
     assert ended.status == 0
     assert value(ended.out, "nextmv_up", account="demo") == 1
     [line] = ended.err.splitlines()
     assert "level=warn" in line
-    assert line.endswith("ignored=--nextmv.profile,--nextmv.endpoint")
+    assert line.endswith(
+        " ignored=--nextmv.profile,--nextmv.config-file,--nextmv.api-key-file,--nextmv.endpoint"
+    )
 
 
 def test_the_demo_is_not_asked_through_the_networks_proxy() -> None:

@@ -9,6 +9,9 @@ import pytest
 from support.exporter import settings_of
 
 from nextmv_exporter.nextmv.__main__ import print_queue
+from nextmv_exporter.nextmv.client import MAX_RESPONSE_BYTES, TIMEOUT
+from nextmv_exporter.scrape.sources import RUN_LOOKBACK
+from nextmv_exporter.scrape.target import ScrapeOptions
 from nextmv_exporter.settings import ENVIRONMENT_PREFIX, OPTIONS, Settings, unknown_variables
 from nextmv_exporter.units import Address
 
@@ -95,6 +98,19 @@ def test_the_defaults_are_the_documented_ones() -> None:
         log_level="info",
         log_format="logfmt",
     )
+
+
+def test_the_defaults_of_the_library_are_those_of_the_program() -> None:
+    defaults, options = settings_of(), ScrapeOptions()
+    assert options == ScrapeOptions(
+        timeout=defaults.nextmv_timeout,
+        wait_buckets=defaults.queue_wait_buckets,
+        max_groups=defaults.queue_max_groups,
+        zero_retention=defaults.queue_zero_retention,
+    )
+    assert defaults.nextmv_timeout == TIMEOUT
+    assert defaults.nextmv_max_response_bytes == MAX_RESPONSE_BYTES
+    assert defaults.nextmv_run_lookback == RUN_LOOKBACK
 
 
 @each_setting

@@ -97,6 +97,7 @@ def test_buckets_that_are_no_durations_are_refused(text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "size"),
     [("1", 1), ("1000000", 10**6), ("10B", 10), ("1KB", 1000), ("1KiB", 1024),
+     ("1MB", 10**6), ("1MiB", 2**20), ("1GB", 10**9),
      ("64MiB", 64 * 2**20), ("64 MiB", 64 * 2**20), ("2GB", 2 * 10**9), ("1GiB", 2**30)],
 )  # fmt: skip
 def test_sizes_are_in_bytes(text: str, size: int) -> None:
@@ -163,6 +164,12 @@ def test_urls_are_of_http_or_https(text: str) -> None:
 )
 def test_what_is_no_url_is_refused_with_an_example(text: str) -> None:
     assert "write it like https://" in refusal(units.url, text)
+
+
+def test_of_a_url_only_the_place_is_shown() -> None:
+    for url in ("https://u:p@h/x?q=1#f", "https://u@p@h/x#?", "a\n@h/x?"):
+        assert units.without_secrets(url) == "<redacted>h/x<redacted>"
+    assert units.without_secrets("https://h/x") == "https://h/x"
 
 
 def test_a_password_in_a_url_is_not_quoted() -> None:

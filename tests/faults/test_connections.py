@@ -268,6 +268,39 @@ def drip_body(connection: socket.socket) -> None:
         time.sleep(0.2)
 
 
+def test_a_client_that_reads_again_in_time_keeps_its_connection(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("nextmv_exporter.web.protocol.WRITE_TIMEOUT", 2.0)
+    runs = [{**RUN, "application_id": f"{n}" + "x" * 200} for n in range(2000)]
+    request = b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n"
+    with FaultServer(answers(queue(*runs))) as server, exporter_here(server.url) as address:
+        host, port = address.split(":")
+        with socket.socket() as slow:
+            slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            slow.connect((host, int(port)))
+            slow.settimeout(20)
+            slow.sendall(request)
+            time.sleep(1)
+            assert read_response(slow).startswith(b"HTTP/1.1 200 ")
+            time.sleep(2.5)
+            slow.sendall(request)
+            assert read_response(slow).startswith(b"HTTP/1.1 200 ")
+
+
+def read_response(connection: socket.socket) -> bytes:
+    """Read a response whose length is given."""
+    received = b""
+    while b"\r\n\r\n" not in received:
+        received += connection.recv(1 << 16)
+    head, _, body = received.partition(b"\r\n\r\n")
+    [length] = re.findall(rb"(?i)content-length: (\d+)", head)
+    left = int(length) - len(body)
+    while left > 0:
+        left -= len(connection.recv(1 << 16))
+    return head
+
+
 def test_a_client_that_stops_reading_is_disconnected(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("nextmv_exporter.web.protocol.WRITE_TIMEOUT", 1.0)
     runs = [{**RUN, "application_id": f"{n}" + "x" * 200} for n in range(2000)]

@@ -345,8 +345,12 @@ def test_an_application_that_is_pushed_onto_the_next_page_meanwhile_counts_once(
 def test_a_pagination_loop_is_an_invalid_response(listing: str) -> None:
     with serving(StandingAccount(60, at=NOW)) as (url, api):
         api.answers[listing] = JSONResponse({"next_page_token": "again"})
-        with pytest.raises(InvalidResponseError, match="pagination loop: repeated token"):
+        with pytest.raises(InvalidResponseError) as caught:
             fetch(Source(url))
+        where = "" if listing.endswith("applications") else f" (application {APPLICATIONS[0].id!r})"
+        endpoint = caught.value.args[0].partition(":")[0]
+        assert str(caught.value) == f"{endpoint}: pagination loop: repeated token{where}"
+        assert endpoint in ("v1/applications", "v1/applications/{id}/runs")
         assert api.paths.count(listing) == 2
 
 

@@ -144,6 +144,13 @@ def test_a_run_that_is_listed_both_queued_and_running_is_running() -> None:
     assert left.left == {RUNNING: 1}
 
 
+def test_a_run_that_is_listed_both_queued_and_with_another_status_is_queued() -> None:
+    paused = run("paused", CLASS, APP, CREATED, "a")
+    entered, left = changes([], [paused, queued("a")], [])[1:]
+    assert entered.entered == {ROUTING: 1}
+    assert left.left == {QUEUED: 1}
+
+
 # Waits
 
 

@@ -79,6 +79,16 @@ def test_a_web_configuration_without_tls_means_plain_http(tmp_path: Path) -> Non
         assert check([Address("127.0.0.1", exporter.port)], file) == 0
 
 
+@pytest.mark.parametrize("text", ["5", "text", "[a]", "a: [", "", "\0"])
+def test_a_web_configuration_that_is_invalid_makes_a_server_not_unhealthy(
+    text: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "web.yml"
+    file.write_text(text)
+    with exporter_process("--demo") as exporter:
+        assert check([Address("127.0.0.1", exporter.port)], file) == 0
+
+
 @pytest.mark.parametrize("version", ["TLS12", "TLS13"])
 def test_a_server_that_demands_a_clients_certificate_is_healthy_if_it_says_so(
     authority: Authority, tmp_path: Path, version: str, capsys: pytest.CaptureFixture[str]

@@ -77,6 +77,24 @@ def test_a_connection_that_another_process_took_is_nothing_to_log() -> None:
     assert log == []
 
 
+def test_a_connection_that_its_client_has_aborted_is_nothing_to_log(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def aborted(_: socket.socket) -> None:
+        raise ConnectionAbortedError
+
+    async def accept(listener: socket.socket) -> None:
+        acceptor = Acceptor(asyncio.Protocol, None, (), {}, limit=1)
+        acceptor.start(listener)
+        acceptor._accept(listener)
+        assert asyncio.get_running_loop().remove_reader(listener)  # still accepting
+
+    monkeypatch.setattr(socket.socket, "accept", aborted)
+    with closing(listen(Address("127.0.0.1", 0))) as listener, capture_logs() as log:
+        asyncio.run(accept(listener))
+    assert log == []
+
+
 @pytest.mark.parametrize(
     ("descriptors", "connections"),
     [(10, 4), (60, 21), (256, 168), (1_000_000, 1000), (resource.RLIM_INFINITY, 1000)],

@@ -176,7 +176,7 @@ class _Response(http.client.HTTPResponse):
         """Skip informational responses (102, 103), which `http.client` treats as final ones."""
         while True:
             version, status, reason = super()._read_status()  # type: ignore[misc]
-            if not 100 < status < 200 or status == http.HTTPStatus.SWITCHING_PROTOCOLS:
+            if not 101 < status < 200:  # `begin` skips 100, and 101 is no response to GET
                 return version, status, reason
             self.unexpected = True
             http.client.parse_headers(self.fp)

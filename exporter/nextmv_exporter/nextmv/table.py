@@ -48,7 +48,7 @@ _WIDE = {"VERSION", "USER"}
 
 
 def table(
-    runs: Sequence[QueuedRun], now: datetime, *, wide: bool = False, width: int | None = None
+    runs: Sequence[QueuedRun], now: datetime, *, wide: bool, width: int | None
 ) -> Iterator[str]:
     """Format runs as lines of a table.
 

@@ -9,6 +9,7 @@ import pytest
 
 from nextmv_exporter import logs
 from nextmv_exporter.cli import main
+from nextmv_exporter.web.server import Server
 from nextmv_exporter.web.toolkit.reloading import ReloadingWebConfig
 from web.conftest import TESTDATA
 
@@ -26,6 +27,7 @@ def refusal(
     """Starts the program with a web configuration; gives what it says as it refuses it."""
     handlers = logging.root.handlers[:]
     monkeypatch.setenv("NEXTMV_API_KEY", "hunter2")
+    monkeypatch.setattr(Server, "run", lambda *_: None)  # where it is accepted after all
 
     def start(path: Path) -> str:
         with pytest.raises(SystemExit) as ended:

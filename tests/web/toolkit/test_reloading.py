@@ -4,7 +4,6 @@ import itertools
 import re
 import ssl
 from pathlib import Path
-from typing import Any
 
 import pytest
 from support.certificates import Authority
@@ -145,33 +144,6 @@ def test_cipher_suites_may_be_replaced_but_not_dropped(file: Path, authority: Au
     with capture_logs() as logs:
         assert cipher_suites_of_tls_1_2(web_config.context()) == ["ECDHE-ECDSA-AES128-GCM-SHA256"]
     assert "tls_server_config.cipher_suites" in logs[0]["err"]
-
-
-TLS13_SUITE, TLS12_SUITE = "TLS_AES_128_GCM_SHA256", "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384"
-
-
-@pytest.mark.parametrize(
-    ("before", "after", "key"),
-    [
-        ({"min_version": "TLS13"}, {}, "min_version"),
-        ({"cipher_suites": [TLS13_SUITE]}, {"cipher_suites": [TLS12_SUITE]}, "min_version"),
-        ({}, {"max_version": "TLS12"}, "max_version"),
-    ],
-    ids=["min_version", "cipher_suites", "max_version"],
-)
-def test_the_versions_of_tls_do_not_become_lower(
-    file: Path, authority: Authority, before: dict[str, Any], after: dict[str, Any], key: str
-) -> None:
-    identity = {"cert_file": "server.pem", "key_file": "server.key"}
-    write_yaml(file, {"tls_server_config": identity | before})
-    web_config = ReloadingWebConfig(file)
-    context = web_config.context()
-    write_yaml(file, {"tls_server_config": identity | after})
-    with capture_logs() as logs:
-        assert web_config.context() is context
-    assert f"tls_server_config.{key} can't be added, removed or weakened" in logs[0]["err"]
-    write_yaml(file, {"tls_server_config": identity | before | {"min_version": "TLS13"}})
-    assert web_config.context().minimum_version == ssl.TLSVersion.TLSv1_3
 
 
 def cipher_suites_of_tls_1_2(context: ssl.SSLContext) -> list[str]:

@@ -23,6 +23,7 @@ TLS12, TLS13 = ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3
 AES_128, AES_256 = "ECDHE-ECDSA-AES128-GCM-SHA256", "ECDHE-ECDSA-AES256-GCM-SHA384"
 GO_AES_128 = "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256"
 GO_AES_256 = "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384"
+GO_TLS_13 = "TLS_AES_256_GCM_SHA384"
 REQUIRED = {"client_auth_type": "RequireAndVerifyClientCert", "client_ca_file": "ca.pem"}
 IF_GIVEN = REQUIRED | {"client_auth_type": "VerifyClientCertIfGiven"}
 
@@ -175,7 +176,7 @@ def test_the_server_or_the_client_chooses_the_cipher_suite(
 def test_cipher_suites_of_tls_1_3_alone_leave_none_for_tls_1_2(
     serve: Serve, authority: Authority
 ) -> None:
-    served = serve(cipher_suites=["TLS_AES_256_GCM_SHA384"])
+    served = serve(cipher_suites=[GO_TLS_13])
     assert refuses(served, limited(authority.client(), highest=TLS12))
     assert not refuses(served, authority.client())
 
@@ -356,6 +357,8 @@ def test_clients_of_an_authority_that_is_replaced_are_disconnected(
         ("client_auth_type", IF_GIVEN, {}),
         ("client_ca_file", IF_GIVEN, {"client_auth_type": "VerifyClientCertIfGiven"}),
         ("min_version", {"min_version": "TLS13"}, {}),
+        ("min_version", {"cipher_suites": [GO_TLS_13]}, {"cipher_suites": [GO_AES_256]}),
+        ("max_version", {}, {"max_version": "TLS12"}),
         ("cipher_suites", {"cipher_suites": [GO_AES_256]}, {}),
     ],
 )
