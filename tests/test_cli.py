@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
 import threading
@@ -485,6 +486,42 @@ def test_the_demo_serves_where_stdout_can_not_be_written(stdout: str) -> None:
         process.terminate()
         assert [line.split("msg=")[1] for line in process.stderr] == ["Stopped\n"]
         assert process.wait(10) == 0
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["127.0.0.1", pytest.param("[::1]", marks=pytest.mark.skipif(not socket.has_ipv6, reason=""))],
+)
+def test_the_demo_says_where_it_serves(host: str) -> None:
+    flags = ("--demo", f"--web.listen-address={host}:0", "--web.telemetry-path=/m")
+    with subprocess.Popen(
+        [sys.executable, "-m", "nextmv_exporter", *flags],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stderr
+        assert process.stdout
+        listening = process.stderr.readline()
+        process.terminate()
+        shown = process.stdout.read()
+        assert process.wait(10) == 0
+    [port] = re.findall(r":(\d+) accounts=demo\n", listening)
+    assert listening.endswith(
+        f" level=info msg=Listening version={__version__} address={host}:{port} accounts=demo\n"
+    )
+    assert (
+        shown
+        == f"""
+The demo is running: a simulated Nextmv account whose queue grows and drains.
+
+  Metrics      http://localhost:{port}/m
+  Status page  http://localhost:{port}/
+
+To see it in Prometheus, scrape localhost:{port}. Ctrl+C ends it.
+
+"""
+    )
 
 
 def test_logs_are_json_if_asked_for(api: FakeAPI) -> None:
