@@ -52,6 +52,10 @@ def test_only_the_start_of_a_long_text_is_read() -> None:
     assert time.process_time() - began < 5
 
 
+def test_four_characters_of_base64_are_enough_to_be_removed() -> None:
+    assert Redactor("abc").hide("YWJj xYWJj eGFiYw") == f"{REDACTED} x{REDACTED} eGFiYw"
+
+
 def test_a_line_is_cut_at_its_length() -> None:
     assert Redactor("key").clean("x" * 50, 10) == "x" * 10
 

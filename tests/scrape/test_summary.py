@@ -244,7 +244,7 @@ def test_what_groups_may_take_grows_with_the_response_allowed_and_their_labels_c
     max_bytes: int, most: int
 ) -> None:
     runs = (run(application_id=f"{number:03}{'x' * MIB}") for number in range(100))
-    with pytest.raises(InvalidResponseError, match=f"too many label groups: more than {most}$"):
+    with pytest.raises(InvalidResponseError, match=f"^too many label groups: more than {most}$"):
         take_snapshot(runs, NOW, max_bytes=max_bytes)
 
 
