@@ -1,5 +1,6 @@
 """Each setting, from its flag and from each spelling of its variable."""
 
+import inspect
 import re
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,6 +12,7 @@ from support.exporter import settings_of
 from nextmv_exporter.nextmv.__main__ import print_queue
 from nextmv_exporter.nextmv.client import MAX_RESPONSE_BYTES, TIMEOUT
 from nextmv_exporter.scrape.sources import RUN_LOOKBACK
+from nextmv_exporter.scrape.summary import take_snapshot
 from nextmv_exporter.scrape.target import ScrapeOptions
 from nextmv_exporter.settings import ENVIRONMENT_PREFIX, OPTIONS, Settings, unknown_variables
 from nextmv_exporter.units import Address
@@ -111,6 +113,8 @@ def test_the_defaults_of_the_library_are_those_of_the_program() -> None:
     assert defaults.nextmv_timeout == TIMEOUT
     assert defaults.nextmv_max_response_bytes == MAX_RESPONSE_BYTES
     assert defaults.nextmv_run_lookback == RUN_LOOKBACK
+    snapshot = inspect.signature(take_snapshot)
+    assert defaults.nextmv_max_response_bytes == snapshot.parameters["max_bytes"].default
 
 
 @each_setting

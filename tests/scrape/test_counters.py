@@ -155,7 +155,7 @@ def test_they_are_summed_up_by_class_in_the_order_of_names() -> None:
     assert list(flow) == sorted(flow)
 
 
-@pytest.mark.parametrize(("later", "kept"), [(300, 2), (301, 1), (-1, 1)])
+@pytest.mark.parametrize(("later", "kept"), [(0, 2), (300, 2), (301, 1), (-1, 1)])
 def test_what_is_out_of_date_is_dropped(later: float, kept: int) -> None:
     def entered(now: float) -> Change:
         return Change(now, queued(A), entered={A: 1})
