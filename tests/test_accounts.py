@@ -146,6 +146,8 @@ def test_a_named_profile_that_left_the_file_keeps_its_key_until_it_is_asked_to_r
     accounts.reload()
     assert keys(accounts) == {"a": "3"}
     assert events(logs, "added", "removed")[-1] == ("Accounts reloaded", "", "b")
+    kept = ("Reload failed, keeping current credentials", "b")
+    assert events(logs, "account").count(kept) == 1
     write(file, {"a": "3", "b": "4"})
     assert keys(accounts) == {"a": "3", "b": "4"}
     assert events(logs, "added", "removed")[-1] == ("Accounts reloaded", "b", "")

@@ -83,6 +83,13 @@ def test_characters_that_control_a_terminal_are_escaped() -> None:
     assert json.loads(line)["msg"] == "a\x1b[2Jb"
 
 
+def test_a_value_that_can_not_be_encoded_is_escaped() -> None:
+    code = r'import pathlib; log.info("a", file=pathlib.Path("b\udcff")); log.info("c")'
+    first, second = lines(code)
+    assert first.endswith(r"msg=a file=b\udcff")
+    assert second.endswith("msg=c")
+
+
 def test_libraries_write_in_the_same_format() -> None:
     [line, warned] = lines(
         'logging.getLogger("some.library").warning("Something %s", "happened")\n'

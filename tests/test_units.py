@@ -163,7 +163,10 @@ def test_urls_are_of_http_or_https(text: str) -> None:
     "text", ["", "a.example", "ftp://a", "https://", "https://a?b", "https://a b", "https://a/b c"]
 )
 def test_what_is_no_url_is_refused_with_an_example(text: str) -> None:
-    assert "write it like https://" in refusal(units.url, text)
+    assert refusal(units.url, text) == (
+        f"{units.without_secrets(text)!r} is not a URL: "
+        "write it like https://exporter.example:10057"
+    )
 
 
 def test_of_a_url_only_the_place_is_shown() -> None:

@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import math
 import os
 import queue
 import sys
@@ -172,7 +173,7 @@ class _RepeatFilter(logging.Filter):
         # All of the package's records come from the same line of structlog.
         place = record.msg if record.name == CLIENTS else (record.pathname, record.lineno)
         now = time.monotonic()
-        passed, repeated = self._passed.get(place, (-REPEAT_SECONDS, 0))
+        passed, repeated = self._passed.get(place, (-math.inf, 0))
         if now - passed < REPEAT_SECONDS:
             self._passed[place] = passed, repeated + 1
             return False

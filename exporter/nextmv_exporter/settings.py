@@ -242,7 +242,7 @@ def unknown_variables(environment: Mapping[str, str]) -> Iterator[tuple[str, str
         injected = _SERVICE_VARIABLE.fullmatch(name) or _SERVICE_URL.match(value)
         ours = name.upper().startswith(ENVIRONMENT_PREFIX)
         if ours and name not in known and not injected:
-            yield name, difflib.get_close_matches(name.upper(), known, n=1, cutoff=0)[0]
+            yield name, difflib.get_close_matches(name.upper(), known, cutoff=0)[0]
 
 
 def variable_of(parameter: str, context: click.Context) -> str | None:

@@ -98,6 +98,12 @@ def test_a_part_of_the_next_request_has_no_more_time_than_the_first(
                 kept.sendall(request[-2:])
                 assert kept.recv(1 << 20).startswith(b"HTTP/1.1 200")
                 assert not closed_within(kept, 1.5), "none after a whole one"
+        with connect(address) as kept:
+            kept.sendall(request + request[:-2])
+            assert read_response(kept).startswith(b"HTTP/1.1 200")
+            kept.sendall(request[-2:])
+            assert read_response(kept).startswith(b"HTTP/1.1 200")
+            assert not closed_within(kept, 1.5), "none after the second of two in pieces"
 
 
 def test_a_tls_handshake_has_no_more_time_than_a_request(
