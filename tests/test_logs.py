@@ -106,7 +106,15 @@ def test_what_the_program_logs_itself_is_left_out_of_uvicorns_messages() -> None
         'logging.getLogger("uvicorn.error").info("Started server process")\n'
         'logging.getLogger("uvicorn.error").error("Broken")'
     )
-    assert "msg=Broken" in line
+    assert line.endswith(" level=error msg=Broken")
+
+
+def test_headers_of_a_server_are_not_quoted_by_urllib3() -> None:
+    [line] = lines(
+        'logging.getLogger("urllib3.connection").warning("Failed to parse headers: KEY")\n'
+        'logging.getLogger("urllib3.connection").error("Broken")'
+    )
+    assert line.endswith(" level=error msg=Broken")
 
 
 def test_what_clients_cause_is_logged_once_a_minute_with_the_number_of_repetitions() -> None:

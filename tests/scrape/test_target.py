@@ -390,6 +390,33 @@ def test_a_failure_that_goes_on_is_logged_at_its_begin_its_change_and_once_a_min
     ]
 
 
+def test_when_a_fetch_ends_so_do_the_requests_that_it_left() -> None:
+    def work() -> Sequence[Run]:
+        raise TLSError("broken")
+
+    target, deadline = Watched(Stub(work)).target, Deadline(60)
+    fetch = target.start(deadline)
+    assert target.result(fetch, deadline).outcome.failure
+    assert fetch.deadline.over
+    assert not deadline.over
+
+
+def test_what_a_source_has_learned_is_there_at_the_next_fetch() -> None:
+    seen = []
+
+    class Learning(Stub):
+        def fetch(self, _requests: Requests, state: SourceState) -> Sequence[Run]:
+            state.retry_queue += 1
+            seen.append(state.retry_queue)
+            return []
+
+    account = Watched(Learning(list))
+    first = SourceState().retry_queue
+    for _ in range(3):
+        account.scrape()
+    assert seen == [first + 1, first + 2, first + 3]
+
+
 def test_failures_and_successes_in_turn_are_logged_once_a_minute(
     api: FakeAPI, monkeypatch: pytest.MonkeyPatch
 ) -> None:

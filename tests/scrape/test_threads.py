@@ -125,3 +125,23 @@ def test_a_failure_is_raised_though_others_still_work() -> None:
     with pytest.raises(ValueError, match="0"):
         each_in_parallel(range(4), work, 4)
     release.set()
+
+
+def test_after_a_failure_no_further_item_is_started() -> None:
+    begun: list[int] = []
+    other_begun, failed = threading.Event(), threading.Event()
+
+    def work(number: int) -> None:
+        begun.append(number)
+        if number == 0:
+            assert other_begun.wait(5)
+            raise ZeroDivisionError
+        other_begun.set()
+        assert failed.wait(5)
+
+    with pytest.raises(ZeroDivisionError):
+        each_in_parallel(range(100), work, 2)
+    idle = threads.WORKERS._idle
+    failed.set()
+    until(lambda: threads.WORKERS._idle > idle, seconds=5, what="the other thread to be idle")
+    assert begun == [0, 1]
