@@ -356,9 +356,10 @@ def test_a_limited_number_of_passwords_waits_whoever_guesses(
         )
         waiting = asyncio.gather(*admits)
         await asyncio.to_thread(until, lambda: checks.passwords, what="the first check")
-        assert len(passwords._pending[""]) == 2
+        waiting_checks = len(passwords._pending[""])
         checks.release.set()
         assert await waiting == [False] * 8
+        assert waiting_checks <= 2
 
     asyncio.run(guess())
     assert len(checks.passwords) <= 3
