@@ -121,12 +121,13 @@ class _Backoff:
 class _FailureLog:
     """Log of a failure: when it begins, when its reason changes, once a minute, when it ends.
 
-    One that begins again within the minute is logged after it, so that scrapes that fail and
-    succeed in turn do not fill the log.
+    One that begins again within the minute, with the same message, is logged after it, so that
+    scrapes that fail and succeed in turn do not fill the log.
     """
 
     account: str
     reason: Reason | None = None  # of the last line
+    message: str = ""
     logged: float = float("-inf")
     unlogged: int = 0
     scrapes: int = 0  # failed since the last success
@@ -136,7 +137,8 @@ class _FailureLog:
         self.scrapes += 1
         self.unlogged += 1
         now = time.monotonic()
-        if failure.reason is self.reason and now - self.logged < LOG_INTERVAL:
+        same = failure.reason is self.reason and (self.begun or failure.message == self.message)
+        if same and now - self.logged < LOG_INTERVAL:
             return
         log.warning(
             "Scrape failed",
@@ -145,7 +147,8 @@ class _FailureLog:
             err=failure.message,
             count=self.unlogged,
         )
-        self.reason, self.logged, self.unlogged, self.begun = failure.reason, now, 0, True
+        self.reason, self.message = failure.reason, failure.message
+        self.logged, self.unlogged, self.begun = now, 0, True
 
     def succeeded(self) -> None:
         if self.begun and self.reason:
