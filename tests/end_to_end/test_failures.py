@@ -32,12 +32,12 @@ class Running:
         return [line for line in self.exporter.log.splitlines() if "level=warn" in line]
 
 
-@pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    directory = tmp_path_factory.mktemp("failures")
+@pytest.fixture
+def running(tmp_path: Path) -> Iterator[Running]:
+    """One for each test, since a failure that begins again within a minute is not logged."""
     with (
         FakeAPI() as api,
-        exporter_process(endpoint=api.url, environment={"HOME": str(directory)}) as exporter,
+        exporter_process(endpoint=api.url, environment={"HOME": str(tmp_path)}) as exporter,
     ):
         yield Running(exporter, api)
 
