@@ -63,17 +63,17 @@ def test_a_port_that_was_just_left_can_be_taken_again() -> None:
         assert reaches(*address)
 
 
+async def accept_in_vain(listener: socket.socket) -> None:
+    acceptor = Acceptor(asyncio.Protocol, None, (), {}, limit=1)
+    acceptor.start(listener)
+    acceptor._accept(listener)
+    assert asyncio.get_running_loop().remove_reader(listener)  # still accepting
+
+
 def test_a_connection_that_another_process_took_is_nothing_to_log() -> None:
     """As where several accept from the same socket: it was readable, and is no longer."""
-
-    async def accept_too_late(listener: socket.socket) -> None:
-        acceptor = Acceptor(asyncio.Protocol, None, (), {}, limit=1)
-        acceptor.start(listener)
-        acceptor._accept(listener)
-        assert asyncio.get_running_loop().remove_reader(listener)  # still accepting
-
     with closing(listen(Address("127.0.0.1", 0))) as listener, capture_logs() as log:
-        asyncio.run(accept_too_late(listener))
+        asyncio.run(accept_in_vain(listener))
     assert log == []
 
 
@@ -83,15 +83,9 @@ def test_a_connection_that_its_client_has_aborted_is_nothing_to_log(
     def aborted(_: socket.socket) -> None:
         raise ConnectionAbortedError
 
-    async def accept(listener: socket.socket) -> None:
-        acceptor = Acceptor(asyncio.Protocol, None, (), {}, limit=1)
-        acceptor.start(listener)
-        acceptor._accept(listener)
-        assert asyncio.get_running_loop().remove_reader(listener)  # still accepting
-
     monkeypatch.setattr(socket.socket, "accept", aborted)
     with closing(listen(Address("127.0.0.1", 0))) as listener, capture_logs() as log:
-        asyncio.run(accept(listener))
+        asyncio.run(accept_in_vain(listener))
     assert log == []
 
 

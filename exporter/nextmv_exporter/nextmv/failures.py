@@ -5,7 +5,6 @@ import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from http import HTTPStatus
 from urllib.parse import urljoin, urlsplit
 
 import requests
@@ -53,7 +52,8 @@ def status_error(response: requests.Response, endpoint: str, api_key: str) -> er
         message += f", a redirect to host {redactor.clean(host, _EXCERPT)}, not followed"
     elif excerpt := _excerpt(response, redactor):
         message += f": {excerpt}"
-    overloaded = response.status_code == HTTPStatus.TOO_MANY_REQUESTS or response.status_code >= 500
+    reason = errors.reason_of_status(response.status_code)
+    overloaded = reason in (errors.Reason.RATE_LIMITED, errors.Reason.SERVER_ERROR)
     # The request holds the key; it must not be found in the exception's parts.
     response.request.headers.pop("Authorization", None)
     return errors.StatusError(

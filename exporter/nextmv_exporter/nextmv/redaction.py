@@ -46,13 +46,9 @@ class Redactor:
         """
         read = {text: [(index, index + 1) for index in range(len(text))]}
         for _ in range(2):  # an escape may be inside another, as of JSON in HTML
-            read |= {
-                plain: spans
-                for known, places in read.items()
-                for escape, meaning in _ESCAPES
-                for plain, spans in [_unescaped(known, places, escape, meaning)]
-                if plain not in read
-            }
+            for (known, places), (escape, meaning) in product([*read.items()], _ESCAPES):
+                plain, spans = _unescaped(known, places, escape, meaning)
+                read.setdefault(plain, spans)
         found = [
             (places[match.start()][0], places[match.end() - 1][1])
             for plain, places in read.items()

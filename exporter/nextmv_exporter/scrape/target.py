@@ -126,18 +126,23 @@ class _FailureLog:
     """
 
     account: str
-    reason: Reason | None = None  # of the last line
-    message: str = ""
+    last: Failure | None = None  # logged
     logged: float = float("-inf")
-    unlogged: int = 0
+    unlogged: int = 0  # failed scrapes since then
     scrapes: int = 0  # failed since the last success
-    begun: bool = False  # in the log
+
+    @property
+    def begun(self) -> bool:
+        """Whether this failure is in the log, since it began after the last success."""
+        return self.unlogged < self.scrapes
 
     def failed(self, failure: Failure) -> None:
         self.scrapes += 1
         self.unlogged += 1
         now = time.monotonic()
-        same = failure.reason is self.reason and (self.begun or failure.message == self.message)
+        same = failure == self.last
+        if self.begun and self.last:
+            same = failure.reason is self.last.reason
         if same and now - self.logged < LOG_INTERVAL:
             return
         log.warning(
@@ -147,18 +152,17 @@ class _FailureLog:
             err=failure.message,
             count=self.unlogged,
         )
-        self.reason, self.message = failure.reason, failure.message
-        self.logged, self.unlogged, self.begun = now, 0, True
+        self.last, self.logged, self.unlogged = failure, now, 0
 
     def succeeded(self) -> None:
-        if self.begun and self.reason:
+        if self.begun and self.last:
             log.info(
                 "Scrape succeeded after failures",
                 account=self.account,
-                reason=self.reason.value,
+                reason=self.last.reason.value,
                 count=self.scrapes,
             )
-        self.scrapes, self.begun = 0, False
+        self.scrapes = 0
 
 
 class Target:

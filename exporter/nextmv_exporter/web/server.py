@@ -55,6 +55,7 @@ class Server:
         self._config = uvicorn.Config(
             _outermost(_guarded(exporter.app(), web_config)),
             ws="none",
+            lifespan="off",
             log_config=None,
             access_log=False,
             proxy_headers=False,
@@ -76,6 +77,7 @@ class Server:
 
     async def _serve(self, listeners: list[socket.socket]) -> None:
         loop = asyncio.get_running_loop()
+        self._config.load()  # or the first connection would, which takes 10 ms
         idle: Idle = {}
         acceptor = Acceptor(
             lambda: Protocol(self._config, self._state, idle, self._context),

@@ -340,11 +340,11 @@ def test_wrong_passwords_do_not_displace_a_right_one(
     asyncio.run(guess())
 
 
+@pytest.mark.usefixtures("one_thread")
 def test_a_limited_number_of_passwords_waits_whoever_guesses(
     checks: Checks, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(authentication, "MAX_GUESSES", 2)
-    monkeypatch.setattr(authentication, "_CHEAP_THREADS", 1)
     passwords = authentication.Passwords()
     checks.held = {HASH}
 

@@ -86,10 +86,11 @@ def _reject_less_protection(old: _Loaded, new: _Loaded) -> None:
             "tls_server_config.client_ca_file": was.has_client_ca and not now.has_client_ca,
             "tls_server_config.cipher_suites": was.cipher_suites and not now.cipher_suites,
         }
-    if old.context and new.context:  # whose versions depend on the cipher suites too
-        lower = new.context.minimum_version < old.context.minimum_version
-        weaker["tls_server_config.min_version"] = lower
-        lower = new.context.maximum_version < old.context.maximum_version
-        weaker["tls_server_config.max_version"] = lower
+    # The versions are those of the contexts, since they depend on the cipher suites too.
+    if (before := old.context) and (after := new.context):
+        weaker |= {
+            "tls_server_config.min_version": after.minimum_version < before.minimum_version,
+            "tls_server_config.max_version": after.maximum_version < before.maximum_version,
+        }
     for key in (key for key, is_weaker in weaker.items() if is_weaker):
         raise ConfigurationError(f"{key} can't be added, removed or weakened without a restart")
