@@ -7,7 +7,7 @@ import click
 
 from nextmv_exporter import __version__
 from nextmv_exporter.errors import ConfigurationError
-from nextmv_exporter.output import echo_error
+from nextmv_exporter.output import echo
 from nextmv_exporter.settings import Settings, command, variable_of
 
 EXIT_CONFIGURATION = 2
@@ -74,5 +74,5 @@ def _fail(message: str) -> int:
     from nextmv_exporter import logs
 
     logs.flush()  # so that earlier log lines are written first
-    echo_error(f"nextmv-exporter: {' '.join(message.split())}")
+    echo(f"nextmv-exporter: {' '.join(message.split())}", err=True)
     return EXIT_CONFIGURATION

@@ -5,16 +5,17 @@ import os
 import click
 
 
-def echo_error(line: str) -> None:
-    """Write a line to stderr, if that is possible.
+def echo(line: str, *, err: bool) -> None:
+    """Write a line, if that is possible.
 
     Args:
         line: the line.
+        err: whether to write to stderr rather than stdout.
     """
     try:
-        click.echo(line, err=True)
+        click.echo(line, err=err)
     except OSError:
-        discard(2)
+        discard(2 if err else 1)
 
 
 def discard(descriptor: int) -> None:

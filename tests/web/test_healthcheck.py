@@ -209,6 +209,21 @@ def test_a_peer_that_speaks_neither_tls_nor_http_is_not_healthy_where_tls_is_con
     assert "WRONG_VERSION_NUMBER" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("stdout", [">/dev/full", ">&-"])
+def test_the_status_is_that_of_the_server_where_stdout_can_not_be_written(stdout: str) -> None:
+    with exporter_process("--demo") as exporter:
+        command = [sys.executable, "-m", "nextmv_exporter", "--web.healthcheck"]
+        command.append(f"--web.listen-address=127.0.0.1:{exporter.port}")
+        ended = subprocess.run(
+            ["bash", "-c", f'"$@" {stdout}', "-", *command],
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+            timeout=30,
+        )
+    assert (ended.returncode, ended.stderr) == (0, "")
+
+
 def test_it_loads_little_of_the_program() -> None:
     """It is run every few seconds, beside a program that may have a tenth of a processor."""
     code = (

@@ -24,7 +24,7 @@ from nextmv_exporter.nextmv.credentials import (
 )
 from nextmv_exporter.nextmv.errors import NextmvError
 from nextmv_exporter.nextmv.table import UNKNOWN, printable, table
-from nextmv_exporter.output import discard, echo_error
+from nextmv_exporter.output import discard, echo
 from nextmv_exporter.settings import OPTIONS, variable_of
 
 EXIT_UNREADABLE = 1
@@ -159,7 +159,7 @@ def _print(lines: Iterable[str]) -> None:
 
 
 def _fail(message: str, status: int) -> int:
-    echo_error(f"nextmv-queue: {printable(message)}")
+    echo(f"nextmv-queue: {printable(message)}", err=True)
     return status
 
 

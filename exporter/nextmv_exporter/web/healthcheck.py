@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from contextlib import closing, suppress
 from pathlib import Path
 
-import click
 import yaml
 
+from nextmv_exporter.output import echo
 from nextmv_exporter.units import Address
 
 _TIMEOUT = 4.0
@@ -49,7 +49,7 @@ def check(addresses: Sequence[Address], web_config: Path | None) -> int:
             failures.append(text)
         else:
             healthy, text = False, failures[0]
-        click.echo(f"{host}:{port}: {text}")
+        echo(f"{host}:{port}: {text}", err=False)
     return 0 if healthy else 1
 
 
