@@ -175,7 +175,12 @@ def test_the_message_of_a_bad_file_is_whole(program: Program, row: str) -> None:
         ("--queue.wait-buckets", "1s,99999999999999y", "'99999999999999y' is longer than 100y"),
         ("--web.listen-address", "localhost", "'localhost' is not host:port: write it like"),
         ("--web.listen-address", ":99999", "':99999' is not host:port"),
-        ("--web.telemetry-path", "/", "'/' is not a free path"),
+        (
+            "--web.telemetry-path",
+            "/",
+            "'--web.telemetry-path': '/' is not a free path: write it like /metrics "
+            "(/, /sd and /-/ have other uses)",
+        ),
         ("--web.external-url", "exporter.example", "'exporter.example' is not a URL"),
         ("--log.level", "loud", "'loud' is not one of 'debug', 'info', 'warn', 'error'"),
         ("--log.format", "xml", "'xml' is not one of 'logfmt', 'json'"),

@@ -261,18 +261,18 @@ def variable_of(parameter: str, context: click.Context) -> str | None:
     return next(filter(os.environ.get, names or ()), None)
 
 
-def command(run: Callable[[Settings], int], version: str) -> click.Command:
+def command(run: Callable[[Settings], object], version: str) -> click.Command:
     """Create the command line's parser.
 
     Args:
-        run: called with the settings; its result is the exit status.
+        run: called with the settings; `main` of the command returns its result.
         version: printed by `--version`.
 
     Returns:
         The command.
     """
 
-    def callback(**values: Any) -> int:
+    def callback(**values: Any) -> object:
         return run(Settings(**values))
 
     made = click.Command(
@@ -301,14 +301,8 @@ def from_environment() -> Settings:
     Raises:
         ConfigurationError: a variable has an invalid value.
     """
-    found: list[Settings] = []
-
-    def keep(settings: Settings) -> int:
-        found.append(settings)
-        return 0
-
     try:
-        command(keep, "").main([], standalone_mode=False)
+        found: Settings = command(lambda settings: settings, "").main([], standalone_mode=False)
     except click.ClickException as error:
         raise ConfigurationError(error.format_message()) from None
-    return found[0]
+    return found

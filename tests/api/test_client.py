@@ -73,6 +73,17 @@ def test_a_body_that_only_says_it_is_compressed_is_an_invalid_response(
         client.get("v1/account/queue")
 
 
+def test_a_compressed_error_is_shown_decompressed(api: FakeAPI, client: Client) -> None:
+    api.answers(400, gzip.compress(b"no such account"), Content_Encoding="gzip")
+    with pytest.raises(StatusError, match=": no such account$"):
+        client.get("v1/account/queue")
+
+
+def test_a_large_response_that_is_not_compressed_is_accepted(api: FakeAPI, client: Client) -> None:
+    api.answers(200, bytes(6_000_000))
+    assert len(client.get("v1/account/queue")) == 6_000_000
+
+
 def test_a_response_that_grows_too_much_is_refused(api: FakeAPI, client: Client) -> None:
     api.answers(200, gzip.compress(bytes(6_000_000)), Content_Encoding="gzip")
     with pytest.raises(ResponseTooLargeError) as caught:

@@ -7,6 +7,7 @@ from urllib.parse import quote
 
 import pytest
 
+from nextmv_exporter.nextmv import redaction
 from nextmv_exporter.nextmv.redaction import REDACTED, Redactor
 
 
@@ -65,6 +66,13 @@ def test_the_end_of_a_text_that_was_cut_may_be_a_part_of_a_secret() -> None:
     longest = redactor._longest
     assert redactor.clean("x" * 50 + "secre", 100, cut=True) == ("x" * 50 + "secre")[:-longest]
     assert redactor.clean("x" * 50 + "secre", 100) == "x" * 50 + "secre"
+
+
+def test_a_text_is_cut_if_it_is_longer_than_what_is_read() -> None:
+    redactor = Redactor("secret")
+    read = redaction._LONGEST + redactor._longest
+    assert redactor.clean("end".rjust(read), 10) == "end"
+    assert redactor.clean("end".rjust(read + 1), 10) == ""
 
 
 def test_white_space_and_what_can_not_be_printed_is_a_space() -> None:

@@ -30,7 +30,9 @@ def test_one_thread_does_what_comes_one_after_another() -> None:
 def test_a_thread_has_the_name_of_its_work_and_is_a_daemon() -> None:
     workers = Workers()
     assert run_and_wait(workers, lambda: threading.current_thread().name) == "test"
-    assert run_and_wait(workers, lambda: threading.current_thread().daemon) is True
+    thread = run_and_wait(workers, threading.current_thread)
+    assert isinstance(thread, threading.Thread)
+    assert (thread.name, thread.daemon) == ("idle", True)
 
 
 def test_work_at_the_same_time_gets_threads_of_its_own_of_which_few_are_kept() -> None:

@@ -22,7 +22,8 @@ from nextmv_exporter.web.scrapes import ScrapeThreads, TooManyScrapesError
 def test_a_scrape_runs_in_a_thread_and_its_result_or_error_is_returned() -> None:
     async def scenario() -> None:
         running = ScrapeThreads()
-        assert await running.run("a", Deadline(9), threading.get_ident) != threading.get_ident()
+        name = await running.run("a", Deadline(9), lambda: threading.current_thread().name)
+        assert name == "scrape"
         with pytest.raises(ZeroDivisionError):
             await running.run("a", Deadline(9), lambda: 1 / 0)
         assert await running.run("a", Deadline(9), lambda: "again") == "again"

@@ -204,6 +204,13 @@ def test_the_host_of_a_target_in_absolute_form_replaces_that_of_the_header(
     assert group["targets"] == ["target.example:1"]
 
 
+def test_the_other_headers_of_a_request_with_an_absolute_target_are_read(running: Running) -> None:
+    host = running.url.removeprefix("http://")
+    with contextlib.closing(http.client.HTTPConnection(host, timeout=10)) as connection:
+        connection.request("GET", f"http://{host}/metrics", headers={"Accept-Encoding": "gzip"})
+        assert connection.getresponse().headers["Content-Encoding"] == "gzip"
+
+
 def test_headers_of_a_proxy_do_not_change_the_targets(running: Running) -> None:
     headers = {"X-Forwarded-Proto": "https", "X-Forwarded-For": "192.0.2.1"}
     [group] = requests.get(f"{running.url}/sd", headers=headers, timeout=10).json()

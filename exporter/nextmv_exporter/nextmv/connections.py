@@ -189,7 +189,7 @@ class _Response(http.client.HTTPResponse):
 
     def _read_next_chunk_size(self) -> int:
         """Reject what `int` would accept, such as a negative size, which reads to the end."""
-        line = self.fp.readline(_MAX_LINE + 1)
+        line = self.fp.readline(_MAX_LINE)
         if not _CHUNK_SIZE.fullmatch(line):
             raise InvalidChunkError
         return int(line.partition(b";")[0], 16)
