@@ -178,8 +178,7 @@ def test_the_message_of_a_bad_file_is_whole(program: Program, row: str) -> None:
         (
             "--web.telemetry-path",
             "/",
-            "'--web.telemetry-path': '/' is not a free path: write it like /metrics "
-            "(/, /sd and /-/ have other uses)",
+            "': '/' is not a free path: write it like /metrics (/, /sd and /-/ have other uses)",
         ),
         ("--web.external-url", "exporter.example", "'exporter.example' is not a URL"),
         ("--log.level", "loud", "'loud' is not one of 'debug', 'info', 'warn', 'error'"),

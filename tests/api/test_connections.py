@@ -34,6 +34,7 @@ from nextmv_exporter.nextmv.errors import (
     InvalidResponseError,
     NextmvError,
     ResponseTooLargeError,
+    StatusError,
 )
 from nextmv_exporter.nextmv.failures import failure_of
 from nextmv_exporter.nextmv.trust import tls_context
@@ -95,6 +96,14 @@ def test_an_informational_response_is_skipped_and_its_connection_not_used_again(
         client = Client(KEY, server.url)
         assert [client.get("v1") for _ in range(3)] == [b"[0]", b"[1]", b"[2]"]
         assert server.accepted == 3
+
+
+def test_a_change_of_the_protocol_is_a_failure() -> None:
+    switching = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: h2c\r\n\r\n"
+    with FaultServer(answers(switching + queue())) as server:
+        with pytest.raises(StatusError) as caught:
+            Client(KEY, server.url).get("v1")
+        assert caught.value.status == 101
 
 
 @pytest.mark.parametrize(

@@ -61,7 +61,9 @@ def test_an_idle_thread_ends_after_a_while(monkeypatch: pytest.MonkeyPatch) -> N
     ended: SimpleQueue[threading.Thread] = SimpleQueue()
     for _ in range(2):
         Workers().run(lambda: ended.put(threading.current_thread()), "test")
-        ended.get(timeout=5).join(5)
+        thread = ended.get(timeout=5)
+        thread.join(5)
+        assert not thread.is_alive()
 
 
 def test_work_that_arrives_while_threads_end_is_done(monkeypatch: pytest.MonkeyPatch) -> None:

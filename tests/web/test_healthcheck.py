@@ -173,8 +173,8 @@ def peer(response: bytes) -> Iterator[Address]:
     [
         (b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n", "status 503"),
         (b"HTTP/1.1 302 Found\r\nLocation: /\r\nContent-Length: 0\r\n\r\n", "status 302"),
-        (b"SSH-2.0-OpenSSH_9.2\r\n", "SSH-2.0-OpenSSH_9.2"),
-        (b"", "closed connection without response"),
+        (b"SSH-2.0-OpenSSH_9.2\r\n", "SSH-2.0-OpenSSH_9.2\r\n"),
+        (b"", "Remote end closed connection without response"),
     ],
 )
 def test_another_response_is_not_healthy(
@@ -182,7 +182,7 @@ def test_another_response_is_not_healthy(
 ) -> None:
     with peer(response) as address:
         assert check([address], None) == 1
-    assert fault in capsys.readouterr().out
+    assert capsys.readouterr().out == f"127.0.0.1:{address.port}: {fault}\n"
 
 
 @pytest.mark.parametrize("secure", [False, True])

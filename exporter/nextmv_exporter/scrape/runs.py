@@ -259,7 +259,7 @@ def _end_of_entry(body: Bytes, start: int) -> int | None:
     """Find the end of the first entry that ends a piece's length after the start of another."""
     level = 0
     for token in _TOKEN.finditer(body, start, start + MAX_PIECE):
-        symbol = token[0][:1]
+        symbol = token[0]
         level += _LEVELS.get(symbol, 0)
         if level < 0:
             return None
