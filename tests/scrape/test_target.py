@@ -20,7 +20,7 @@ from nextmv_exporter.nextmv.errors import Reason, TLSError
 from nextmv_exporter.scrape import target as target_module
 from nextmv_exporter.scrape import threads
 from nextmv_exporter.scrape.metrics import families
-from nextmv_exporter.scrape.outcome import Outcome
+from nextmv_exporter.scrape.outcome import Failure, Outcome
 from nextmv_exporter.scrape.runs import Run
 from nextmv_exporter.scrape.sources import AccountQueue, Requests, Source, SourceState
 from nextmv_exporter.scrape.summary import Group
@@ -306,7 +306,8 @@ def test_a_429_without_retry_after_lets_the_next_scrape_ask_again(api: FakeAPI) 
     assert account.scrape().summary is not None
 
 
-def test_fetches_that_hang_do_not_accumulate() -> None:
+@pytest.mark.parametrize("forked", [False, True])
+def test_fetches_that_hang_do_not_accumulate(forked: bool) -> None:
     released = threading.Event()
 
     def hang() -> Sequence[Run]:
@@ -314,13 +315,19 @@ def test_fetches_that_hang_do_not_accumulate() -> None:
         return []
 
     account = Watched(Stub(hang))
+    rejected = Failure(Reason.TIMEOUT, f"{MAX_FETCHES} earlier requests have not ended yet")
+    if forked:  # has none of the parent's fetches
+        account.scrape(0.01)
+        account.target.after_fork()
     for _ in range(MAX_FETCHES):
-        assert reason_of(account.scrape(0.01)) is Reason.TIMEOUT
-    rejected = account.scrape()
-    assert rejected.failure is not None
-    assert rejected.failure.reason is Reason.TIMEOUT
-    assert rejected.failure.message == f"{MAX_FETCHES} earlier requests have not ended yet"
+        failure = account.scrape(0.01).failure
+        assert failure is not None
+        assert failure.reason is Reason.TIMEOUT
+        assert failure != rejected
+    assert account.scrape().failure == rejected
     released.set()
+    if forked:  # in this process, the other one goes on too
+        return
     soon(account.idle)
     assert account.scrape().summary is not None
 
@@ -437,6 +444,27 @@ def test_failures_and_successes_in_turn_are_logged_once_a_minute(
         ("Scrape succeeded after failures", 1),
         ("Scrape failed", 5),
         ("Scrape succeeded after failures", 1),
+    ]
+
+
+def test_a_failure_that_begins_again_with_another_message_is_logged_at_once() -> None:
+    faults: list[str] = []
+
+    def work() -> Sequence[Run]:
+        if faults:
+            raise TLSError(faults[0])
+        return []
+
+    account = Watched(Stub(work))
+    with capture_logs() as lines:
+        for faults[:] in (["first"], [], ["first"], ["second"], [], ["second"], [], ["third"]):
+            account.scrape()
+    assert [(line["event"], line.get("err"), line["count"]) for line in lines] == [
+        ("Scrape failed", "first", 1),
+        ("Scrape succeeded after failures", None, 1),
+        ("Scrape failed", "second", 2),
+        ("Scrape succeeded after failures", None, 2),
+        ("Scrape failed", "third", 2),
     ]
 
 

@@ -118,6 +118,6 @@ def test_a_rejected_scrape_gets_503_and_a_time_to_try_again(
         monkeypatch.setattr(scrapes, "MAX_SCRAPES", 0)
         rejected = requests.get(f"http://{address}/metrics", timeout=10)
         healthy = requests.get(f"http://{address}/-/healthy", timeout=10)
-    assert rejected.status_code == 503
+    assert (rejected.status_code, rejected.text) == (503, "Too many scrapes are waiting\n")
     assert rejected.headers["Retry-After"] == "1"
     assert healthy.status_code == 200

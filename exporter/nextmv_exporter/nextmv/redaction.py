@@ -135,9 +135,9 @@ def _base64_forms(secret: bytes) -> Iterator[str]:
     For each of the three alignments, these are the characters that do not depend on the text
     around the secret.
     """
-    for before in range(3):
+    for before, start in enumerate((0, 2, 3)):
         text = bytes(before) + secret
-        known = slice(-(-before * 8 // 6), len(text) * 8 // 6)
+        known = slice(start, len(text) * 8 // 6)
         for encode in (b64encode, urlsafe_b64encode):
             core = encode(text).decode()[known]
             if len(core) >= _SHORTEST_CORE:
