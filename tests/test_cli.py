@@ -681,6 +681,14 @@ def test_a_misspelt_variable_is_warned_of_with_the_nearest_name() -> None:
     assert "secret" not in ended.err
 
 
+def test_a_warning_is_written_before_the_error_that_ends_the_program() -> None:
+    ended = process("--nextmv.api-key-file=/nowhere", NEXTMV_EXPORTER_NEXTMV_TIMOUT="1s")
+    warning, error = ended.err.splitlines()
+    assert "unknown environment variable" in warning
+    assert error.startswith("nextmv-exporter: ")
+    assert ended.status == 2
+
+
 def test_the_health_check_exits_with_one_where_nothing_listens() -> None:
     ended = process("--web.healthcheck", "--web.listen-address=127.0.0.1:0")
 

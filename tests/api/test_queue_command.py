@@ -465,7 +465,12 @@ def test_help_and_version_are_printed() -> None:
         "Only runs of this application; repeatable.",
         "Maximum number of runs to print; 0 for all.",
         "truncate nothing",
+        "Profile of the configuration file. [default: the default profile]",
+        "Nextmv configuration file. [default: ~/.nextmv/config.yaml]",
+        "File that holds the API key.",
+        "Base URL of the API. [default: https://api.cloud.nextmv.io]",
+        "Longest time that reading the queue may take. [default: 10s]",
     ],
 )
-def test_help_says_what_each_filter_selects(text: str) -> None:
+def test_help_says_what_each_flag_does(text: str) -> None:
     assert text in " ".join(queue("--help").stdout.split())

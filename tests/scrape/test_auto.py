@@ -1,5 +1,6 @@
 """`auto`: the queue endpoint for as long as there is one, then each application's runs."""
 
+import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -222,14 +223,14 @@ def test_no_other_status_makes_it_switch(moving: Moving, status: int) -> None:
 
 def test_a_wrong_endpoint_is_told_apart_and_named(moving: Moving) -> None:
     moving.client = Client(DEMO_KEY, moving.client._credentials().url + "/elsewhere")
-    with (
-        capture_logs() as log,
-        pytest.raises(StatusError, match="the endpoint is not Nextmv's API") as e,
-    ):
+    with capture_logs() as log, pytest.raises(StatusError) as e:
         moving.fetch()
     assert e.value.reason is Reason.CLIENT_ERROR
-    assert "v1/account/queue" in str(e.value)
-    assert "v1/applications" in str(e.value)
+    assert re.fullmatch(
+        "v1/account/queue: [^;]*404[^;]*; v1/applications: [^;]*404[^;]*"
+        ": the endpoint is not Nextmv's API",
+        str(e.value),
+    )
     assert moving.name == "account-queue"
     assert log == []
 

@@ -162,9 +162,10 @@ def test_a_run_of_too_many_lists_and_objects_is_refused(value: bytes) -> None:
         parse_queue(b'{"runs": [{"x": %s}]}' % value)
 
 
-def test_a_run_may_have_any_number_of_brackets_in_its_strings() -> None:
+def test_a_run_may_have_any_number_of_strings_and_of_brackets_in_them() -> None:
     text = "[{" * 6000
-    assert parse_queue(json.dumps({"runs": [{"id": text}]}).encode()) == [Run(id=text)]
+    run = {"id": text, "x": ["y"] * 6000}
+    assert parse_queue(json.dumps({"runs": [run]}).encode()) == [Run(id=text)]
 
 
 # Pieces

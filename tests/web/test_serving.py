@@ -311,6 +311,7 @@ def test_a_signal_lets_the_scrape_in_flight_finish_and_ends_with_zero(
         exporter.process.send_signal(number)
         asked = time.monotonic()
         until(lambda: exporter.get("/-/ready").status == 503, seconds=4, what="not ready any more")
+        assert exporter.get("/-/ready").body == "Shutting down\n"
         assert exporter.get("/-/healthy").status == 200
         release.set()
         scrape.join()
