@@ -196,6 +196,11 @@ def test_an_invalid_profile_affects_no_other_account(
     ]
     assert [entry["account"] for entry in logs if "keeping" in entry["event"]] == ["b"]
     assert [entry["err"] for entry in logs if "'new'" in entry.get("err", "")]
+    logs.clear()
+    write(file, {"a": "3", "b": "4"}, b=broken, new=broken, newer=broken)
+    assert keys(accounts) == {"a": "3", "b": "2"}
+    [line] = logs
+    assert "'newer'" in line["err"]
 
 
 @pytest.mark.parametrize("profiles", [["*"], ["a", "b"]])

@@ -178,7 +178,7 @@ def test_the_message_of_a_bad_file_is_whole(program: Program, row: str) -> None:
         (
             "--web.telemetry-path",
             "/",
-            "': '/' is not a free path: write it like /metrics (/, /sd and /-/ have other uses)",
+            "'/' is not a free path: write it like /metrics (/, /sd and /-/ have other uses)",
         ),
         ("--web.external-url", "exporter.example", "'exporter.example' is not a URL"),
         ("--log.level", "loud", "'loud' is not one of 'debug', 'info', 'warn', 'error'"),
@@ -189,7 +189,7 @@ def test_a_bad_value_names_its_flag_or_its_variable(
     program: Program, monkeypatch: pytest.MonkeyPatch, flag: str, text: str, fault: str
 ) -> None:
     by_flag = program(f"{flag}={text}")
-    assert_refused(by_flag, f"'{flag}'", fault)
+    assert_refused(by_flag, f"'{flag}': {fault}")
     assert "(from" not in by_flag.err
     for dot in ("_", "__"):
         flat = flag.removeprefix("--").replace(".", dot).replace("-", "_").upper()

@@ -253,6 +253,21 @@ def test_accounts_that_would_report_the_same_queue_are_refused(
         collector()
 
 
+def test_accounts_that_come_and_go_are_followed(
+    api: FakeAPI, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    file = tmp_path / "config.yaml"
+    entry = {"apikey": KEY, "endpoint": api.url}
+    write_yaml(file, {"staging": entry})
+    monkeypatch.setenv("NEXTMV_CONFIG_FILE", str(file))
+    monkeypatch.setenv("NEXTMV_PROFILE", "*")
+    registry = as_registry(QueueCollector())
+    for names in (["staging"], ["eu", "staging"], ["eu"]):
+        write_yaml(file, dict.fromkeys(names, entry))
+        up = [line for line in generate_latest(registry).decode().splitlines() if "_up{" in line]
+        assert sorted(up) == [f'nextmv_up{{account="{name}"}} 1.0' for name in names]
+
+
 def test_options_not_given_come_from_the_environment(
     api: FakeAPI, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -68,6 +68,11 @@ def test_the_end_of_a_text_that_was_cut_may_be_a_part_of_a_secret() -> None:
     assert redactor.clean("x" * 50 + "secre", 100) == "x" * 50 + "secre"
 
 
+def test_the_end_that_is_cut_is_as_long_as_the_longest_secret_may_be() -> None:
+    text = "x" * 500 + "a" * 39
+    assert Redactor("zz", "a" * 40).clean(text, 1000, cut=True).strip("x") == ""
+
+
 def test_a_text_is_cut_if_it_is_longer_than_what_is_read() -> None:
     redactor = Redactor("secret")
     read = redaction._LONGEST + redactor._longest

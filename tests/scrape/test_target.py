@@ -517,7 +517,8 @@ def test_during_a_back_off_the_failure_names_its_end_and_no_response(api: FakeAP
     account.scrape()
     failure = account.scrape().failure
     assert failure is not None
-    until = re.fullmatch("no request sent: backing off until (.*Z)", failure.message)
+    message = r"no request sent: backing off until (\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ)"
+    until = re.fullmatch(message, failure.message)
     assert until
     ends = datetime.fromisoformat(until[1])
     assert 55 < (ends - datetime.now(UTC)).total_seconds() <= 60
