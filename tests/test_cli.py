@@ -10,7 +10,6 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
 
 import pytest
 import requests
@@ -19,7 +18,6 @@ from support.logs import capture_logs
 from support.metrics import parse, value, values
 
 from nextmv_exporter import __version__, cli
-from nextmv_exporter.settings import Settings
 
 TESTDATA = Path(__file__).parent / "api" / "testdata"
 
@@ -659,16 +657,6 @@ def test_help_lists_the_exit_statuses_of_once(program: Program) -> None:
 def test_help_fills_a_wide_terminal_up_to_100_columns() -> None:
     ended = process("--help", COLUMNS="200")
     assert 80 < max(map(len, ended.out.splitlines())) <= 98  # click leaves two columns empty
-
-
-def test_an_interrupt_ends_it_quietly(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupted(_: Settings) -> NoReturn:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(cli, "run", interrupted)
-    ended = program()
-    assert ended.status == 130
-    assert "Traceback" not in ended.err
 
 
 def test_a_misspelt_variable_is_warned_of_with_the_nearest_name() -> None:

@@ -26,8 +26,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         status = _fail(_with_variable(error))
     except ConfigurationError as error:
         status = _fail(_with_flag(error))
-    except click.Abort:  # an interrupt
-        status = 128 + 2
     sys.exit(status)
 
 

@@ -56,7 +56,10 @@ class Change:
 
 
 def compare(
-    previous: Baseline | None, snapshot: Snapshot, ended: AbstractSet[int] | None = None
+    previous: Baseline | None,
+    snapshot: Snapshot,
+    ended: AbstractSet[int] | None = None,
+    unseen: AbstractSet[int] = _NONE,
 ) -> tuple[Baseline, Change]:
     """Compare a snapshot with the previous one.
 
@@ -70,6 +73,8 @@ def compare(
             another page between two requests. So a run counts as left only when it is listed as
             ended, or missing from two such snapshots in a row; one that is missing from only
             one counts neither as left nor as entered.
+        unseen: hashes of the IDs of runs that the previous snapshot could not have: when they
+            started is unknown, so no wait is observed.
 
     Returns:
         The state to compare the next snapshot with, and the changes.
@@ -95,7 +100,7 @@ def compare(
         entered=_by_backlog(_nowhere(new, previous.groups)),
         started=_by_backlog(started),
         left={group: len(ids) for group, ids in left.items() if ids},
-        waits=_waits(started, previous.now, snapshot),
+        waits=_waits(started, previous.now, snapshot, unseen),
     )
     for group, ids in missing.items():
         if ids:
@@ -154,7 +159,9 @@ def _by_backlog(groups: Groups) -> Mapping[Backlog, int]:
     return sums
 
 
-def _waits(started: Groups, before: float, snapshot: Snapshot) -> Mapping[str, Sequence[float]]:
+def _waits(
+    started: Groups, before: float, snapshot: Snapshot, unseen: AbstractSet[int]
+) -> Mapping[str, Sequence[float]]:
     """Estimate how long runs had waited when they started.
 
     They started after the previous snapshot and after they were created, and before this one: the
@@ -169,7 +176,7 @@ def _waits(started: Groups, before: float, snapshot: Snapshot) -> Mapping[str, S
         known = sorted(
             (created.timestamp(), run)
             for created, run in zip(members.created, members.ids, strict=True)
-            if run in ids and created is not None
+            if run in ids and run not in unseen and created is not None
         )
         for created, _ in {run: (created, run) for created, run in reversed(known)}.values():
             middle = (max(before, created) + snapshot.now) / 2

@@ -68,7 +68,7 @@ class RunsPage(msgspec.Struct, gc=False):
     next_page_token: str | None = None
 
 
-class Application(msgspec.Struct):
+class Application(msgspec.Struct, frozen=True):
     """An application.
 
     Args:

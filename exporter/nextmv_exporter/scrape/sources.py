@@ -17,6 +17,7 @@ from nextmv_exporter.deadline import Deadline
 from nextmv_exporter.errors import ConfigurationError
 from nextmv_exporter.logs import get_logger
 from nextmv_exporter.nextmv.client import MAX_REQUESTS, Budget, Client, RequestObserver
+from nextmv_exporter.nextmv.credentials import Credentials
 from nextmv_exporter.nextmv.errors import InvalidResponseError, NextmvError, StatusError
 from nextmv_exporter.nextmv.pages import ACCOUNT, APPLICATIONS, pages, runs_path
 from nextmv_exporter.scrape.runs import (
@@ -54,21 +55,24 @@ _RUNS = f"{APPLICATIONS}/{{id}}/runs"
 _SHOWN = 100  # characters of an ID in an error
 
 Page = TypeVar("Page", RunsPage, ApplicationsPage)
+_Listed = tuple[Sequence[Run], AbstractSet[int]] | StatusError
 
 log = get_logger()
 
 
 @dataclass
 class SourceState:
-    """State kept between the fetches of an account.
+    """State kept between the fetches of an account with the same credentials.
 
     Args:
+        credentials: the key and the endpoint that it was learned with.
         applications: the account's applications as last listed.
         listed: time of that listing, monotonic seconds.
         queue_gone: whether the queue endpoint was found to be removed.
         retry_queue: when it is tried again, monotonic seconds.
     """
 
+    credentials: Credentials | None = None
     applications: Sequence[Application] = ()
     listed: float = float("-inf")
     queue_gone: bool = False
@@ -86,6 +90,7 @@ class Requests:
 
     Attributes:
         ended: hashes of the IDs of runs that were listed as ended; None unless runs were listed.
+        unseen: hashes of the IDs of runs of applications that earlier fetches did not read.
     """
 
     def __init__(
@@ -93,6 +98,7 @@ class Requests:
     ) -> None:
         self.account = account
         self.ended: set[int] | None = None
+        self.unseen: set[int] = set()
         self._client = client
         self._deadline = deadline
         self._on_request = on_request
@@ -208,25 +214,33 @@ class ApplicationRuns:
 
     def fetch(self, requests: Requests, state: SourceState) -> Iterable[Run]:
         """Fetch the runs of all applications that are queued or running."""
-        applications = _applications(requests, state)
-        lists = each_in_parallel(applications, partial(self._runs, requests), MAX_REQUESTS)
+        listed_before, known = state.listed > float("-inf"), set(state.applications)
+        lists = self._lists(requests, _applications(requests, state))
+        if any(isinstance(listed, StatusError) for listed in lists.values()):
+            # Those deleted since they were listed are left out; new ones may have been created.
+            state.listed = float("-inf")
+            current = _applications(requests, state)
+            lists |= self._lists(requests, [each for each in current if each not in lists])
+            lists = {application: lists[application] for application in current}
         runs: list[Run] = []
         requests.ended = set()
-        refused: dict[str, StatusError] = {}
-        for application, listed in zip(applications, lists, strict=True):
+        for application, listed in lists.items():
             if isinstance(listed, StatusError):
-                refused[application.id] = listed
-            else:
-                queued_or_running, ended = listed
-                runs += queued_or_running
-                requests.ended |= ended
-        if refused:
-            _check_deleted(refused, requests, state)
+                raise listed
+            queued_or_running, ended = listed
+            runs += queued_or_running
+            requests.ended |= ended
+            if listed_before and application not in known:
+                requests.unseen.update(hash(run.id) for run in queued_or_running)
         return runs
 
-    def _runs(
-        self, requests: Requests, application: Application
-    ) -> tuple[Sequence[Run], AbstractSet[int]] | StatusError:
+    def _lists(
+        self, requests: Requests, applications: Sequence[Application]
+    ) -> dict[Application, _Listed]:
+        lists = each_in_parallel(applications, partial(self._runs, requests), MAX_REQUESTS)
+        return dict(zip(applications, lists, strict=True))
+
+    def _runs(self, requests: Requests, application: Application) -> _Listed:
         """Fetch an application's queue, and hashes of the IDs of its runs that have ended.
 
         Return the error if the application does not exist.
@@ -366,16 +380,6 @@ def _applications(requests: Requests, state: SourceState) -> Sequence[Applicatio
                 raise InvalidResponseError(f"{APPLICATIONS}: more than {MAX_APPLICATIONS}")
         state.applications, state.listed = tuple(found.values()), now
     return state.applications
-
-
-def _check_deleted(
-    refused: Mapping[str, StatusError], requests: Requests, state: SourceState
-) -> None:
-    """List the applications again; raise the error of one that still exists."""
-    state.listed = float("-inf")
-    for application in _applications(requests, state):
-        if application.id in refused:
-            raise refused[application.id]
 
 
 def _pages(

@@ -6,7 +6,6 @@ All of it is guarded by the target's lock: scrapes and fetches run in different 
 import threading
 import time
 from collections.abc import Sequence
-from collections.abc import Set as AbstractSet
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -191,6 +190,7 @@ class Target:
         self._backoff = _Backoff()
         self._failures = _FailureLog(account)
         self._baseline: Baseline | None = None
+        self._url = ""  # of the API when the baseline was read
         self._state = SourceState()
         self._fetch: Fetch | None = None
         self._fetches = 0  # running
@@ -290,6 +290,9 @@ class Target:
         requests = Requests(self._client, fetch.deadline, self._observe_request, self.account)
         retry_after = None
         try:
+            credentials = self._client.credentials
+            if fetch.state.credentials != credentials:
+                fetch.state = SourceState(credentials)
             snapshot = take_snapshot(
                 self._source.fetch(requests, fetch.state),
                 time.time(),
@@ -302,7 +305,7 @@ class Target:
                 recent=fetch.recent,
             )
             with self._lock:
-                self._count_flow(fetch, snapshot, requests.ended)
+                self._count_flow(fetch, snapshot, requests, credentials.url)
             return self._outcome(fetch, summary=summary), None
         except NextmvError as caught:
             failure = Failure(caught.reason, str(caught))
@@ -312,11 +315,13 @@ class Target:
             failure = Failure(Reason.INVALID_RESPONSE, "unexpected error, see the log")
         return self._outcome(fetch, failure=failure), retry_after
 
-    def _count_flow(self, fetch: Fetch, snapshot: Snapshot, ended: AbstractSet[int] | None) -> None:
+    def _count_flow(self, fetch: Fetch, snapshot: Snapshot, requests: Requests, url: str) -> None:
         """Advance the counters, unless a fetch that was started later has been counted."""
         if fetch.number < self._counted:
             return
-        self._baseline, change = compare(self._baseline, snapshot, ended)
+        baseline = self._baseline if url == self._url else None  # of another account
+        self._baseline, change = compare(baseline, snapshot, requests.ended, requests.unseen)
+        self._url = url
         self._metrics.add_flow(change)
         self._counted = fetch.number
 
