@@ -39,6 +39,7 @@ from nextmv_exporter.scrape.sources import ApplicationRuns, Requests, SourceStat
 
 DAY = 86_400.0
 NOW = time.time()
+STATUSES = [status.value for status in StatusV2]
 NEW = replace(APPLICATIONS[-1], id="newly-made")
 
 
@@ -219,6 +220,41 @@ def test_an_application_deleted_since_it_was_listed_is_left_out() -> None:
             assert ids(now, "queued") | ids(now, "running") == left
         assert api.count(f"/{deleted.id}/runs") == 2
         assert api.paths.count("/v1/applications") == 2
+
+
+def test_runs_of_an_application_that_took_the_place_of_a_deleted_one_are_read_at_once() -> None:
+    account = StandingAccount(12, at=NOW, applications=1)
+    with serving(account) as (url, api):
+        runs = Source(url)
+        before = fetch(runs)
+        account._runs[NEW.id] = account._runs[account.applications[0].id]
+        account.applications = [NEW]
+        assert fetch(runs) == before
+        assert api.count(f"/{NEW.id}/runs") == 1
+        api.answers[f"/v1/applications/{NEW.id}/runs"] = JSONResponse({}, 404)
+        with pytest.raises(StatusError, match="404"):
+            fetch(runs)
+
+
+def test_runs_of_an_application_that_earlier_fetches_did_not_read_are_unseen(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = SteppedClock()
+    monkeypatch.setattr(sources, "time", clock)
+    with serving(StandingAccount(1, at=NOW)) as (url, api):
+        source, unseen = Source(url), []
+        for applications in ("", "a", "ab", "ab"):
+            items = [{"id": name} for name in applications]
+            api.answers["/v1/applications"] = JSONResponse({"items": items})
+            for name in applications:
+                listed = [{"id": f"{name} {each}", "status_v2": each} for each in STATUSES]
+                api.answers[f"/v1/applications/{name}/runs"] = JSONResponse({"runs": listed})
+            requests = Requests(source.client, Deadline(10), lambda *_: None, "a")
+            source.runs.fetch(requests, source.state)
+            unseen.append(requests.unseen)
+            clock.now += sources.APPLICATIONS_TTL
+    runs = [{hash(f"{name} {each}") for each in ("queued", "running")} for name in "ab"]
+    assert unseen == [set(), *runs, set()]
 
 
 def test_runs_refused_of_an_application_that_is_still_listed_are_no_empty_queue() -> None:

@@ -229,6 +229,14 @@ def test_a_hidden_run_has_left_at_once_when_the_next_snapshot_is_complete() -> N
     assert change.left == {QUEUED: 1}
 
 
+def test_no_wait_is_observed_of_a_run_that_the_snapshot_before_could_not_have() -> None:
+    baseline, _ = compare(None, take_snapshot([], NOW - 15), NOBODY)
+    after = take_snapshot([running("a"), running("b")], NOW)
+    _, change = compare(baseline, after, NOBODY, unseen={hash("a")})
+    assert change.entered == change.started == {ROUTING: 2}
+    assert [len(waits) for waits in change.waits.values()] == [1]
+
+
 # Properties
 
 ids = st.sampled_from([None, "", *"abcdefgh"])

@@ -16,6 +16,7 @@ from support.logs import capture_logs
 
 from nextmv_exporter.deadline import Deadline
 from nextmv_exporter.nextmv.client import Client
+from nextmv_exporter.nextmv.credentials import Credentials
 from nextmv_exporter.nextmv.errors import Reason, TLSError
 from nextmv_exporter.scrape import target as target_module
 from nextmv_exporter.scrape import threads
@@ -408,8 +409,9 @@ def test_when_a_fetch_ends_so_do_the_requests_that_it_left() -> None:
     assert not deadline.over
 
 
-def test_what_a_source_has_learned_is_there_at_the_next_fetch() -> None:
+def test_what_a_source_has_learned_is_there_at_the_next_fetch_with_the_same_credentials() -> None:
     seen = []
+    credentials = Credentials(KEY, "http://127.0.0.1:1")
 
     class Learning(Stub):
         def fetch(self, _requests: Requests, state: SourceState) -> Sequence[Run]:
@@ -417,10 +419,38 @@ def test_what_a_source_has_learned_is_there_at_the_next_fetch() -> None:
             state.queue_gone = True
             return []
 
-    account = Watched(Learning(list))
+    account = Watched(Learning(list), Client(credentials=lambda: credentials))
     for _ in range(3):
         account.scrape()
     assert seen == [False, True, True]
+    for url in (credentials.url, "http://127.0.0.1:2"):
+        credentials = Credentials("another", url)
+        account.scrape()
+        account.scrape()
+        assert seen[-2:] == [False, True]
+
+
+def test_the_first_snapshot_of_another_endpoint_counts_no_flow_and_that_of_another_key_does(
+    api: FakeAPI,
+) -> None:
+    with FakeAPI() as other:
+        credentials = Credentials(KEY, api.url)
+        client = Client(credentials=lambda: credentials)
+        account = Watched(AccountQueue("v1/account/queue"), client)
+        started = []
+        for key, server, running in (
+            (KEY, api, "a"),
+            ("another", api, "ab"),
+            ("another", other, "cd"),
+            ("another", other, "def"),
+            ("another", api, "ab"),
+        ):
+            credentials = Credentials(key, server.url)
+            server.serves(*({**RUN, "id": name, "status_v2": "running"} for name in running))
+            account.scrape()
+            counters = account.counters("application_id", "nextmv_account_queue_runs_started")
+            started.append(counters["routing"])
+    assert started == [0, 1, 1, 3, 3]
 
 
 def test_failures_and_successes_in_turn_are_logged_once_a_minute(
