@@ -26,6 +26,8 @@ from nextmv_exporter.nextmv.errors import (
     ResponseTooLargeError,
     StatusError,
 )
+from nextmv_exporter.scrape.runs import parse_queue
+from nextmv_exporter.scrape.summary import created_timestamp
 
 TEXTS = [name for name in QueuedRun.model_fields if name not in ("created_at", "status_v2")]
 
@@ -114,7 +116,20 @@ def test_a_time_keeps_its_offset() -> None:
 
 def test_nanoseconds_are_accepted() -> None:
     run = QueuedRun.from_dict({"created_at": "2026-11-23T10:00:00.123456789Z"})
-    assert run.created_at == datetime(2026, 11, 23, 10, 0, 0, 123456, tzinfo=UTC)
+    assert run.created_at == datetime(2026, 11, 23, 10, 0, 0, 123457, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    "created_at",
+    ["2026-11-25", "20261125T090000Z", "2026-11-25T09:00Z", "2026-11-25T09:00:00,5Z",
+     "2026-11-25t09:00:00.5z", "2026-11-25 09:00:00+01:00", "2026-11-25T09:00:00+01",
+     "1999-12-31T23:59:59.9999999Z", "9999-12-31T23:59:59.999999999Z", "2026-11-25T09:00:00.1"],
+)  # fmt: skip
+def test_a_time_is_read_as_for_the_metrics(created_at: str) -> None:
+    [run] = parse_queue(json.dumps({"runs": [{"created_at": created_at}]}).encode())
+    timestamp = created_timestamp(run.created_at)
+    moment = QueuedRun.from_dict({"created_at": created_at}).created_at
+    assert timestamp == (moment.timestamp() if moment else None)
 
 
 @pytest.mark.parametrize(

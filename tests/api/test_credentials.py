@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import pytest
+from support.harness import write_yaml
 
 from nextmv_exporter.errors import ConfigurationError
 from nextmv_exporter.nextmv.credentials import (
@@ -217,6 +218,14 @@ def test_the_message_says_where_what_is_wrong_and_what_to_do(
     profile: str, config: str, message: str
 ) -> None:
     assert refusal(profile, config) == message.replace("FILE", str(TESTDATA / f"{config}.yaml"))
+
+
+@pytest.mark.parametrize(("number", "end"), [(10, "i, j"), (11, "i, j and 1 more")])
+def test_the_message_lists_ten_profiles_at_most(tmp_path: Path, number: int, end: str) -> None:
+    entry = {"apikey": "key", "endpoint": "api.example"}
+    file = write_yaml(tmp_path / "c.yaml", dict.fromkeys("abcdefghijk"[:number], entry))
+    with pytest.raises(ConfigurationError, match=rf"API key: a, .*, {end}\), or add"):
+        resolve("nowhere", config_file=file)
 
 
 def test_a_file_that_cant_be_read_says_why(tmp_path: Path) -> None:

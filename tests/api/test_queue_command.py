@@ -283,11 +283,22 @@ def test_an_output_that_is_closed_or_full_gives_no_traceback(api: FakeAPI) -> No
     done = subprocess.run(
         ["sh", "-c", line, "sh", *COMMAND], stderr=subprocess.PIPE, text=True, check=False
     )
-    assert (done.returncode, done.stderr) == (0, "")
+    assert done.returncode == 1
+    assert done.stderr == "nextmv-queue: cannot write to stdout: it is closed\n"
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(COMMAND, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
     assert done.returncode == 1
     assert done.stderr == "nextmv-queue: cannot write to stdout: No space left on device\n"
+
+
+def test_a_note_that_can_not_be_written_is_no_failure(api: FakeAPI) -> None:
+    api.serves(run(1), run(2))
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [*COMMAND, "--limit=1"], stdout=subprocess.PIPE, stderr=full, text=True, check=False
+        )
+    assert done.returncode == 0
+    assert done.stdout.count("run-") == 1
 
 
 # Credentials

@@ -1,5 +1,6 @@
 """`nextmv-queue`: print the runs of an account's queue for people."""
 
+import errno
 import json
 import os
 import shutil
@@ -121,9 +122,9 @@ def print_queue(  # noqa: PLR0913 - one for each flag
         width = None if wide or not os.isatty(1) else shutil.get_terminal_size().columns
         _print(table(shown, datetime.now(UTC), wide=wide, width=width))
     else:
-        click.echo("No runs found.", err=True)
+        echo("No runs found.", err=True)
     if left := len(runs) - len(shown):
-        click.echo(f"{left} more run{'s' * (left > 1)}: --limit 0 prints all.", err=True)
+        echo(f"{left} more run{'s' * (left > 1)}: --limit 0 prints all.", err=True)
     return 0
 
 
@@ -149,9 +150,11 @@ def _matches(run: QueuedRun, filters: Mapping[str, Sequence[str]]) -> bool:
 
 def _print(lines: Iterable[str]) -> None:
     """Write lines to stdout; replace characters that its encoding lacks by `?`."""
-    encoding = getattr(sys.stdout, "encoding", "utf-8")  # without a stdout, sys.stdout is None
+    if sys.stdout is None:
+        raise OSError(errno.EBADF, "it is closed")
+    text = "".join(f"{line}\n" for line in lines)
     try:
-        click.echo("".join(f"{line}\n" for line in lines).encode(encoding, "replace"), nl=False)
+        click.echo(text.encode(sys.stdout.encoding, "replace"), nl=False)
     except OSError as error:
         discard(1)
         if not isinstance(error, BrokenPipeError):  # which is how `head` ends its input

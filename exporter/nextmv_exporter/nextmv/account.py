@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Annotated, Any, Self, TypeVar
 
+import msgspec
 from pydantic import BaseModel, BeforeValidator, ValidationError
 
 from nextmv_exporter.deadline import Deadline
@@ -46,14 +47,11 @@ def _status(value: object) -> StatusV2 | str | None:
 
 
 def _created_at(value: object) -> datetime | None:
-    if isinstance(value, str):
-        try:
-            value = datetime.fromisoformat(value.upper())  # RFC 3339 allows `t` and `z`
-        except ValueError:
-            return None
-    if not isinstance(value, datetime):
+    try:
+        moment = msgspec.convert(value, datetime)  # as the exporter decodes it
+    except (msgspec.ValidationError, UnicodeError):
         return None
-    moment = value if value.tzinfo else value.replace(tzinfo=UTC)
+    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
     return moment if moment >= _YEAR_2000 else None
 
 

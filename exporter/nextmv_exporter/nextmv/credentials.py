@@ -26,6 +26,7 @@ DEFAULT_PROFILE = "default"
 ALL_PROFILES = "*"
 """Selects every profile that has a key."""
 
+_SHOWN = 10  # profiles in an error
 # Top-level keys of the configuration file that are settings, not profiles: as in the SDK.
 _SETTINGS = frozenset({
     "apikey", "auth_session", "auth_type", "default",
@@ -298,7 +299,10 @@ def _profile(config: Mapping[str, Any], name: str, path: Path) -> Mapping[str, A
         )
     entry = config.get(name)
     if name in _SETTINGS or not isinstance(entry, dict):
-        known = ", ".join(filter(str.isprintable, profiles_with_key(config))) or "none"
+        names = list(filter(str.isprintable, profiles_with_key(config)))
+        known = ", ".join(names[:_SHOWN]) or "none"
+        if len(names) > _SHOWN:
+            known += f" and {len(names) - _SHOWN} more"
         raise UnknownProfileError(
             f"profile {name!r} is not in {path}: choose one that is there "
             f"(with an API key: {known}), or add it with `nextmv configuration create`",
