@@ -155,6 +155,20 @@ def test_a_named_profile_that_left_the_file_keeps_its_key_until_it_is_asked_to_r
     assert keys(accounts) == {"a": "3", "b": "4"}
 
 
+def test_a_named_profile_that_is_dropped_is_logged_with_the_reason(
+    file: Path, logs: list[Any]
+) -> None:
+    write(file, {"a": "1", "b": "2"})
+    accounts = accounts_of(file, "a", "b")
+    write(file, {"a": "1"})
+    accounts.reload()
+    assert events(logs) == [
+        ("Skipping account with invalid configuration",),
+        ("Accounts reloaded",),
+    ]
+    assert logs[0]["err"].startswith("profile 'b' is not in")
+
+
 @pytest.mark.parametrize("reload", [Accounts.refresh, Accounts.reload])
 @pytest.mark.parametrize(
     ("profiles", "text"),

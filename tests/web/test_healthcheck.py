@@ -79,7 +79,7 @@ def test_a_web_configuration_without_tls_means_plain_http(tmp_path: Path) -> Non
         assert check([Address("127.0.0.1", exporter.port)], file) == 0
 
 
-@pytest.mark.parametrize("text", ["5", "text", "[a]", "a: [", "", "\0"])
+@pytest.mark.parametrize("text", ["5", "text", "[a]", "a: [", "", "\0", "a: 2026-99-99"])
 def test_a_web_configuration_that_is_invalid_makes_a_server_not_unhealthy(
     text: str, tmp_path: Path
 ) -> None:
