@@ -13,7 +13,9 @@ from pathlib import Path
 
 import pytest
 import requests
+from support.certificates import Authority
 from support.fake_api import KEY, RUN, FakeAPI
+from support.harness import write_yaml
 from support.logs import capture_logs
 from support.metrics import parse, value, values
 
@@ -488,6 +490,26 @@ def test_the_demo_serves_where_stdout_can_not_be_written(stdout: str) -> None:
         process.terminate()
         assert [line.split("msg=")[1] for line in process.stderr] == ["Stopped\n"]
         assert process.wait(10) == 0
+
+
+def test_the_demo_shows_https_where_it_serves_tls(tmp_path: Path) -> None:
+    Authority(tmp_path).issue("server")
+    tls = {"cert_file": "server.pem", "key_file": "server.key"}
+    file = write_yaml(tmp_path / "web.yml", {"tls_server_config": tls})
+    flags = ("--demo", "--web.listen-address=127.0.0.1:0", f"--web.config.file={file}")
+    with subprocess.Popen(
+        [sys.executable, "-m", "nextmv_exporter", *flags],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stderr
+        assert process.stdout
+        process.stderr.readline()
+        process.terminate()
+        shown = process.stdout.read()
+    assert re.search(r"Metrics +https://localhost:\d+/metrics\n", shown)
+    assert re.search(r"Status page +https://localhost:\d+/\n", shown)
 
 
 @pytest.mark.parametrize(

@@ -46,6 +46,16 @@ def test_a_line_may_be_json() -> None:
     assert entry == {"level": "warn", "msg": "It failed", "account": "default", "runs": 3}
 
 
+def test_how_a_host_program_configures_structlog_does_not_matter() -> None:
+    code = """
+import structlog
+structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+get_logger().warning("It failed")
+"""
+    [line] = lines(code)
+    assert 'msg="It failed"' in line
+
+
 @pytest.mark.parametrize(
     ("level", "logged"),
     [

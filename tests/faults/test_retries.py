@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import trustme
@@ -26,6 +27,7 @@ from faults.fault_server import (
 from faults.running_exporter import exporter_here, scrape
 from nextmv_exporter.deadline import Deadline
 from nextmv_exporter.nextmv import Client
+from nextmv_exporter.nextmv.connections import Exchange
 from nextmv_exporter.nextmv.errors import ConnectionFailedError, NextmvError, Reason, StatusError
 from nextmv_exporter.nextmv.failures import retry_after
 from nextmv_exporter.scrape.target import MAX_BACKOFF
@@ -76,7 +78,14 @@ def test_a_stale_connection_is_replaced_at_once(stale: FaultServer) -> None:
     assert len(stale.requests) == 4 + 3, "each scrape but the first met a closed connection"
 
 
-def test_a_retry_uses_no_other_stale_connection() -> None:
+def test_a_retry_uses_no_other_stale_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    exchanges: list[Exchange] = []
+
+    def exchange(*arguments: Any, **options: Any) -> Exchange:
+        exchanges.append(Exchange(*arguments, **options))
+        return exchanges[-1]
+
+    monkeypatch.setattr("nextmv_exporter.nextmv.client.Exchange", exchange)
     both_in_flight = threading.Barrier(2)
 
     def behave(conversation: Conversation) -> None:
@@ -95,6 +104,8 @@ def test_a_retry_uses_no_other_stale_connection() -> None:
             thread.join()
         assert client.get("v1") == EMPTY_QUEUE
         client.close()
+    # Which of them a retry would get from the pool is a race.
+    assert [each.fresh for each in exchanges] == [False, False, False, True]
 
 
 def test_a_new_connection_that_is_closed_is_not_retried() -> None:

@@ -15,6 +15,7 @@ from support.waiting import until
 
 from nextmv_exporter.errors import ConfigurationError
 from nextmv_exporter.nextmv.credentials import Credentials
+from nextmv_exporter.web.toolkit import tls
 from nextmv_exporter.web.toolkit.config import TLSServerConfig
 from nextmv_exporter.web.toolkit.reloading import ReloadingWebConfig
 from nextmv_exporter.web.toolkit.tls import server_context
@@ -158,6 +159,21 @@ def test_cipher_suites_with_cbc_are_spoken_where_they_are_named(
 ) -> None:
     client = limited(authority.client(), highest=TLS12, ciphers=cipher)
     assert agreed_cipher(serve(cipher_suites=[name]), client) == cipher
+
+
+def openssl_name(go_name: str) -> str:
+    """OpenSSL's name of a cipher suite, which follows from its standard name, as Go has it."""
+    name = go_name.removeprefix("TLS_").replace("_WITH_AES_", "-AES").replace("_CBC", "")
+    name = name.replace("_WITH_CHACHA20_POLY1305_SHA256", "-CHACHA20-POLY1305")
+    return name.replace("_", "-")
+
+
+@pytest.mark.parametrize("name", [name for name, chosen in tls._CIPHERS.items() if chosen])
+def test_each_cipher_suite_is_chosen_by_its_name_in_go(authority: Authority, name: str) -> None:
+    cert, key = (str(authority.folder / file) for file in ("server.pem", "server.key"))
+    context = server_context(TLSServerConfig(cert_file=cert, key_file=key, cipher_suites=[name]))
+    before_13 = [each["name"] for each in context.get_ciphers() if each["protocol"] != "TLSv1.3"]
+    assert before_13 == [openssl_name(name)]
 
 
 @pytest.mark.parametrize(("servers", "agreed"), [(True, AES_256), (False, AES_128)])
