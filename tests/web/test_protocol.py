@@ -1,15 +1,19 @@
-"""When a connection's client verification has changed since its handshake."""
+"""The protocol of a connection: what is written to it, and how its client was verified."""
 
+import asyncio
 import ssl
 from datetime import UTC, datetime, timedelta
 
 import pytest
+import uvicorn
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
+from starlette.responses import PlainTextResponse
+from uvicorn.server import ServerState
 
-from nextmv_exporter.web.protocol import _client_verification
+from nextmv_exporter.web.protocol import Protocol, _client_verification
 
 CREATED = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -56,3 +60,24 @@ def test_the_mode_and_the_whole_certificates_of_authorities_are_compared(
 ) -> None:
     found = _client_verification(context)
     assert (found == _client_verification(verifying(FIRST))) is same
+
+
+def test_writing_pauses_until_the_client_has_read_all() -> None:
+    """So that the time limit of a client that stops reading begins with the first byte unread."""
+
+    async def scenario() -> tuple[int, int]:
+        config = uvicorn.Config(PlainTextResponse("text"), log_config=None)
+        config.load()
+        state = ServerState()
+        loop = asyncio.get_running_loop()
+        server = await loop.create_server(lambda: Protocol(config, state, {}, None), "127.0.0.1", 0)
+        reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+        writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        await reader.readline()
+        [protocol] = state.connections
+        limits: tuple[int, int] = protocol.transport.get_write_buffer_limits()
+        writer.close()
+        server.close()
+        return limits
+
+    assert asyncio.run(scenario()) == (0, 1)
