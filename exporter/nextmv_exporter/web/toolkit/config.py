@@ -151,10 +151,16 @@ class RateLimitConfig(_Section):
     burst: Annotated[int, Field(strict=False)] = 0
 
 
+def _given(value: object) -> object:
+    if value is None:
+        raise ValueError("must be a mapping of keys to values")
+    return value
+
+
 class WebConfig(_Section):
     """The whole file; an empty one changes nothing."""
 
-    tls_server_config: TLSServerConfig | None = None
+    tls_server_config: Annotated[TLSServerConfig | None, BeforeValidator(_given)] = None
     http_server_config: HTTPServerConfig = Field(default_factory=HTTPServerConfig)
     basic_auth_users: dict[str, Annotated[str, AfterValidator(_bcrypt)]] = Field(
         default_factory=dict
