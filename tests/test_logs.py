@@ -210,6 +210,7 @@ for number in range(1005): log.info("waiting", number=number)
 released.set()
 handler = logging.root.handlers[0]
 handler._lines.join()
+assert "log" in [thread.name for thread in threading.enumerate()]
 handler._dropped += 2  # as if it were blocked again
 log.info("more")
 handler._lines.join()
