@@ -319,7 +319,8 @@ class Target:
         """Advance the counters, unless a fetch that was started later has been counted."""
         if fetch.number < self._counted:
             return
-        baseline = self._baseline if url == self._url else None  # of another account
+        # Another endpoint may have another account, whose runs did not all enter just now.
+        baseline = self._baseline if url == self._url else None
         self._baseline, change = compare(baseline, snapshot, requests.ended, requests.unseen)
         self._url = url
         self._metrics.add_flow(change)
