@@ -660,6 +660,7 @@ def test_help_lists_every_flag(program: Program, flag: str) -> None:
         "--nextmv.timeout DURATION",
         "--nextmv.max-response-bytes SIZE",
         "--nextmv.profile NAME",
+        "--nextmv.account-name NAME",
         "--queue.max-groups INTEGER RANGE",
         "--queue.wait-buckets DURATIONS",
         "--web.listen-address HOST:PORT",
