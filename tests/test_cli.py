@@ -18,6 +18,7 @@ from support.fake_api import KEY, RUN, FakeAPI
 from support.harness import write_yaml
 from support.logs import capture_logs
 from support.metrics import parse, value, values
+from support.programs import redirected
 
 from nextmv_exporter import __version__, cli
 
@@ -451,7 +452,7 @@ def test_once_keeps_logs_out_of_stdout_and_the_key_out_of_both(api: FakeAPI) -> 
 def test_once_says_in_one_line_that_it_could_not_print(redirection: str, fault: str) -> None:
     command = [sys.executable, "-m", "nextmv_exporter", "--demo", "--once"]
     ended = subprocess.run(
-        ["bash", "-c", f'set -o pipefail; "$@" {redirection}', "-", *command],
+        redirected(redirection, *command),
         stderr=subprocess.PIPE,
         text=True,
         check=False,
@@ -465,9 +466,7 @@ def test_once_says_in_one_line_that_it_could_not_print(redirection: str, fault: 
 def test_an_invalid_configuration_ends_with_2_where_stderr_can_not_be_written(stderr: str) -> None:
     for module in ("nextmv_exporter", "nextmv_exporter.nextmv"):
         command = [sys.executable, "-m", module, "--no-such-flag"]
-        ended = subprocess.run(
-            ["bash", "-c", f'"$@" {stderr}', "-", *command], check=False, timeout=30
-        )
+        ended = subprocess.run(redirected(stderr, *command), check=False, timeout=30)
         assert ended.returncode == 2
 
 
@@ -492,34 +491,10 @@ def test_the_demo_serves_where_stdout_can_not_be_written(stdout: str) -> None:
         assert process.wait(10) == 0
 
 
-def test_the_demo_shows_https_where_it_serves_tls(tmp_path: Path) -> None:
-    Authority(tmp_path).issue("server")
-    tls = {"cert_file": "server.pem", "key_file": "server.key"}
-    file = write_yaml(tmp_path / "web.yml", {"tls_server_config": tls})
-    flags = ("--demo", "--web.listen-address=127.0.0.1:0", f"--web.config.file={file}")
+def demo(*flags: str) -> tuple[str, str]:
+    """The first log line of a demo, and what it prints until it is ended."""
     with subprocess.Popen(
-        [sys.executable, "-m", "nextmv_exporter", *flags],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
-        assert process.stderr
-        assert process.stdout
-        process.stderr.readline()
-        process.terminate()
-        shown = process.stdout.read()
-    assert re.search(r"Metrics +https://localhost:\d+/metrics\n", shown)
-    assert re.search(r"Status page +https://localhost:\d+/\n", shown)
-
-
-@pytest.mark.parametrize(
-    "host",
-    ["127.0.0.1", pytest.param("[::1]", marks=pytest.mark.skipif(not socket.has_ipv6, reason=""))],
-)
-def test_the_demo_says_where_it_serves(host: str) -> None:
-    flags = ("--demo", f"--web.listen-address={host}:0", "--web.telemetry-path=/m")
-    with subprocess.Popen(
-        [sys.executable, "-m", "nextmv_exporter", *flags],
+        [sys.executable, "-m", "nextmv_exporter", "--demo", *flags],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -530,6 +505,24 @@ def test_the_demo_says_where_it_serves(host: str) -> None:
         process.terminate()
         shown = process.stdout.read()
         assert process.wait(10) == 0
+    return listening, shown
+
+
+def test_the_demo_shows_https_where_it_serves_tls(tmp_path: Path) -> None:
+    Authority(tmp_path).issue("server")
+    tls = {"cert_file": "server.pem", "key_file": "server.key"}
+    file = write_yaml(tmp_path / "web.yml", {"tls_server_config": tls})
+    _, shown = demo("--web.listen-address=127.0.0.1:0", f"--web.config.file={file}")
+    assert re.search(r"Metrics +https://localhost:\d+/metrics\n", shown)
+    assert re.search(r"Status page +https://localhost:\d+/\n", shown)
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["127.0.0.1", pytest.param("[::1]", marks=pytest.mark.skipif(not socket.has_ipv6, reason=""))],
+)
+def test_the_demo_says_where_it_serves(host: str) -> None:
+    listening, shown = demo(f"--web.listen-address={host}:0", "--web.telemetry-path=/m")
     [port] = re.findall(r":(\d+) accounts=demo\n", listening)
     assert listening.endswith(
         f" level=info msg=Listening version={__version__} address={host}:{port} accounts=demo\n"

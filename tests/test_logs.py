@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+from support.programs import redirected
 
 PROGRAM = """
 import logging, sys, warnings
@@ -249,9 +250,8 @@ def test_a_stderr_that_stays_blocked_does_not_keep_the_program_from_ending() -> 
 @pytest.mark.parametrize("redirection", ["2>&-", "2>/dev/full", "2>&1 >&- | true"])
 def test_a_stderr_that_cannot_be_written_to_changes_nothing(redirection: str) -> None:
     code = PROGRAM + 'log.warning("x"); sys.exit(5)'
-    shell = ["bash", "-c", f'set -o pipefail; "$@" {redirection}', "-"]
     ended = subprocess.run(
-        [*shell, sys.executable, "-c", code, "info", "json"],
+        redirected(redirection, sys.executable, "-c", code, "info", "json"),
         stdout=subprocess.PIPE,
         timeout=30,
         check=False,

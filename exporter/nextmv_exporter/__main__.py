@@ -9,8 +9,8 @@ def main() -> None:
     """Run the program and exit."""
     # Until the server handles them. Process 1 of a container gets only signals with a handler,
     # and Python's own for an interrupt would print a traceback.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda number, _: os._exit(128 + number))
+    signal.signal(signal.SIGINT, _exit)
+    signal.signal(signal.SIGTERM, _exit)
     # Imports leave no garbage, and to look for it takes 6 % of the start.
     gc.disable()
     # Blocked until the server handles it: a SIGHUP during start-up would end the program.
@@ -18,6 +18,10 @@ def main() -> None:
     from nextmv_exporter.cli import main as run
 
     run()
+
+
+def _exit(number: int, _frame: object) -> None:
+    os._exit(128 + number)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 import contextlib
 import gc
 import os
-import sys
 import time
 
 from prometheus_client import disable_created_metrics
@@ -13,6 +12,7 @@ from nextmv_exporter.accounts import Accounts
 from nextmv_exporter.collector import ProcessMetricsCollector, QueueCollector
 from nextmv_exporter.errors import ConfigurationError
 from nextmv_exporter.nextmv.credentials import Credentials
+from nextmv_exporter.output import write
 from nextmv_exporter.scrape.exposition import expose
 from nextmv_exporter.scrape.threads import WORKERS
 from nextmv_exporter.settings import Settings, unknown_variables
@@ -78,11 +78,7 @@ def _once(settings: Settings, accounts: Accounts) -> int:
 
 def _print(body: bytes) -> None:
     try:
-        # Not through sys.stdout, which Python writes again when it exits.
-        with os.fdopen(os.dup(sys.stdout.fileno()), "wb") as stdout:
-            stdout.write(body)
-    except AttributeError:
-        raise ConfigurationError("can't write to stdout: it is closed") from None
+        write(body)
     except OSError as error:
         raise ConfigurationError(f"can't write to stdout: {error.strerror}") from None
 

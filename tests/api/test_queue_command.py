@@ -22,6 +22,7 @@ from click.testing import CliRunner
 from nextmv.cloud import Client as SdkClient  # type: ignore[import-untyped]
 from nextmv.cloud.account import Queue as SdkQueue  # type: ignore[import-untyped]
 from support.fake_api import KEY, RUN, FakeAPI
+from support.programs import redirected
 from support.waiting import until
 
 from nextmv_exporter import __version__
@@ -279,9 +280,8 @@ def test_a_closed_pipe_is_no_failure(api: FakeAPI) -> None:
 
 def test_an_output_that_is_closed_or_full_gives_no_traceback(api: FakeAPI) -> None:
     api.serves(run())
-    line = 'exec "$@" >&-'
     done = subprocess.run(
-        ["sh", "-c", line, "sh", *COMMAND], stderr=subprocess.PIPE, text=True, check=False
+        redirected(">&-", *COMMAND), stderr=subprocess.PIPE, text=True, check=False
     )
     assert done.returncode == 1
     assert done.stderr == "nextmv-queue: cannot write to stdout: it is closed\n"

@@ -478,16 +478,17 @@ def test_failures_and_successes_in_turn_are_logged_once_a_minute(
 
 
 def test_a_failure_that_begins_again_with_another_message_is_logged_at_once() -> None:
-    faults: list[str] = []
+    faults = ["first", None, "first", "second", None, "second", None, "third"]
+    pending = iter(faults)
 
     def work() -> Sequence[Run]:
-        if faults:
-            raise TLSError(faults[0])
+        if fault := next(pending):
+            raise TLSError(fault)
         return []
 
     account = Watched(Stub(work))
     with capture_logs() as lines:
-        for faults[:] in (["first"], [], ["first"], ["second"], [], ["second"], [], ["third"]):
+        for _ in faults:
             account.scrape()
     assert [(line["event"], line.get("err"), line["count"]) for line in lines] == [
         ("Scrape failed", "first", 1),

@@ -30,6 +30,11 @@ def run(*command: str | Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+def redirected(redirection: str, *command: str) -> list[str]:
+    """Run a command in a shell that redirects its output; the status is that of the command."""
+    return ["bash", "-c", f'set -o pipefail; "$@" {redirection}', "-", *command]
+
+
 def free_port() -> int:
     """Return a port for a program to listen on that the system gives to no connection meanwhile.
 

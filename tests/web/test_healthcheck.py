@@ -12,7 +12,7 @@ import pytest
 from support.certificates import Authority
 from support.exporter import exporter_process
 from support.harness import write_yaml
-from support.programs import free_port
+from support.programs import free_port, redirected
 
 from nextmv_exporter.units import Address
 from nextmv_exporter.web import healthcheck
@@ -215,7 +215,7 @@ def test_the_status_is_that_of_the_server_where_stdout_can_not_be_written(stdout
         command = [sys.executable, "-m", "nextmv_exporter", "--web.healthcheck"]
         command.append(f"--web.listen-address=127.0.0.1:{exporter.port}")
         ended = subprocess.run(
-            ["bash", "-c", f'"$@" {stdout}', "-", *command],
+            redirected(stdout, *command),
             stderr=subprocess.PIPE,
             text=True,
             check=False,

@@ -1,11 +1,11 @@
 """`nextmv-queue`: print the runs of an account's queue for people."""
 
-import errno
 import json
 import os
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from nextmv_exporter.nextmv.credentials import (
 )
 from nextmv_exporter.nextmv.errors import NextmvError
 from nextmv_exporter.nextmv.table import UNKNOWN, printable, table
-from nextmv_exporter.output import discard, echo
+from nextmv_exporter.output import echo, write
 from nextmv_exporter.settings import OPTIONS, variable_of
 
 EXIT_UNREADABLE = 1
@@ -150,15 +150,9 @@ def _matches(run: QueuedRun, filters: Mapping[str, Sequence[str]]) -> bool:
 
 def _print(lines: Iterable[str]) -> None:
     """Write lines to stdout; replace characters that its encoding lacks by `?`."""
-    if sys.stdout is None:
-        raise OSError(errno.EBADF, "it is closed")
-    text = "".join(f"{line}\n" for line in lines)
-    try:
-        click.echo(text.encode(sys.stdout.encoding, "replace"), nl=False)
-    except OSError as error:
-        discard(1)
-        if not isinstance(error, BrokenPipeError):  # which is how `head` ends its input
-            raise
+    encoding = getattr(sys.stdout, "encoding", "utf-8")  # without a stdout, sys.stdout is None
+    with suppress(BrokenPipeError):  # which is how `head` ends its input
+        write("".join(f"{line}\n" for line in lines).encode(encoding, "replace"))
 
 
 def _fail(message: str, status: int) -> int:

@@ -127,8 +127,7 @@ def _outermost(app: ASGIApp) -> ASGIApp:
     async def call(scope: Scope, receive: Receive, send: Send) -> None:
         if absolute := _ABSOLUTE_FORM.fullmatch(scope["raw_path"]):
             host, path = absolute[1], absolute[2] or b"/"
-            # RFC 9112: the host of the target replaces that of the Host header, which is ignored,
-            # since only the first is read.
+            # RFC 9112: the host of the target replaces that of the Host header. The first is read.
             headers = [(b"host", host), *scope["headers"]]
             scope.update(path=unquote(path.decode()), headers=headers)
         # The server cancels remaining requests when it ends, after closing the connections.
