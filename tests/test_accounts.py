@@ -15,7 +15,7 @@ from support.harness import write_yaml
 from support.logs import capture_logs
 
 from nextmv_exporter.accounts import Accounts
-from nextmv_exporter.errors import ConfigurationError
+from nextmv_exporter.nextmv.errors import ConfigurationError
 
 ENDPOINT = "https://api.example"
 BAD_NAMES = [

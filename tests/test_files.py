@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from support.descriptors import no_descriptor_left
 from support.logs import capture_logs
 
-from nextmv_exporter.errors import ConfigurationError, UnreadableFileError
 from nextmv_exporter.files import Reloaded, Watch, read, read_yaml, stamp
+from nextmv_exporter.nextmv.errors import ConfigurationError, UnreadableFileError
 
 KEPT = "Reload failed, keeping current text"
 

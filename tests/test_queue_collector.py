@@ -34,8 +34,8 @@ from support.waiting import until
 
 from nextmv_exporter import forks
 from nextmv_exporter.collector import QueueCollector
-from nextmv_exporter.errors import ConfigurationError
 from nextmv_exporter.nextmv import Account, Client
+from nextmv_exporter.nextmv.errors import ConfigurationError
 from nextmv_exporter.scrape.sources import RUN_LOOKBACK, ApplicationRuns
 from nextmv_exporter.scrape.target import ScrapeOptions
 

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from nextmv_exporter.collector import QueueCollector
-    from nextmv_exporter.errors import ConfigurationError, UnreadableFileError
     from nextmv_exporter.nextmv.account import Account, Queue, QueuedRun, StatusV2
     from nextmv_exporter.nextmv.client import Client
     from nextmv_exporter.nextmv.errors import (
+        ConfigurationError,
         ConnectionFailedError,
         DeadlineExceededError,
         InvalidNameError,
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         StatusError,
         TLSError,
         UnknownProfileError,
+        UnreadableFileError,
     )  # fmt: skip
 
 __version__ = "0.1.0"
@@ -44,8 +45,6 @@ def __getattr__(name: str) -> Any:
     home = "nextmv"
     if name == "QueueCollector":
         home = "collector"
-    elif name in ("ConfigurationError", "UnreadableFileError"):
-        home = "errors"
     elif name == "Reason" or name.endswith("Error"):
         home = "nextmv.errors"
     return getattr(import_module(f"{__name__}.{home}"), name)

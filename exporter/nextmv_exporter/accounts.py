@@ -4,13 +4,17 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-from nextmv_exporter.errors import ConfigurationError, UnreadableFileError
 from nextmv_exporter.files import Reloaded, Watch, stamp
 from nextmv_exporter.logs import get_logger
 from nextmv_exporter.nextmv import credentials
 from nextmv_exporter.nextmv.client import Client
 from nextmv_exporter.nextmv.credentials import ALL_PROFILES, DEFAULT_PROFILE, Credentials
-from nextmv_exporter.nextmv.errors import InvalidNameError, UnknownProfileError
+from nextmv_exporter.nextmv.errors import (
+    ConfigurationError,
+    InvalidNameError,
+    UnknownProfileError,
+    UnreadableFileError,
+)
 from nextmv_exporter.scrape.sources import choose_source
 from nextmv_exporter.scrape.target import ScrapeOptions, Target
 from nextmv_exporter.settings import Settings

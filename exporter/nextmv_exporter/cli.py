@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import click
 
 from nextmv_exporter import __version__
-from nextmv_exporter.errors import ConfigurationError
+from nextmv_exporter.nextmv.errors import ConfigurationError
 from nextmv_exporter.output import echo
 from nextmv_exporter.settings import Settings, command, variable_of
 

@@ -13,7 +13,7 @@ from prometheus_client.registry import Collector
 
 from nextmv_exporter import __version__
 from nextmv_exporter.deadline import Deadline
-from nextmv_exporter.errors import ConfigurationError
+from nextmv_exporter.nextmv.errors import ConfigurationError
 from nextmv_exporter.scrape.metrics import BUILD_INFO, families
 from nextmv_exporter.scrape.sources import RUN_LOOKBACK, choose_source
 from nextmv_exporter.scrape.target import ScrapeOptions, Target

@@ -5,9 +5,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from nextmv_exporter.errors import ConfigurationError, UnreadableFileError
 from nextmv_exporter.forks import repair_after_fork
 from nextmv_exporter.logs import get_logger
+from nextmv_exporter.nextmv.errors import ConfigurationError, UnreadableFileError
 
 if TYPE_CHECKING:
     import yaml

@@ -10,8 +10,8 @@ from prometheus_client import disable_created_metrics
 from nextmv_exporter import __version__, logs
 from nextmv_exporter.accounts import Accounts
 from nextmv_exporter.collector import ProcessMetricsCollector, QueueCollector
-from nextmv_exporter.errors import ConfigurationError
 from nextmv_exporter.nextmv.credentials import Credentials
+from nextmv_exporter.nextmv.errors import ConfigurationError
 from nextmv_exporter.output import write
 from nextmv_exporter.scrape.exposition import expose
 from nextmv_exporter.scrape.threads import WORKERS

@@ -15,7 +15,7 @@ import click
 from click.core import ParameterSource
 
 from nextmv_exporter import units
-from nextmv_exporter.errors import ConfigurationError
+from nextmv_exporter.nextmv.errors import ConfigurationError
 from nextmv_exporter.units import Address
 
 ENVIRONMENT_PREFIX = "NEXTMV_EXPORTER_"

@@ -3,7 +3,6 @@ from pathlib import Path
 import pytest
 from support.harness import write_yaml
 
-from nextmv_exporter.errors import ConfigurationError
 from nextmv_exporter.nextmv.credentials import (
     Credentials,
     check_api_key,
@@ -14,6 +13,7 @@ from nextmv_exporter.nextmv.credentials import (
     read_api_key_file,
     resolve,
 )
+from nextmv_exporter.nextmv.errors import ConfigurationError
 
 TESTDATA = Path(__file__).parent / "testdata"
 GOOD = TESTDATA / "good.yaml"

@@ -13,8 +13,8 @@ import pytest
 from support.exporter import settings_of
 
 from nextmv_exporter.accounts import Accounts
-from nextmv_exporter.errors import ConfigurationError
 from nextmv_exporter.nextmv import Client
+from nextmv_exporter.nextmv.errors import ConfigurationError
 
 ORACLE = Path(__file__).parents[1] / "support" / "sdk_oracle.py"
 CONFIG = """\

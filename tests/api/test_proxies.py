@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from requests.adapters import HTTPAdapter
 from requests.utils import prepend_scheme_if_needed, select_proxy
 
-from nextmv_exporter.errors import ConfigurationError
 from nextmv_exporter.nextmv.credentials import resolve
+from nextmv_exporter.nextmv.errors import ConfigurationError
 from nextmv_exporter.nextmv.proxies import check_proxies, proxy_secrets
 from nextmv_exporter.nextmv.redaction import Redactor
 

@@ -14,8 +14,8 @@ from support.certificates import Authority
 from support.exporter import exporter_process
 from support.fake_api import FakeAPI
 
-from nextmv_exporter.errors import ConfigurationError
 from nextmv_exporter.nextmv import trust
+from nextmv_exporter.nextmv.errors import ConfigurationError
 
 
 @pytest.fixture(autouse=True)

@@ -9,7 +9,7 @@ from contextlib import closing
 import pytest
 from support.logs import capture_logs
 
-from nextmv_exporter.errors import ConfigurationError
+from nextmv_exporter.nextmv.errors import ConfigurationError
 from nextmv_exporter.units import Address
 from nextmv_exporter.web.listener import Acceptor, listen, max_connections
 

@@ -13,7 +13,6 @@ from typing import Any
 import click
 
 from nextmv_exporter import __version__
-from nextmv_exporter.errors import ConfigurationError
 from nextmv_exporter.nextmv import Account, Client, QueuedRun
 from nextmv_exporter.nextmv.credentials import (
     ALL_PROFILES,
@@ -23,7 +22,7 @@ from nextmv_exporter.nextmv.credentials import (
     read_api_key_file,
     resolve,
 )
-from nextmv_exporter.nextmv.errors import NextmvError
+from nextmv_exporter.nextmv.errors import ConfigurationError, NextmvError
 from nextmv_exporter.nextmv.table import UNKNOWN, printable, table
 from nextmv_exporter.output import echo, write
 from nextmv_exporter.settings import OPTIONS, variable_of

@@ -16,8 +16,12 @@ from urllib.parse import urlsplit
 from urllib3.util import parse_url
 
 from nextmv_exporter import files
-from nextmv_exporter.errors import ConfigurationError, UnreadableFileError
-from nextmv_exporter.nextmv.errors import InvalidNameError, UnknownProfileError
+from nextmv_exporter.nextmv.errors import (
+    ConfigurationError,
+    InvalidNameError,
+    UnknownProfileError,
+    UnreadableFileError,
+)
 from nextmv_exporter.nextmv.proxies import check_proxies
 from nextmv_exporter.units import without_secrets
 

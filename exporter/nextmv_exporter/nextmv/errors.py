@@ -1,10 +1,26 @@
-"""Errors of requests to the Nextmv API, one type for each failure that is handled differently."""
+"""Errors of the configuration and of requests, a type for each that is handled differently."""
 
 from enum import StrEnum
 
 import requests
 
-from nextmv_exporter.errors import ConfigurationError
+
+class ConfigurationError(ValueError):
+    """A setting, variable or file is invalid. The message names it, the cause and the fix.
+
+    Args:
+        message: one line that names no command line flag and contains no secret.
+        setting: the setting to change, such as `config-file`, where the message does not name it;
+            a command line adds its flag.
+    """
+
+    def __init__(self, message: str, setting: str = "") -> None:
+        super().__init__(message)
+        self.setting = setting
+
+
+class UnreadableFileError(ConfigurationError):
+    """A file can't be read now. Reading it again may succeed although it has not changed."""
 
 
 class Reason(StrEnum):

@@ -9,7 +9,7 @@ from urllib.parse import unquote
 from requests.adapters import HTTPAdapter
 from requests.utils import prepend_scheme_if_needed, should_bypass_proxies
 
-from nextmv_exporter.errors import ConfigurationError
+from nextmv_exporter.nextmv.errors import ConfigurationError
 
 _VARIABLE = re.compile(r"(https?|all)_proxy", re.IGNORECASE)
 _URL = re.compile(

@@ -8,7 +8,7 @@ import ssl
 from functools import cache
 from pathlib import Path
 
-from nextmv_exporter.errors import ConfigurationError
+from nextmv_exporter.nextmv.errors import ConfigurationError
 
 _BUNDLES = (
     "/etc/ssl/certs/ca-certificates.crt",  # Debian, Ubuntu, Alpine

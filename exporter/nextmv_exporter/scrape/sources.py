@@ -14,11 +14,15 @@ from functools import partial
 from typing import Protocol, TypeVar
 
 from nextmv_exporter.deadline import Deadline
-from nextmv_exporter.errors import ConfigurationError
 from nextmv_exporter.logs import get_logger
 from nextmv_exporter.nextmv.client import MAX_REQUESTS, Budget, Client, RequestObserver
 from nextmv_exporter.nextmv.credentials import Credentials
-from nextmv_exporter.nextmv.errors import InvalidResponseError, NextmvError, StatusError
+from nextmv_exporter.nextmv.errors import (
+    ConfigurationError,
+    InvalidResponseError,
+    NextmvError,
+    StatusError,
+)
 from nextmv_exporter.nextmv.pages import ACCOUNT, APPLICATIONS, pages, runs_path
 from nextmv_exporter.scrape.runs import (
     BYTES_PER_RUN,

@@ -12,11 +12,10 @@ from datetime import UTC, datetime
 from operator import lt
 
 from nextmv_exporter.deadline import Deadline
-from nextmv_exporter.errors import ConfigurationError
 from nextmv_exporter.forks import repair_after_fork
 from nextmv_exporter.logs import get_logger
 from nextmv_exporter.nextmv.client import TIMEOUT, Client
-from nextmv_exporter.nextmv.errors import NextmvError, Reason, StatusError
+from nextmv_exporter.nextmv.errors import ConfigurationError, NextmvError, Reason, StatusError
 from nextmv_exporter.scrape.counters import AccountMetrics
 from nextmv_exporter.scrape.flow import Baseline, compare
 from nextmv_exporter.scrape.outcome import Failure, Outcome, Scrape

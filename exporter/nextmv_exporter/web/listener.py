@@ -7,8 +7,8 @@ import ssl
 from collections.abc import Callable, Sized
 from dataclasses import dataclass, field
 
-from nextmv_exporter.errors import ConfigurationError
 from nextmv_exporter.logs import CLIENTS, get_logger
+from nextmv_exporter.nextmv.errors import ConfigurationError
 from nextmv_exporter.units import Address
 from nextmv_exporter.web.protocol import REQUEST_TIMEOUT, Idle
 

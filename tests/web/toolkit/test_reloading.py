@@ -11,7 +11,7 @@ from support.descriptors import no_descriptor_left
 from support.harness import write_yaml
 from support.logs import capture_logs
 
-from nextmv_exporter.errors import UnreadableFileError
+from nextmv_exporter.nextmv.errors import UnreadableFileError
 from nextmv_exporter.web.toolkit.reloading import ReloadingWebConfig
 
 HASH = "$2y$04$" + "." * 53

@@ -13,8 +13,8 @@ from support.harness import write_yaml
 from support.logs import capture_logs
 from support.waiting import until
 
-from nextmv_exporter.errors import ConfigurationError
 from nextmv_exporter.nextmv.credentials import Credentials
+from nextmv_exporter.nextmv.errors import ConfigurationError
 from nextmv_exporter.web.toolkit import tls
 from nextmv_exporter.web.toolkit.config import TLSServerConfig
 from nextmv_exporter.web.toolkit.reloading import ReloadingWebConfig

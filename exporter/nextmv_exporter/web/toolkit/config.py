@@ -20,8 +20,8 @@ from pydantic import (
     model_validator,
 )
 
-from nextmv_exporter.errors import ConfigurationError
 from nextmv_exporter.files import read_yaml
+from nextmv_exporter.nextmv.errors import ConfigurationError
 
 # 22 characters of salt, of which the last has two significant bits, and 31 of the hash.
 _BCRYPT = re.compile(r"\$2[aby]\$(0[4-9]|[12]\d|3[01])\$[./A-Za-z0-9]{21}[.Oeu][./A-Za-z0-9]{31}")

@@ -4,9 +4,9 @@ import ssl
 from pathlib import Path
 from typing import NamedTuple
 
-from nextmv_exporter.errors import ConfigurationError
 from nextmv_exporter.files import Reloaded, Watch
 from nextmv_exporter.logs import get_logger
+from nextmv_exporter.nextmv.errors import ConfigurationError
 from nextmv_exporter.web.toolkit.config import WebConfig, load_web_config
 from nextmv_exporter.web.toolkit.tls import server_context
 

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from nextmv_exporter.errors import ConfigurationError
 from nextmv_exporter.files import read
+from nextmv_exporter.nextmv.errors import ConfigurationError
 from nextmv_exporter.web.toolkit.config import TLSServerConfig
 
 # Go's names, which the format uses, and OpenSSL's. Those of TLS 1.3 can't be selected in Go
