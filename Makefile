@@ -26,18 +26,24 @@ $(VENV)/created:
 
 # Only the exporter: all that the demo needs.
 $(VENV)/installed: pyproject.toml $(VENV)/created
-	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --editable .
+	@echo "Installing the exporter into $(VENV)"
+	@$(BIN)/python -m pip install --quiet --upgrade pip
+	@$(BIN)/python -m pip install --quiet --editable .
 	@touch $@
 
 # The exporter with the tools of development.
 $(VENV)/developed: $(VENV)/installed
-	$(BIN)/python -m pip install --quiet --editable . --group dev
+	@echo "Installing the tools of development into $(VENV)"
+	@$(BIN)/python -m pip install --quiet --editable . --group dev
 	@touch $@
 
 .PHONY: demo
 demo: $(VENV)/installed ## Run the exporter against a simulated Nextmv account
 	@exec $(BIN)/nextmv-exporter --demo
+
+.PHONY: check
+check: lint ## Check format, lint and types, and run the tests that need no other program: the quick loop
+	$(BIN)/pytest -n $(PARALLEL) -m "not system"
 
 .PHONY: test
 test: tools $(VENV)/developed ## Run all tests

@@ -1,91 +1,144 @@
-"""A real Prometheus scrapes the exporter, which scrapes a simulated account."""
+"""A real Prometheus scrapes the exporter, which scrapes an account."""
 
-import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
+from urllib.parse import quote
 
-import requests
+import bcrypt
+import pytest
+from support.certificates import Authority
 from support.exporter import exporter_process
-from support.programs import ask, prometheus
+from support.fake_api import KEY, RUN, FakeAPI
+from support.harness import Prometheus, profile, prometheus, write_yaml
+from support.programs import run
 from support.waiting import until
 
-from nextmv_exporter.demo import DEMO_KEY, DemoAPI, DemoServer, Simulator
+pytestmark = pytest.mark.system
 
-STEPS = 6
-STEP_SECONDS = 45.0
-
-
-def length_in(url: str) -> float:
-    result = ask(url, "query", query="sum(nextmv_account_queue_length)")["result"]
-    return float(result[0]["value"][1]) if result else -1
+ODD = ["eu/prod & more", "a=b?c#d", 'sa"id', "café 💡", "100%", "x,y", "*.+", "2024", "back\\slash"]
+PASSWORD = "S3cret, with: a colon"
 
 
-def scrapes_done(url: str) -> float:
-    """How many scrapes of the exporter Prometheus has stored."""
-    query = 'count_over_time(up{job="nextmv-exporter"}[1h])'
-    result = ask(url, "query", query=query)["result"]
-    return float(result[0]["value"][1]) if result else 0
+def test_prometheus_sees_the_queue_that_the_api_reports_at_each_moment(
+    tmp_path: Path, api: FakeAPI
+) -> None:
+    with exporter_process(endpoint=api.url) as exporter:
+        job = {"job_name": "nextmv", "static_configs": [{"targets": [exporter.address]}]}
+        api.serves()
+        with prometheus(tmp_path, job) as prom:
+            for length in (3, 1, 0, 2):
+                api.serves(*({**RUN, "id": f"run-{n}"} for n in range(length)))
+                seen = {frozenset(): float(length)}
+                until(lambda: prom.query("sum(nextmv_account_queue_runs) by ()") == seen)  # noqa: B023
+                if length:
+                    until(lambda: prom.query("sum(nextmv_account_queue_length)") == seen)  # noqa: B023
+            until(lambda: prom.by("execution_class", "nextmv_execution_class_max_run_seconds"))
+            found = prom.by("execution_class", "nextmv_execution_class_max_run_seconds")
+            assert found == {RUN["execution_class"]: 870}
+            created = prom.query("nextmv_account_queue_oldest_queued_run_created_timestamp_seconds")
+            assert list(created.values()) == [datetime(2026, 11, 23, 10, tzinfo=UTC).timestamp()]
+            api.answers(500)
+            until(lambda: prom.by("account", "nextmv_up") == {"default": 0})
+            until(lambda: prom.query("nextmv_account_queue_length") == {})
+            assert prom.query("up == 0") == {}
+    log = (tmp_path / "prometheus.log").read_text().splitlines()
+    assert not [line for line in log if "level=warn" in line.lower() or "level=error" in line]
 
 
-def test_prometheus_sees_the_queue_that_the_api_reports_at_each_moment(tmp_path: Path) -> None:
-    """The account's clock stands still between steps, so that both are asked of one moment."""
-    moment = time.time()
-    api = DemoAPI({DEMO_KEY: Simulator(seed=3, start=moment)}, clock=lambda: moment)
-    lengths = set()
-    with (
-        DemoServer(api) as nextmv,
-        exporter_process(endpoint=nextmv.url, environment={"NEXTMV_API_KEY": DEMO_KEY}) as exporter,
-        prometheus(
-            tmp_path,
-            {
-                "global": {"scrape_interval": "1s"},
-                "scrape_configs": [
-                    {
-                        "job_name": "nextmv-exporter",
-                        "static_configs": [{"targets": [exporter.address]}],
-                    }
-                ],
+def test_prometheus_discovers_the_accounts_and_follows_those_that_come_and_go(
+    tmp_path: Path, api: FakeAPI
+) -> None:
+    def monitor(*names: str) -> Path:
+        return write_yaml(tmp_path / "nextmv.yaml", {n: profile(api.url, KEY) for n in names})
+
+    api.serves(RUN)
+    file = monitor("a", *ODD)
+    arguments = ("--nextmv.config-file", str(file), "--nextmv.profile", "*")
+    with exporter_process(*arguments) as exporter:
+        # An account of any name can be asked for alone, without the process's own metrics.
+        for name in ODD:
+            text = exporter.scrape(f"?account={quote(name, safe='')}")
+            assert text.count("\nnextmv_up{") == 1
+            assert "process_" not in text
+        job = {
+            "job_name": "nextmv-exporter",
+            "http_sd_configs": [{"url": f"{exporter.url}/sd", "refresh_interval": "1s"}],
+        }
+        with prometheus(tmp_path, job) as prom:
+
+            def up(*names: str) -> bool:
+                ones = dict.fromkeys(names, 1)
+                return prom.by("instance", "up") == prom.by("account", "nextmv_up") == ones
+
+            until(lambda: up("a", *ODD))
+            assert prom.query("process_cpu_seconds_total") == {}
+            monitor("a", "new")
+            until(lambda: up("a", "new"))
+            assert prom.targets().keys() == {"a", "new"}
+
+
+@pytest.fixture
+def authority(tmp_path: Path) -> Authority:
+    made = Authority(tmp_path)
+    made.issue("server")
+    made.issue("prometheus")
+    return made
+
+
+def web_config(*users: str) -> dict[str, Any]:
+    hashed = bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(4)).decode()
+    return {
+        "tls_server_config": {
+            "cert_file": "server.pem",
+            "key_file": "server.key",
+            "client_auth_type": "RequireAndVerifyClientCert",
+            "client_ca_file": "ca.pem",
+        },
+        "basic_auth_users": dict.fromkeys(users, hashed),
+    }
+
+
+@pytest.fixture
+def secured(tmp_path: Path, authority: Authority) -> Iterator[Prometheus]:
+    """Prometheus with a job that has all that is asked for, and one for each thing that lacks."""
+    web = write_yaml(tmp_path / "web.yml", web_config("prometheus"))
+    run("promtool", "check", "web-config", web)
+    with exporter_process("--demo", "--web.config.file", str(web)) as exporter:
+        password = {"username": "prometheus", "password": PASSWORD}
+        pair = {"cert_file": "prometheus.pem", "key_file": "prometheus.key"}
+        ca = {"ca_file": "ca.pem"}
+        jobs = {
+            "right": {"basic_auth": password, "tls_config": {**ca, **pair}},
+            "password": {
+                "basic_auth": {**password, "password": "a guess"},
+                "tls_config": {**ca, **pair},
             },
-        ) as url,
-    ):
-        for _ in range(STEPS):
-            moment += STEP_SECONDS
-            queue = requests.get(
-                f"{nextmv.url}/v1/account/queue",
-                headers={"Authorization": f"Bearer {DEMO_KEY}"},
-                timeout=10,
-            ).json()
-            scraped = scrapes_done(url)
-            until(lambda: scrapes_done(url) >= scraped + 2, seconds=30, what="two more scrapes")  # noqa: B023
-            assert length_in(url) == len(queue["runs"])
-            lengths.add(len(queue["runs"]))
-
-        [active] = ask(url, "targets")["activeTargets"]
-        ups = ask(url, "query", query='min_over_time(up{job="nextmv-exporter"}[1h])')
-        errors = ask(url, "query", query="sum(nextmv_scrape_errors_total)")
-        log = (tmp_path / "prometheus.log").read_text().splitlines()
-
-    assert len(lengths) > 1, "the queue moved"
-    assert active["health"] == "up"
-    assert active["lastError"] == ""
-    assert [float(series["value"][1]) for series in ups["result"]] == [1]
-    assert float(errors["result"][0]["value"][1]) == 0
-    assert not [line for line in log if "level=warn" in line or "level=error" in line]
+            "certificate": {"basic_auth": password, "tls_config": ca},
+            "authority": {"basic_auth": password, "tls_config": pair},
+        }
+        targets = [{"targets": [exporter.address]}]
+        configs = [
+            {"job_name": name, "scheme": "https", "static_configs": targets, **job}
+            for name, job in jobs.items()
+        ]
+        with prometheus(tmp_path, *configs) as prom:
+            yield prom
+    assert "Traceback" not in exporter.log
+    assert "Web configuration reloaded" in exporter.log
 
 
-def test_prometheus_scrapes_the_demo_without_any_configuration_of_it(tmp_path: Path) -> None:
-    with (
-        exporter_process("--demo") as exporter,
-        prometheus(
-            tmp_path,
-            {
-                "global": {"scrape_interval": "1s"},
-                "scrape_configs": [
-                    {"job_name": "demo", "static_configs": [{"targets": [exporter.address]}]}
-                ],
-            },
-        ) as url,
-    ):
-        until(lambda: length_in(url) > 0, seconds=30, what="a queue in Prometheus")
-        up = ask(url, "query", query='nextmv_up{account="demo"}')["result"]
-
-    assert [series["value"][1] for series in up] == ["1"]
+def test_prometheus_scrapes_over_https_with_a_password_and_a_client_certificate(
+    secured: Prometheus, authority: Authority, tmp_path: Path
+) -> None:
+    others = {"password": 0.0, "certificate": 0.0, "authority": 0.0}
+    until(lambda: secured.by("job", "up") == {"right": 1, **others})
+    # Rotated certificates and passwords are taken up without a gap.
+    authority.issue("server")
+    write_yaml(tmp_path / "web.yml", web_config("prometheus", "deputy"))
+    scraped = 'count_over_time(up{job="right"}[10m])'
+    before = max(secured.query(scraped).values())
+    until(lambda: max(secured.query(scraped).values()) >= before + 3)
+    assert list(secured.query('min_over_time(nextmv_up{job="right"}[10m])').values()) == [1]
+    assert secured.by("job", "up") == {"right": 1, **others}

@@ -7,7 +7,7 @@ from typing import TypeVar
 Found = TypeVar("Found")
 
 
-def until(find: Callable[[], Found], *, seconds: float = 30, what: str = "") -> Found:
+def until(find: Callable[[], Found], *, seconds: float = 120, what: str = "") -> Found:
     """Call a function until what it returns is truthy.
 
     Args:
