@@ -1,7 +1,8 @@
-"""`python -m benchmarks.smallest_exporter`: the least that an exporter of the queue can be.
+"""`python -m benchmarks.smallest_exporter [decoder]`: the least that an exporter can be.
 
-prometheus-client's own server, one `requests` session and the standard library's JSON. It reports
-the queue's length by its labels and nothing else: no ages, flow, deadlines or limits.
+prometheus-client's own server and one `requests` session. The exporter reads the queue with the
+standard library's JSON and reports its length by its labels, and nothing else: no ages, no flow,
+no deadline and no limit. The decoder calls `orjson.loads` on the response, and reports nothing.
 """
 
 import json
@@ -11,16 +12,17 @@ import threading
 from collections import Counter
 from collections.abc import Iterator
 
+import orjson
 import requests
 from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-_LABELS = ("status_v2", "execution_class", "application_id")
+LABELS = ("status_v2", "execution_class", "application_id")
 
 
-class QueueLength(Collector):
-    """Collector of the queue's length."""
+class Decoder(Collector):
+    """Reads the queue and decodes its JSON."""
 
     def __init__(self) -> None:
         self._url = f"{os.environ['NEXTMV_ENDPOINT']}/v1/account/queue"
@@ -31,23 +33,36 @@ class QueueLength(Collector):
         """Yield nothing, so that registering sends no request."""
         yield from ()
 
-    def collect(self) -> Iterator[GaugeMetricFamily]:
-        """Fetch the queue, and yield its length."""
+    def read(self) -> bytes:
+        """Fetch the queue."""
         response = self._session.get(self._url, timeout=10)
         response.raise_for_status()
-        runs = json.loads(response.content)["runs"]
-        length = GaugeMetricFamily("nextmv_account_queue_length", "Runs.", labels=_LABELS)
-        for labels, count in Counter(tuple(run[key] for key in _LABELS) for run in runs).items():
+        return response.content
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """Fetch the queue, and yield nothing."""
+        orjson.loads(self.read())
+        yield from ()
+
+
+class QueueLength(Decoder):
+    """Collector of the queue's length."""
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """Fetch the queue, and yield its length."""
+        runs = json.loads(self.read())["runs"]
+        length = GaugeMetricFamily("nextmv_account_queue_length", "Runs.", labels=LABELS)
+        for labels, count in Counter(tuple(run[key] for key in LABELS) for run in runs).items():
             length.add_metric(labels, count)
         yield length
 
 
 def main() -> None:
-    """Serve the metrics on a free port until the process is killed."""
+    """Serve the metrics until the process is killed."""
+    host, _, port = os.environ["NEXTMV_EXPORTER_WEB_LISTEN_ADDRESS"].partition(":")
     registry = CollectorRegistry()
-    registry.register(QueueLength())
-    server, _ = start_http_server(0, "127.0.0.1", registry)
-    print(f"address=127.0.0.1:{server.server_port}", file=sys.stderr, flush=True)
+    registry.register(Decoder() if "decoder" in sys.argv else QueueLength())
+    start_http_server(int(port), host, registry)
     threading.Event().wait()
 
 
