@@ -22,7 +22,6 @@ from nextmv_exporter.demo import DEMO_KEY, StandingAccount
 MIB = 1024 * 1024
 EXPORTER = ("-m", "nextmv_exporter")
 SMALLEST = ("-m", "benchmarks.smallest_exporter")
-DECODER = ("-m", "benchmarks.smallest_exporter", "decoder")
 HEADERS = {"Accept": "text/plain;version=0.0.4", "Accept-Encoding": "gzip"}
 
 
@@ -81,6 +80,12 @@ class Program(NamedTuple):
         """Return the seconds of CPU that the process has used."""
         fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def cpu_of_a_scrape(self, scrapes: int) -> float:
+        """Scrape so many times, and return the seconds of CPU of a scrape."""
+        before = self.cpu()
+        self.scrape(scrapes)
+        return (self.cpu() - before) / scrapes
 
     def connect(self) -> http.client.HTTPConnection:
         """Return a new connection."""

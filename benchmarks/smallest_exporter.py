@@ -1,28 +1,25 @@
-"""`python -m benchmarks.smallest_exporter [decoder]`: the least that an exporter can be.
+"""`python -m benchmarks.smallest_exporter`: the least that an exporter of the queue can be.
 
-prometheus-client's own server and one `requests` session. The exporter reads the queue with the
-standard library's JSON and reports its length by its labels, and nothing else: no ages, no flow,
-no deadline and no limit. The decoder calls `orjson.loads` on the response, and reports nothing.
+prometheus-client's own server, one `requests` session and the standard library's JSON. It reports
+the queue's length by its labels and nothing else: no ages, flow, deadlines or limits.
 """
 
 import json
 import os
-import sys
 import threading
 from collections import Counter
 from collections.abc import Iterator
 
-import orjson
 import requests
 from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-LABELS = ("status_v2", "execution_class", "application_id")
+_LABELS = ("status_v2", "execution_class", "application_id")
 
 
-class Decoder(Collector):
-    """Reads the queue and decodes its JSON."""
+class QueueLength(Collector):
+    """Collector of the queue's length."""
 
     def __init__(self) -> None:
         self._url = f"{os.environ['NEXTMV_ENDPOINT']}/v1/account/queue"
@@ -33,26 +30,13 @@ class Decoder(Collector):
         """Yield nothing, so that registering sends no request."""
         yield from ()
 
-    def read(self) -> bytes:
-        """Fetch the queue."""
-        response = self._session.get(self._url, timeout=10)
-        response.raise_for_status()
-        return response.content
-
-    def collect(self) -> Iterator[GaugeMetricFamily]:
-        """Fetch the queue, and yield nothing."""
-        orjson.loads(self.read())
-        yield from ()
-
-
-class QueueLength(Decoder):
-    """Collector of the queue's length."""
-
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """Fetch the queue, and yield its length."""
-        runs = json.loads(self.read())["runs"]
-        length = GaugeMetricFamily("nextmv_account_queue_length", "Runs.", labels=LABELS)
-        for labels, count in Counter(tuple(run[key] for key in LABELS) for run in runs).items():
+        response = self._session.get(self._url, timeout=10)
+        response.raise_for_status()
+        runs = json.loads(response.content)["runs"]
+        length = GaugeMetricFamily("nextmv_account_queue_length", "Runs.", labels=_LABELS)
+        for labels, count in Counter(tuple(run[key] for key in _LABELS) for run in runs).items():
             length.add_metric(labels, count)
         yield length
 
@@ -61,7 +45,7 @@ def main() -> None:
     """Serve the metrics until the process is killed."""
     host, _, port = os.environ["NEXTMV_EXPORTER_WEB_LISTEN_ADDRESS"].partition(":")
     registry = CollectorRegistry()
-    registry.register(Decoder() if "decoder" in sys.argv else QueueLength())
+    registry.register(QueueLength())
     start_http_server(int(port), host, registry)
     threading.Event().wait()
 
