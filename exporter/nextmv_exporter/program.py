@@ -42,6 +42,8 @@ def run(settings: Settings) -> int:
         # Imported here, since only the demo needs it.
         from nextmv_exporter.demo import simulated_account
 
+        # A proxy can't reach this loopback. In lower case, which takes precedence.
+        os.environ["no_proxy"] = "127.0.0.1"
         with simulated_account() as credentials:
             return _run(settings, Accounts(settings, {"demo": credentials}))
     return _run(settings, Accounts(settings))

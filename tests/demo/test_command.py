@@ -34,11 +34,7 @@ def queue(url: str, key: str) -> requests.Response:
     return requests.get(f"{url}/v1/account/queue", headers=headers, timeout=60)
 
 
-def test_a_context_serves_it_and_is_left_while_a_client_keeps_its_connection(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setenv("no_proxy", "")
-    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+def test_a_context_serves_it_and_is_left_while_a_client_keeps_its_connection() -> None:
     with simulated_account() as account:
         client = Client(account.api_key, account.url)
         assert b'"runs"' in client.get("v1/account/queue")

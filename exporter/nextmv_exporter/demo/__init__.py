@@ -9,7 +9,6 @@ benchmarks serve accounts of their own:
         client = nextmv.cloud.Client(api_key=DEMO_KEY, url=server.url)
 """
 
-import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -32,11 +31,8 @@ __all__ = [
 def simulated_account() -> Iterator[Credentials]:
     """Serve a simulated account on a free port of 127.0.0.1, while the context lasts.
 
-    The process then asks no proxy for 127.0.0.1, which no proxy could reach.
-
     Yields:
         What a client needs to read the account's queue.
     """
-    os.environ["no_proxy"] = "127.0.0.1"  # in lower case, which takes precedence
     with DemoServer(DemoAPI({DEMO_KEY: Simulator(seed=1, start=time.time())})) as server:
         yield Credentials(api_key=DEMO_KEY, url=server.url)
