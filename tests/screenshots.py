@@ -4,16 +4,12 @@ They show two accounts, one of which can't be read, after five minutes of scrape
 """
 
 import base64
-import sys
 import tempfile
 import time
 from pathlib import Path
 
 from selenium.webdriver import Chrome, ChromeOptions
 from selenium.webdriver.chrome.service import Service
-
-sys.path[:0] = [str(Path(__file__).parent)]
-
 from support.exporter import exporter_process
 from support.harness import profile, write_yaml
 

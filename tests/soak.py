@@ -16,8 +16,6 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-sys.path[:0] = [str(Path(__file__).parent)]
-
 from faults import fault_server
 from faults.fault_server import Behaviour, FaultServer, answer, answers
 from faults.running_exporter import scrape
