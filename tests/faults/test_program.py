@@ -37,9 +37,9 @@ def test_a_hundred_scrapes_at_once_share_a_request_and_their_failure_counts_once
         ThreadPoolExecutor(100) as pool,
     ):
         scrapes = [pool.submit(scrape, exporter.address, 120) for _ in range(100)]
-        until(lambda: server.requests, seconds=60, what="the request")
         # The response is held back until all scrapes have come.
-        threading.Timer(3, release.set).start()
+        until(lambda: exporter.descriptors > 100, seconds=60, what="the connections")
+        threading.Timer(2, release.set).start()
         answered = [each.result() for each in scrapes]
         assert len(server.requests) == 1
     assert all(each.errors == {"auth": 1} and not each.up for each in answered)
