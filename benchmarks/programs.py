@@ -33,12 +33,7 @@ def queue_body(runs: int, applications: int) -> bytes:
 
 
 class API:
-    """Responds to each request with the same queue, and counts the requests.
-
-    Args:
-        body: The response.
-        hold: Seconds to wait before each response.
-    """
+    """Responds to each request with the same queue after `hold` seconds; counts the requests."""
 
     def __init__(self, body: bytes, hold: float = 0) -> None:
         self.requests = 0
@@ -110,13 +105,7 @@ def scrape(connection: http.client.HTTPConnection, path: str) -> bytes:
 
 @contextmanager
 def running(command: Sequence[str], api: API, **environment: str) -> Iterator[Program]:
-    """Run an exporter of an API, from when it accepts connections until the block ends.
-
-    Args:
-        command: Python's arguments.
-        api: The API whose account is monitored.
-        environment: Variables that name other accounts instead.
-    """
+    """Run an exporter of an API's account, or of the accounts that the environment names."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     variables = environment or {"NEXTMV_API_KEY": DEMO_KEY, "NEXTMV_ENDPOINT": api.url}
