@@ -3,14 +3,12 @@
 import contextlib
 import gc
 import os
-import time
 
 from prometheus_client import disable_created_metrics
 
 from nextmv_exporter import __version__, logs
 from nextmv_exporter.accounts import Accounts
 from nextmv_exporter.collector import ProcessMetricsCollector, QueueCollector
-from nextmv_exporter.nextmv.credentials import Credentials
 from nextmv_exporter.nextmv.errors import ConfigurationError
 from nextmv_exporter.output import write
 from nextmv_exporter.scrape.exposition import expose
@@ -42,13 +40,12 @@ def run(settings: Settings) -> int:
     if settings.demo:
         _warn_of_ignored(settings)
         # Imported here, since only the demo needs it.
-        from nextmv_exporter.demo import DEMO_KEY, DemoAPI, DemoServer, Simulator
+        from nextmv_exporter.demo import simulated_account
 
         # A proxy can't reach this loopback. In lower case, which takes precedence.
         os.environ["no_proxy"] = "127.0.0.1"
-        with DemoServer(DemoAPI({DEMO_KEY: Simulator(seed=1, start=time.time())})) as server:
-            given = {"demo": Credentials(api_key=DEMO_KEY, url=server.url)}
-            return _run(settings, Accounts(settings, given))
+        with simulated_account() as credentials:
+            return _run(settings, Accounts(settings, {"demo": credentials}))
     return _run(settings, Accounts(settings))
 
 

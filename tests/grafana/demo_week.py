@@ -4,10 +4,11 @@ import json
 from collections.abc import Iterator
 from dataclasses import fields
 
-from nextmv_exporter.demo.catalogue import APPLICATIONS, EXECUTION_CLASSES, ExecutionClass
 from nextmv_exporter.demo.execution_queue import ExecutionQueue
-from nextmv_exporter.demo.simulator import Simulator
 from nextmv_exporter.demo.wire import queued_run
+
+from nextmv_exporter.demo.catalogue import APPLICATIONS, EXECUTION_CLASSES, ExecutionClass
+from nextmv_exporter.demo.simulator import Simulator
 from nextmv_exporter.scrape.counters import AccountMetrics
 from nextmv_exporter.scrape.flow import Baseline, compare
 from nextmv_exporter.scrape.metrics import families

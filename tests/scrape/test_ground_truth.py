@@ -11,11 +11,11 @@ from random import Random
 
 import msgspec
 import pytest
+from nextmv_exporter.demo.execution_queue import ExecutionQueue
 from support.metrics import Series, parse
 from support.outcomes import ScrapedCollector
 
 from nextmv_exporter.demo import Simulator, wire
-from nextmv_exporter.demo.execution_queue import ExecutionQueue
 from nextmv_exporter.scrape.counters import AccountMetrics
 from nextmv_exporter.scrape.exposition import expose
 from nextmv_exporter.scrape.flow import MAX_GAP, Baseline, compare
