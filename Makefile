@@ -6,8 +6,8 @@ BIN    := $(VENV)/bin
 PARALLEL ?= $(shell expr 2 \* $$(nproc 2>/dev/null || echo 1))
 
 # What tests and benchmarks run besides Python, as Debian names the packages and the commands.
-DEBIAN_PACKAGES := prometheus prometheus-alertmanager chromium chromium-driver valgrind systemd
-DEBIAN_COMMANDS := prometheus promtool prometheus-alertmanager amtool chromium chromedriver valgrind systemd-analyze
+DEBIAN_PACKAGES := prometheus prometheus-alertmanager chromium chromium-driver systemd
+DEBIAN_COMMANDS := prometheus promtool prometheus-alertmanager amtool chromium chromedriver systemd-analyze
 
 .DEFAULT_GOAL := help
 .PHONY: help
@@ -98,7 +98,7 @@ bench: $(VENV)/developed ## Measure speed and size, and print the tables of docs
 	@$(BIN)/python -m benchmarks
 
 .PHONY: bench-small
-bench-small: $(VENV)/developed tools ## Run the benchmarks at a small size; fail where a count is wrong
+bench-small: $(VENV)/developed ## Run the benchmarks at a small size; fail where a count is wrong
 	@$(BIN)/python -m benchmarks --small
 
 .PHONY: tools
@@ -119,11 +119,6 @@ tools: # Install what they run besides Python, where that is possible
 .PHONY: dashboards
 dashboards: $(VENV)/developed ## Write the dashboard's JSON and the alerting rules from their code
 	$(BIN)/python -m grafana
-
-.PHONY: pictures
-pictures: tools $(VENV)/developed ## Make the pictures of the README from the demo
-	$(BIN)/python -m pip install --quiet --group pictures
-	$(BIN)/python -m pictures
 
 .PHONY: generated
 generated: $(VENV)/developed ## Check that no generated file is stale
