@@ -1,0 +1,290 @@
+"""The dashboard's PromQL.
+
+Rules that every query follows:
+
+- Results keep `cluster`, `namespace`, `job` and `account`, so that two environments are never added
+  up. Prometheus drops labels that are empty, so a label that a setup lacks does no harm.
+- 0 means that the account's queue was read and there is nothing. An account that cannot be read
+  gives NaN in numbers and tables, and no sample in graphs over time. An exporter that cannot be
+  scraped gives nothing.
+- What stands in for missing series is added before a cut to the largest, never after: after a cut,
+  an account that was cut off looks like an account that has nothing.
+- An account that several exporters watch counts once: `max by` leaves out `instance` and `pod`.
+- Histograms are read as classic ones and as native ones with custom buckets, whichever there are.
+"""
+
+JOB = 'cluster=~"$cluster", namespace=~"$namespace", job=~"$job"'
+ACCOUNT = f'{JOB}, account=~"$account"'
+CLASS = f'{ACCOUNT}, execution_class=~"$execution_class"'
+GROUP = f'{CLASS}, application_id=~"$application"'
+
+NEVER = 31_536_000
+"""Seconds to drain from which on nothing is said to start: a year."""
+
+MOST = 20
+"""How many accounts a number shows, and how many lines a query draws."""
+
+
+def by(*labels: str) -> str:
+    """List labels to group by.
+
+    Args:
+        labels: besides those that distinguish accounts.
+
+    Returns:
+        The labels as PromQL lists them.
+    """
+    return ", ".join(("cluster", "namespace", "job", "account", *labels))
+
+
+def once(metric: str, selector: str, *labels: str) -> str:
+    """Take a value once, however many replicas report it.
+
+    Args:
+        metric: a gauge.
+        selector: which series of it.
+        labels: that distinguish its series, besides the account's.
+
+    Returns:
+        The query.
+    """
+    return f"max by ({by(*labels)}) ({metric}{{{selector}}})"
+
+
+_CLASS = ("execution_class",)
+_GROUP = ("execution_class", "application_id")
+_QUEUE = "nextmv_account_queue_"
+
+UP = once("nextmv_up", ACCOUNT)
+READABLE = f"{UP} == 1"
+UNREADABLE = f"({UP} == 0) / 0"
+# The length has no series in an account that has been empty for a while; the totals always have.
+_READ = (
+    f"0 * ({once(_QUEUE + 'length', ACCOUNT)}\n"
+    f"  or sum by ({by()}) ({_QUEUE}runs{{{ACCOUNT}}}) == 0)"
+)
+QUEUED = once(_QUEUE + "length", f'{GROUP}, status_v2="queued"', *_GROUP)
+RUNNING = once(_QUEUE + "length", f'{GROUP}, status_v2="running"', *_GROUP)
+QUEUED_IN_CLASS = once(_QUEUE + "length", f'{CLASS}, status_v2="queued"', *_GROUP)
+# A group whose runs all lack a usable created_at has no age; one that drained lately has age 0.
+QUEUED_AGE = (
+    f"{once(_QUEUE + 'oldest_queued_run_age_seconds', GROUP, *_GROUP)}\n"
+    f"and on ({by(*_GROUP)}) {QUEUED} > 0"
+)
+RUNNING_AGE = (
+    f"{once(_QUEUE + 'oldest_running_run_age_seconds', GROUP, *_GROUP)}\n"
+    f"and on ({by(*_GROUP)}) {RUNNING} > 0"
+)
+
+
+def total(runs: str, *labels: str) -> str:
+    """Add up runs, or other events.
+
+    Args:
+        runs: number of runs of each group.
+        labels: to group by, besides the account's.
+
+    Returns:
+        The query.
+    """
+    return f"sum by ({by(*labels)}) ({runs})"
+
+
+def nothing(runs: str) -> str:
+    """Find the accounts that were read and have none of these runs.
+
+    Args:
+        runs: number of runs of each group.
+
+    Returns:
+        0 for each such account.
+    """
+    return f"0 * ((\n{total(runs)}\nor {_READ}\n) == 0)"
+
+
+def or_nothing(query: str, runs: str, label: str = "", name: str = "") -> str:
+    """Complete a query on runs with the accounts that have none.
+
+    Args:
+        query: gives series by account, and by the label.
+        runs: number of runs of each group.
+        label: that distinguishes the query's series.
+        name: value of that label for an account without runs.
+
+    Returns:
+        The query with 0 for those accounts.
+    """
+    zero = nothing(runs)
+    if label:
+        zero = f'label_replace({zero}, "{label}", "{name}", "", "")'
+    return f"{query}\nor on ({by()}) {zero}"
+
+
+def counts(runs: str, label: str = "", name: str = "") -> str:
+    """Count runs by account, and by a label.
+
+    Args:
+        runs: number of runs of each group.
+        label: to group by, besides the account's.
+        name: value of the label for an account without runs.
+
+    Returns:
+        The query with 0 for accounts that were read and have none.
+    """
+    return or_nothing(total(runs, *filter(None, [label])), runs, label, name)
+
+
+def or_unreadable(query: str) -> str:
+    """Cut a query for numbers to the largest, and add the accounts that cannot be read.
+
+    Args:
+        query: gives a series for each account that was read.
+
+    Returns:
+        NaN for each account that cannot be read, then the largest values of the others.
+    """
+    return f"{UNREADABLE}\nor on ({by()}) topk({MOST},\n{query}\n)"
+
+
+def largest(query: str, rank: str, *labels: str) -> str:
+    """Cut a query for graphs to the series that are largest in the time range of the dashboard.
+
+    Args:
+        query: gives series by account and labels.
+        rank: gives what is compared, by the same labels; often the query itself.
+        labels: that distinguish its series, besides the account's.
+
+    Returns:
+        The query for the same series at each moment, so that lines are whole.
+    """
+    return (
+        f"(\n{query}\n)\nand on ({by(*labels)}) "
+        f"topk({MOST}, max_over_time((\n{rank}\n)[$__range:$__interval] @ end()))"
+    )
+
+
+def known(query: str, up: str) -> str:
+    """Leave out what a range still holds of an account that is unreadable or gone.
+
+    Args:
+        query: looks at a range of time, by account.
+        up: what must be so now: `UP` or `READABLE`.
+
+    Returns:
+        The query for the accounts where it is.
+    """
+    return f"{query}\nand on ({by()}) {up}"
+
+
+def quantiles(metric: str, selector: str, over: str, up: str, *labels: str) -> dict[str, str]:
+    """Estimate the 95th percentile and the median of what a histogram has observed.
+
+    Args:
+        metric: name of the histogram.
+        selector: which series of it.
+        over: range whose observations count.
+        up: what must be so now: `UP` or `READABLE`.
+        labels: to group by, besides the account's.
+
+    Returns:
+        The queries; no series where the histogram is missing or has no observations.
+    """
+    classic = f"sum by ({by(*labels, 'le')}) (rate({metric}_bucket{{{selector}}}[{over}]))"
+    native = f"sum by ({by(*labels)}) (rate({metric}{{{selector}}}[{over}]))"
+    return {
+        name: known(
+            f"(histogram_quantile({share}, {classic})\n"
+            f"  or histogram_quantile({share}, {native})) >= 0",
+            up,
+        )
+        for name, share in (("p95", 0.95), ("median", 0.5))
+    }
+
+
+def waiting(share: float, *labels: str) -> str:
+    """Estimate how long the runs that are queued now have waited.
+
+    Args:
+        share: of the runs that have waited less, from 0 to 1.
+        labels: to group by, besides the account's.
+
+    Returns:
+        Seconds; no series where none is queued.
+    """
+    buckets = once(_QUEUE + "wait_seconds_bucket", CLASS, "execution_class", "le")
+    return f"histogram_quantile({share}, sum by ({by(*labels, 'le')}) ({buckets})) >= 0"
+
+
+def flow(event: str, selector: str, *labels: str) -> str:
+    """Calculate how often something happens to runs.
+
+    Args:
+        event: `entered`, `started` or `left`.
+        selector: which runs count.
+        labels: to group by, besides the execution class and the account's.
+
+    Returns:
+        Runs per second over the chosen window, while the account can be read.
+    """
+    runs = f"rate({_QUEUE}runs_{event}_total{{{selector}}}[$window])"
+    return known(total(f"max by ({by(*_GROUP, *labels)}) ({runs})", *_CLASS, *labels), READABLE)
+
+
+def rate(counter: str, function: str, *labels: str) -> str:
+    """Calculate how often something happens to the exporter.
+
+    Args:
+        counter: of events by account.
+        function: `rate` or `increase`.
+        labels: to group by, besides the account's.
+
+    Returns:
+        Events per second, or in Grafana's interval, while the exporter can be scraped.
+    """
+    events = f"{function}({counter}{{{ACCOUNT}}}[$__rate_interval])"
+    return known(total(events, *labels), UP)
+
+
+OLDEST = f"max by ({by()}) ({QUEUED_AGE})"
+OLDEST_IN_CLASS = f"max by ({by(*_CLASS)}) ({QUEUED_AGE})\nor 0 * ({total(QUEUED, *_CLASS)} == 0)"
+# As the alerts have it: the longest run of the class and a tenth more, an hour at least.
+BOUND = (
+    f"clamp_min(1.1 * {once('nextmv_execution_class_max_run_seconds', CLASS, *_CLASS)}\n"
+    f"or 0 * {total(QUEUED, *_CLASS)}, 3600)"
+)
+AGAINST_BOUND = f"(\n{OLDEST_IN_CLASS}\n)\n/ {BOUND}"
+_FURTHEST = f"max by ({by()}) ({AGAINST_BOUND})"
+OLDEST_NEAR_BOUND = f"{OLDEST}\nand on ({by()}) {_FURTHEST} >= 0.5 < 1"
+OLDEST_OVER_BOUND = f"{OLDEST}\nand on ({by()}) {_FURTHEST} >= 1"
+OLDEST_WITHIN_BOUND = f"({or_nothing(OLDEST, QUEUED)})\nunless on ({by()}) {_FURTHEST} >= 0.5"
+
+_LAST_START = once(_QUEUE + "last_start_timestamp_seconds", CLASS, *_CLASS)
+SINCE_START = (
+    f"time() - {_LAST_START}\nand on ({by(*_CLASS)}) {total(QUEUED_IN_CLASS, *_CLASS)} > 0"
+)
+
+_WAITING = f"({total(QUEUED_IN_CLASS, *_CLASS)} > 0)"
+_STARTED = flow("started", CLASS)
+DRAIN_BY_CLASS = f"{_WAITING} / ((\n{_STARTED}\n) > 0)"
+DRAIN = or_nothing(
+    f"max by ({by()}) (clamp_max({_WAITING} / (\n{_STARTED}\n), {NEVER}))", QUEUED_IN_CLASS
+)
+
+_ROWS = or_nothing(f"{QUEUED} > 0", QUEUED)
+_ON_GROUP = f"on ({by(*_GROUP)})"
+_WORST = f"and {_ON_GROUP} topk(25,\n{QUEUED_AGE}\nor {_ON_GROUP} 0 * (\n{_ROWS}\n)\n)"
+WORST = {
+    "age": f"{UNREADABLE}\nor on ({by()}) {QUEUED_AGE}\n{_WORST}",
+    "bound": f"(\n{QUEUED_AGE}\n)\n/ on ({by(*_CLASS)}) group_left () {BOUND}\n{_WORST}",
+    "queued": f"{UNREADABLE}\nor on ({by()}) (\n{_ROWS}\n)\n{_WORST}",
+    "running": f"(\n{RUNNING}\nor {_ON_GROUP} 0 * {QUEUED}\n)\n{_WORST}",
+}
+
+MEMORY = (
+    f"process_resident_memory_bytes{{{JOB}}}\n"
+    "and on (cluster, namespace, job, instance) nextmv_exporter_build_info"
+)
+VERSIONS = (
+    "count by (cluster, namespace, job, version, revision, pythonversion) "
+    f"(nextmv_exporter_build_info{{{JOB}}})"
+)
