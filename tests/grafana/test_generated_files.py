@@ -1,9 +1,10 @@
+"""Generated files are as the code generates them."""
+
 from pathlib import Path
 
 import pytest
 
-from grafana.__main__ import main
-from grafana.files import generated_files
+from grafana.__main__ import generated_files, main
 
 
 def test_what_is_committed_is_what_the_code_generates() -> None:
