@@ -1,6 +1,12 @@
 """Each kind of panel, with the options that all panels of the kind share.
 
-Ids are given by hand and never change or return: links and screenshots refer to them.
+Arguments that several functions have:
+
+- `panel_id`: given by hand; it never changes or returns, since links and screenshots refer to it.
+- `title` and `description`: what the panel shows, and what to do about it.
+- `unit`: as Grafana names it.
+- `expr`: PromQL.
+- `labels`: those that distinguish series, besides the account's.
 """
 
 from collections.abc import Mapping, Sequence
@@ -41,14 +47,7 @@ Panel = TypeVar("Panel", stat.Panel, statetimeline.Panel, tables.Panel, graphs.P
 
 
 def legend(*labels: str) -> str:
-    """Name a series by its labels; those that a setup lacks show as nothing.
-
-    Args:
-        labels: besides the account's.
-
-    Returns:
-        The labels in double braces.
-    """
+    """Name a series by its labels; those that a setup lacks show as nothing."""
     shown = (*labels, "account", "job", "namespace", "cluster")
     return " ".join(f"{{{{{label}}}}}" for label in shown)
 
@@ -56,31 +55,14 @@ def legend(*labels: str) -> str:
 def query(expr: str, name: str = "", ref_id: str = "A") -> prometheus.Dataquery:
     """Query Prometheus over the time range.
 
-    Args:
-        expr: PromQL.
-        name: legend of each series.
-        ref_id: by which transformations and overrides know the query.
-
-    Returns:
-        The query.
+    `name` is the legend of each series; transformations and overrides know the query by `ref_id`.
     """
     target = prometheus.Dataquery().datasource(DATASOURCE).expr(expr)
     return target.legend_format(name).range().ref_id(ref_id)
 
 
 def number(panel_id: int, title: str, description: str, unit: str, expr: str) -> stat.Panel:
-    """Show a number for each account.
-
-    Args:
-        panel_id: unique in the dashboard.
-        title: of the panel.
-        description: what the number means and what to do about it.
-        unit: as Grafana knows it.
-        expr: PromQL that gives one series for each account.
-
-    Returns:
-        The panel, a sixth of the dashboard's width, with the largest.
-    """
+    """Show the largest numbers, one for each account, in a sixth of the dashboard's width."""
     description += f" Shows the {promql.MOST} largest."
     return (
         _stat(panel_id, title, description, expr, legend())
@@ -95,34 +77,14 @@ def number(panel_id: int, title: str, description: str, unit: str, expr: str) ->
 
 
 def in_color(panel: stat.Panel, color: str, expr: str) -> stat.Panel:
-    """Show some of a panel's accounts in a colour of their own.
-
-    Args:
-        panel: that shows the others.
-        color: as Grafana knows it.
-        expr: PromQL that gives one series for each account.
-
-    Returns:
-        The panel.
-    """
+    """Show in a colour of their own the accounts that a number's own query leaves out."""
     fixed = {"mode": "fixed", "fixedColor": color}
     target = query(f"topk({promql.MOST},\n{expr}\n)", legend(), color).instant()
     return panel.with_target(target).override_by_query(color, properties(color=fixed))
 
 
 def names(panel_id: int, title: str, description: str, expr: str, name: str) -> stat.Panel:
-    """Show the labels of series, and not their values.
-
-    Args:
-        panel_id: unique in the dashboard.
-        title: of the panel.
-        description: what the labels mean and what to do about it.
-        expr: PromQL.
-        name: text to show for each series, with labels in double braces.
-
-    Returns:
-        The panel, half of the dashboard's width.
-    """
+    """Show series by name, without their values, in half of the dashboard's width."""
     return (
         _stat(panel_id, title, description, expr, name)
         .unit("short")
@@ -147,13 +109,8 @@ def _stat(panel_id: int, title: str, description: str, expr: str, name: str) -> 
 def lines(exprs: Mapping[str, str], *labels: str, rank: str = "") -> Sequence[prometheus.Dataquery]:
     """Query the series that are largest in the time range.
 
-    Args:
-        exprs: PromQL by the text that the names of its lines begin with.
-        labels: that distinguish the series, besides the account's.
-        rank: PromQL of what is compared; the first by default.
-
-    Returns:
-        A query for each.
+    `exprs` has each query by the text that the names of its lines begin with. `rank` is the query
+    whose values are compared, the first by default.
     """
     rank = rank or next(iter(exprs.values()))
     return [
@@ -169,17 +126,9 @@ def graph(
     unit: str,
     queries: Sequence[prometheus.Dataquery],
 ) -> graphs.Panel:
-    """Draw series over time, with gaps where nothing is known.
+    """Draw series over time in half of the dashboard's width, with gaps where nothing is known.
 
-    Args:
-        panel_id: unique in the dashboard.
-        title: of the panel.
-        description: what the lines mean and what to do about them.
-        unit: as Grafana knows it.
-        queries: one, or a second whose lines are dashed.
-
-    Returns:
-        The panel, half of the dashboard's width.
+    The lines of a second query are dashed.
     """
     description += f" Shows the {promql.MOST} largest."
     tooltip = common.VizTooltipOptions().mode(options.TooltipDisplayMode.MULTI)
@@ -206,44 +155,19 @@ def graph(
 
 
 def stacked(panel: graphs.Panel) -> graphs.Panel:
-    """Stack the series of a panel, so that their height is the sum.
-
-    Args:
-        panel: with series that add up.
-
-    Returns:
-        The panel.
-    """
+    """Stack the series of a panel, so that their height is the sum."""
     stacking = common.StackingConfig().mode(options.StackingMode.NORMAL)
     return panel.stacking(stacking).fill_opacity(35)
 
 
 def with_levels_drawn(panel: graphs.Panel, thresholds: builders.ThresholdsConfig) -> graphs.Panel:
-    """Draw levels as dashed lines across a panel.
-
-    Args:
-        panel: with values of the levels' unit.
-        thresholds: the levels.
-
-    Returns:
-        The panel.
-    """
+    """Draw levels as dashed lines across a panel."""
     dashed = common.GraphThresholdsStyleConfig().mode(options.GraphThresholdsStyleMode.DASHED)
     return panel.thresholds(thresholds).thresholds_style(dashed)
 
 
 def states(panel_id: int, title: str, description: str, expr: str) -> statetimeline.Panel:
-    """Show over time when accounts were readable.
-
-    Args:
-        panel_id: unique in the dashboard.
-        title: of the panel.
-        description: what the colours mean and what to do about them.
-        expr: PromQL that gives 1 or 0 for each account.
-
-    Returns:
-        The panel, as wide as the dashboard.
-    """
+    """Show over time, as wide as the dashboard, when accounts were readable: 1 or 0."""
     return (
         _panel(statetimeline.Panel(), panel_id, title, description, query(expr, legend()))
         .unit("short")
@@ -257,16 +181,9 @@ def states(panel_id: int, title: str, description: str, expr: str) -> statetimel
 
 
 def table(panel_id: int, title: str, description: str, exprs: Mapping[str, str]) -> tables.Panel:
-    """Show a table of the values at the end of the time range, as wide as the dashboard.
+    """Show the values at the end of the time range, with a row for each set of labels.
 
-    Args:
-        panel_id: unique in the dashboard.
-        title: of the panel.
-        description: what a row means and what to do about it.
-        exprs: PromQL by the name that transformations and overrides know it by.
-
-    Returns:
-        The panel, with a row for each set of labels.
+    `exprs` has each query by the name that transformations and overrides know it by.
     """
     targets = [
         query(expr, ref_id=name).instant().format(PromQueryFormat.TABLE)
@@ -278,28 +195,13 @@ def table(panel_id: int, title: str, description: str, exprs: Mapping[str, str])
 
 
 def levels(base: str, *steps: tuple[float, str]) -> builders.ThresholdsConfig:
-    """Colour values by level.
-
-    Args:
-        base: colour below the first step.
-        steps: from which value on, which colour.
-
-    Returns:
-        The thresholds.
-    """
+    """Colour values by level: `base`, and from each step's value on the step's colour."""
     colors = [models.Threshold(None, base), *(models.Threshold(*step) for step in steps)]
     return builders.ThresholdsConfig().mode(models.ThresholdsMode.ABSOLUTE).steps(colors)
 
 
 def properties(**values: Any) -> list[models.DynamicConfigValue]:
-    """List what an override sets.
-
-    Args:
-        values: by the property's path.
-
-    Returns:
-        The properties.
-    """
+    """List what an override sets: values by the path of the property."""
     return [models.DynamicConfigValue(path, value) for path, value in values.items()]
 
 

@@ -63,31 +63,54 @@ _READ = (
     f"0 * ({once(_QUEUE + 'length', ACCOUNT)}\n"
     f"  or sum by ({by()}) ({_QUEUE}runs{{{ACCOUNT}}}) == 0)"
 )
-QUEUED = once(_QUEUE + "length", f'{GROUP}, status_v2="queued"', *_GROUP)
-RUNNING = once(_QUEUE + "length", f'{GROUP}, status_v2="running"', *_GROUP)
-QUEUED_IN_CLASS = once(_QUEUE + "length", f'{CLASS}, status_v2="queued"', *_GROUP)
+QUEUED = f'{_QUEUE}length{{{GROUP}, status_v2="queued"}}'
+RUNNING = f'{_QUEUE}length{{{GROUP}, status_v2="running"}}'
+QUEUED_IN_CLASS = f'{_QUEUE}length{{{CLASS}, status_v2="queued"}}'
 # A group whose runs all lack a usable created_at has no age; one that drained lately has age 0.
-QUEUED_AGE = (
-    f"{once(_QUEUE + 'oldest_queued_run_age_seconds', GROUP, *_GROUP)}\n"
-    f"and on ({by(*_GROUP)}) {QUEUED} > 0"
-)
-RUNNING_AGE = (
-    f"{once(_QUEUE + 'oldest_running_run_age_seconds', GROUP, *_GROUP)}\n"
-    f"and on ({by(*_GROUP)}) {RUNNING} > 0"
-)
+_WITH = "and ignoring (status_v2)"
+QUEUED_AGE = f"{_QUEUE}oldest_queued_run_age_seconds{{{GROUP}}} {_WITH} {QUEUED} > 0"
+RUNNING_AGE = f"{_QUEUE}oldest_running_run_age_seconds{{{GROUP}}} {_WITH} {RUNNING} > 0"
 
 
-def total(runs: str, *labels: str) -> str:
-    """Add up runs, or other events.
+def most(series: str, *labels: str) -> str:
+    """Take the largest value.
 
     Args:
-        runs: number of runs of each group.
+        series: of groups.
         labels: to group by, besides the account's.
 
     Returns:
         The query.
     """
-    return f"sum by ({by(*labels)}) ({runs})"
+    return f"max by ({by(*labels)}) ({series})"
+
+
+def total(series: str, *labels: str) -> str:
+    """Add up what groups have, each once, however many replicas report it.
+
+    Args:
+        series: of groups.
+        labels: to group by, besides the account's.
+
+    Returns:
+        The query.
+    """
+    return f"sum by ({by(*labels)}) ({most(series, *dict.fromkeys((*_GROUP, *labels)))})"
+
+
+def or_named(query: str, zero: str, label: str, name: str) -> str:
+    """Complete the series of a graph with a line for each account that has none.
+
+    Args:
+        query: gives series by account and the label.
+        zero: 0 by account.
+        label: that distinguishes the query's series.
+        name: value of the label for the accounts that are added.
+
+    Returns:
+        The query.
+    """
+    return f'{query}\nor on ({by()}) label_replace({zero}, "{label}", "{name}", "", "")'
 
 
 def nothing(runs: str) -> str:
@@ -99,25 +122,20 @@ def nothing(runs: str) -> str:
     Returns:
         0 for each such account.
     """
-    return f"0 * ((\n{total(runs)}\nor {_READ}\n) == 0)"
+    return f"0 * ((\n{most(runs)}\nor {_READ}\n) == 0)"
 
 
-def or_nothing(query: str, runs: str, label: str = "", name: str = "") -> str:
-    """Complete a query on runs with the accounts that have none.
+def or_nothing(query: str, runs: str) -> str:
+    """Complete a number with the accounts that have nothing to calculate it from.
 
     Args:
-        query: gives series by account, and by the label.
+        query: gives a series by account.
         runs: number of runs of each group.
-        label: that distinguishes the query's series.
-        name: value of that label for an account without runs.
 
     Returns:
-        The query with 0 for those accounts.
+        The query with 0 for accounts that were read and have none of these runs.
     """
-    zero = nothing(runs)
-    if label:
-        zero = f'label_replace({zero}, "{label}", "{name}", "", "")'
-    return f"{query}\nor on ({by()}) {zero}"
+    return f"{query}\nor on ({by()}) {nothing(runs)}"
 
 
 def counts(runs: str, label: str = "", name: str = "") -> str:
@@ -131,7 +149,9 @@ def counts(runs: str, label: str = "", name: str = "") -> str:
     Returns:
         The query with 0 for accounts that were read and have none.
     """
-    return or_nothing(total(runs, *filter(None, [label])), runs, label, name)
+    if label:
+        return or_named(total(runs, label), _READ, label, name)
+    return f"{total(runs)}\nor on ({by()}) {_READ}"
 
 
 def or_unreadable(query: str) -> str:
@@ -211,7 +231,7 @@ def waiting(share: float, *labels: str) -> str:
     Returns:
         Seconds; no series where none is queued.
     """
-    buckets = once(_QUEUE + "wait_seconds_bucket", CLASS, "execution_class", "le")
+    buckets = f"{_QUEUE}wait_seconds_bucket{{{CLASS}}}"
     return f"histogram_quantile({share}, sum by ({by(*labels, 'le')}) ({buckets})) >= 0"
 
 
@@ -226,8 +246,8 @@ def flow(event: str, selector: str, *labels: str) -> str:
     Returns:
         Runs per second over the chosen window, while the account can be read.
     """
-    runs = f"rate({_QUEUE}runs_{event}_total{{{selector}}}[$window])"
-    return known(total(f"max by ({by(*_GROUP, *labels)}) ({runs})", *_CLASS, *labels), READABLE)
+    counter = f"{_QUEUE}runs_{event}_total{{{selector}}}"
+    return known(total(f"rate({counter}[$window])", *_CLASS, *labels), READABLE)
 
 
 def rate(counter: str, function: str, *labels: str) -> str:
@@ -242,15 +262,16 @@ def rate(counter: str, function: str, *labels: str) -> str:
         Events per second, or in Grafana's interval, while the exporter can be scraped.
     """
     events = f"{function}({counter}{{{ACCOUNT}}}[$__rate_interval])"
-    return known(total(events, *labels), UP)
+    return known(f"sum by ({by(*labels)}) ({events})", UP)
 
 
-OLDEST = f"max by ({by()}) ({QUEUED_AGE})"
-OLDEST_IN_CLASS = f"max by ({by(*_CLASS)}) ({QUEUED_AGE})\nor 0 * ({total(QUEUED, *_CLASS)} == 0)"
+OLDEST = most(QUEUED_AGE)
+OLDEST_IN_CLASS = f"{most(QUEUED_AGE, *_CLASS)}\nor 0 * ({most(QUEUED, *_CLASS)} == 0)"
+OLDEST_RUNNING = most(RUNNING_AGE, *_GROUP)
 # As the alerts have it: the longest run of the class and a tenth more, an hour at least.
 BOUND = (
     f"clamp_min(1.1 * {once('nextmv_execution_class_max_run_seconds', CLASS, *_CLASS)}\n"
-    f"or 0 * {total(QUEUED, *_CLASS)}, 3600)"
+    f"or 0 * {most(QUEUED, *_CLASS)}, 3600)"
 )
 AGAINST_BOUND = f"(\n{OLDEST_IN_CLASS}\n)\n/ {BOUND}"
 _FURTHEST = f"max by ({by()}) ({AGAINST_BOUND})"
@@ -259,9 +280,7 @@ OLDEST_OVER_BOUND = f"{OLDEST}\nand on ({by()}) {_FURTHEST} >= 1"
 OLDEST_WITHIN_BOUND = f"({or_nothing(OLDEST, QUEUED)})\nunless on ({by()}) {_FURTHEST} >= 0.5"
 
 _LAST_START = once(_QUEUE + "last_start_timestamp_seconds", CLASS, *_CLASS)
-SINCE_START = (
-    f"time() - {_LAST_START}\nand on ({by(*_CLASS)}) {total(QUEUED_IN_CLASS, *_CLASS)} > 0"
-)
+SINCE_START = f"time() - {_LAST_START}\nand on ({by(*_CLASS)}) {most(QUEUED_IN_CLASS, *_CLASS)} > 0"
 
 _WAITING = f"({total(QUEUED_IN_CLASS, *_CLASS)} > 0)"
 _STARTED = flow("started", CLASS)
@@ -270,14 +289,15 @@ DRAIN = or_nothing(
     f"max by ({by()}) (clamp_max({_WAITING} / (\n{_STARTED}\n), {NEVER}))", QUEUED_IN_CLASS
 )
 
-_ROWS = or_nothing(f"{QUEUED} > 0", QUEUED)
+_AGE_BY_GROUP = most(QUEUED_AGE, *_GROUP)
 _ON_GROUP = f"on ({by(*_GROUP)})"
-_WORST = f"and {_ON_GROUP} topk(25,\n{QUEUED_AGE}\nor {_ON_GROUP} 0 * (\n{_ROWS}\n)\n)"
+_ROWS = or_nothing(f"{most(QUEUED, *_GROUP)} > 0", QUEUED)
+_WORST = f"and {_ON_GROUP} topk(25,\n{_AGE_BY_GROUP}\nor {_ON_GROUP} 0 * (\n{_ROWS}\n)\n)"
 WORST = {
-    "age": f"{UNREADABLE}\nor on ({by()}) {QUEUED_AGE}\n{_WORST}",
-    "bound": f"(\n{QUEUED_AGE}\n)\n/ on ({by(*_CLASS)}) group_left () {BOUND}\n{_WORST}",
+    "age": f"{UNREADABLE}\nor on ({by()}) {_AGE_BY_GROUP}\n{_WORST}",
+    "bound": f"{_AGE_BY_GROUP}\n/ on ({by(*_CLASS)}) group_left () {BOUND}\n{_WORST}",
     "queued": f"{UNREADABLE}\nor on ({by()}) (\n{_ROWS}\n)\n{_WORST}",
-    "running": f"(\n{RUNNING}\nor {_ON_GROUP} 0 * {QUEUED}\n)\n{_WORST}",
+    "running": f"({most(RUNNING, *_GROUP)} or {_ON_GROUP} 0 * {most(QUEUED, *_GROUP)})\n{_WORST}",
 }
 
 MEMORY = (

@@ -155,7 +155,7 @@ def test_environments_and_accounts_are_never_added_up() -> None:
         for listed in grouped:
             labels = set(listed.split(", "))
             assert ENVIRONMENT | account <= labels <= known, panel
-        assert not re.search(r"\b(without|ignoring)\b", query), panel
+        assert "without" not in query, panel
 
 
 def test_no_two_series_of_a_panel_have_the_same_legend() -> None:
