@@ -11,6 +11,9 @@ Rules that every query follows:
   an account that was cut off looks like an account that has nothing.
 - An account that several exporters watch counts once: `max by` leaves out `instance` and `pod`.
 - Histograms are read as classic ones and as native ones with custom buckets, whichever there are.
+
+`labels` are those to group by, besides the account's. `runs` are series of groups: their numbers of
+runs, from each replica.
 """
 
 JOB = 'cluster=~"$cluster", namespace=~"$namespace", job=~"$job"'
@@ -26,28 +29,12 @@ MOST = 20
 
 
 def by(*labels: str) -> str:
-    """List labels to group by.
-
-    Args:
-        labels: besides those that distinguish accounts.
-
-    Returns:
-        The labels as PromQL lists them.
-    """
+    """List labels to group by: those that distinguish accounts, and others."""
     return ", ".join(("cluster", "namespace", "job", "account", *labels))
 
 
 def once(metric: str, selector: str, *labels: str) -> str:
-    """Take a value once, however many replicas report it.
-
-    Args:
-        metric: a gauge.
-        selector: which series of it.
-        labels: that distinguish its series, besides the account's.
-
-    Returns:
-        The query.
-    """
+    """Take a gauge's value once, however many replicas report it."""
     return f"max by ({by(*labels)}) ({metric}{{{selector}}})"
 
 
@@ -73,109 +60,49 @@ RUNNING_AGE = f"{_QUEUE}oldest_running_run_age_seconds{{{GROUP}}} {_WITH} {RUNNI
 
 
 def most(series: str, *labels: str) -> str:
-    """Take the largest value.
-
-    Args:
-        series: of groups.
-        labels: to group by, besides the account's.
-
-    Returns:
-        The query.
-    """
+    """Take the largest value of series."""
     return f"max by ({by(*labels)}) ({series})"
 
 
 def total(series: str, *labels: str) -> str:
-    """Add up what groups have, each once, however many replicas report it.
-
-    Args:
-        series: of groups.
-        labels: to group by, besides the account's.
-
-    Returns:
-        The query.
-    """
+    """Add up what groups have, each once, however many replicas report it."""
     return f"sum by ({by(*labels)}) ({most(series, *dict.fromkeys((*_GROUP, *labels)))})"
 
 
 def or_named(query: str, zero: str, label: str, name: str) -> str:
-    """Complete the series of a graph with a line for each account that has none.
+    """Draw a line at 0, with a name in place of a label, for each account without a line.
 
-    Args:
-        query: gives series by account and the label.
-        zero: 0 by account.
-        label: that distinguishes the query's series.
-        name: value of the label for the accounts that are added.
-
-    Returns:
-        The query.
+    `zero` is 0 for each account that may have that line.
     """
     return f'{query}\nor on ({by()}) label_replace({zero}, "{label}", "{name}", "", "")'
 
 
 def nothing(runs: str) -> str:
-    """Find the accounts that were read and have none of these runs.
-
-    Args:
-        runs: number of runs of each group.
-
-    Returns:
-        0 for each such account.
-    """
+    """Give 0 for each account that was read and has none of these runs."""
     return f"0 * ((\n{most(runs)}\nor {_READ}\n) == 0)"
 
 
 def or_nothing(query: str, runs: str) -> str:
-    """Complete a number with the accounts that have nothing to calculate it from.
-
-    Args:
-        query: gives a series by account.
-        runs: number of runs of each group.
-
-    Returns:
-        The query with 0 for accounts that were read and have none of these runs.
-    """
+    """Complete a number with 0 for each account that was read and has none of these runs."""
     return f"{query}\nor on ({by()}) {nothing(runs)}"
 
 
 def counts(runs: str, label: str = "", name: str = "") -> str:
-    """Count runs by account, and by a label.
-
-    Args:
-        runs: number of runs of each group.
-        label: to group by, besides the account's.
-        name: value of the label for an account without runs.
-
-    Returns:
-        The query with 0 for accounts that were read and have none.
-    """
+    """Count runs by account, or by a label, and call accounts without runs by a name there."""
     if label:
         return or_named(total(runs, label), _READ, label, name)
     return f"{total(runs)}\nor on ({by()}) {_READ}"
 
 
 def or_unreadable(query: str) -> str:
-    """Cut a query for numbers to the largest, and add the accounts that cannot be read.
-
-    Args:
-        query: gives a series for each account that was read.
-
-    Returns:
-        NaN for each account that cannot be read, then the largest values of the others.
-    """
+    """Cut a query for numbers to the largest, and give NaN for accounts that cannot be read."""
     return f"{UNREADABLE}\nor on ({by()}) topk({MOST},\n{query}\n)"
 
 
 def largest(query: str, rank: str, *labels: str) -> str:
-    """Cut a query for graphs to the series that are largest in the time range of the dashboard.
+    """Cut a query for graphs to the series whose rank is largest in the dashboard's time range.
 
-    Args:
-        query: gives series by account and labels.
-        rank: gives what is compared, by the same labels; often the query itself.
-        labels: that distinguish its series, besides the account's.
-
-    Returns:
-        The query for the same series at each moment, so that lines are whole.
+    The series are the same at each moment, so that lines are whole.
     """
     return (
         f"(\n{query}\n)\nand on ({by(*labels)}) "
@@ -184,30 +111,14 @@ def largest(query: str, rank: str, *labels: str) -> str:
 
 
 def known(query: str, up: str) -> str:
-    """Leave out what a range still holds of an account that is unreadable or gone.
-
-    Args:
-        query: looks at a range of time, by account.
-        up: what must be so now: `UP` or `READABLE`.
-
-    Returns:
-        The query for the accounts where it is.
-    """
+    """Leave out what a range still holds of accounts that are not `UP`, or not `READABLE`."""
     return f"{query}\nand on ({by()}) {up}"
 
 
 def quantiles(metric: str, selector: str, over: str, up: str, *labels: str) -> dict[str, str]:
     """Estimate the 95th percentile and the median of what a histogram has observed.
 
-    Args:
-        metric: name of the histogram.
-        selector: which series of it.
-        over: range whose observations count.
-        up: what must be so now: `UP` or `READABLE`.
-        labels: to group by, besides the account's.
-
-    Returns:
-        The queries; no series where the histogram is missing or has no observations.
+    Without the histogram, or without observations in the range, there are no series.
     """
     classic = f"sum by ({by(*labels, 'le')}) (rate({metric}_bucket{{{selector}}}[{over}]))"
     native = f"sum by ({by(*labels)}) (rate({metric}{{{selector}}}[{over}]))"
@@ -222,45 +133,19 @@ def quantiles(metric: str, selector: str, over: str, up: str, *labels: str) -> d
 
 
 def waiting(share: float, *labels: str) -> str:
-    """Estimate how long the runs that are queued now have waited.
-
-    Args:
-        share: of the runs that have waited less, from 0 to 1.
-        labels: to group by, besides the account's.
-
-    Returns:
-        Seconds; no series where none is queued.
-    """
+    """Estimate for how long at most a share of the runs that are queued now has waited."""
     buckets = f"{_QUEUE}wait_seconds_bucket{{{CLASS}}}"
     return f"histogram_quantile({share}, sum by ({by(*labels, 'le')}) ({buckets})) >= 0"
 
 
 def flow(event: str, selector: str, *labels: str) -> str:
-    """Calculate how often something happens to runs.
-
-    Args:
-        event: `entered`, `started` or `left`.
-        selector: which runs count.
-        labels: to group by, besides the execution class and the account's.
-
-    Returns:
-        Runs per second over the chosen window, while the account can be read.
-    """
+    """Calculate runs per second that `entered`, `started` or `left`, over the chosen window."""
     counter = f"{_QUEUE}runs_{event}_total{{{selector}}}"
     return known(total(f"rate({counter}[$window])", *_CLASS, *labels), READABLE)
 
 
 def rate(counter: str, function: str, *labels: str) -> str:
-    """Calculate how often something happens to the exporter.
-
-    Args:
-        counter: of events by account.
-        function: `rate` or `increase`.
-        labels: to group by, besides the account's.
-
-    Returns:
-        Events per second, or in Grafana's interval, while the exporter can be scraped.
-    """
+    """Calculate events per second (`rate`) or in Grafana's interval (`increase`)."""
     events = f"{function}({counter}{{{ACCOUNT}}}[$__rate_interval])"
     return known(f"sum by ({by(*labels)}) ({events})", UP)
 
@@ -268,10 +153,13 @@ def rate(counter: str, function: str, *labels: str) -> str:
 OLDEST = most(QUEUED_AGE)
 OLDEST_IN_CLASS = f"{most(QUEUED_AGE, *_CLASS)}\nor 0 * ({most(QUEUED, *_CLASS)} == 0)"
 OLDEST_RUNNING = most(RUNNING_AGE, *_GROUP)
-# As the alerts have it: the longest run of the class and a tenth more, an hour at least.
+# The alerts' own, where their rules are loaded, since a class may have a setting of its own. Else
+# their default: the longest run of the class and a tenth more, an hour at least.
+_RECORDED = "execution_class:nextmv_account_queue_last_start_age_seconds:threshold"
 BOUND = (
-    f"clamp_min(1.1 * {once('nextmv_execution_class_max_run_seconds', CLASS, *_CLASS)}\n"
-    f"or 0 * {most(QUEUED, *_CLASS)}, 3600)"
+    f"({once(_RECORDED, CLASS, *_CLASS)}\n"
+    f"or clamp_min(1.1 * {once('nextmv_execution_class_max_run_seconds', CLASS, *_CLASS)}\n"
+    f"or 0 * {most(QUEUED, *_CLASS)}, 3600))"
 )
 AGAINST_BOUND = f"(\n{OLDEST_IN_CLASS}\n)\n/ {BOUND}"
 _FURTHEST = f"max by ({by()}) ({AGAINST_BOUND})"

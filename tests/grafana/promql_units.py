@@ -19,7 +19,8 @@ def unit_of(query: str) -> str:
     Args:
         query: PromQL, as far as the dashboard uses it.
     """
-    skipped = r"\b(by|on|group_left) \([^)]*\)|\{[^}]*\}|\[[^]]*\]|@ end\(\)|, \"[^)]*"
+    # Besides selectors and the like, what a recorded series has around the metric's name.
+    skipped = r"\w+:(?=nextmv)|:\w+(?=\{)|\b(by|on|group_left) \([^)]*\)|\{[^}]*\}|\[[^]]*\]|@ end\(\)|, \"[^)]*"
     tokens = re.findall(r"\d+\.\d+|\w+|[=!<>]=|[-+*/<>(),]", re.sub(skipped, "", query))
     dimension = operation(tokens)
     assert not tokens, f"not understood: {tokens}"

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from dashboard_file import ANNOTATION, DASHBOARD, PANELS, QUERIES, ROWS, TEXT, VARIABLES
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.cog.plugins import register_default_plugins
@@ -132,14 +133,24 @@ def test_a_window_of_the_flow_can_be_chosen() -> None:
     assert VARIABLES["window"]["current"]["value"] in VARIABLES["window"]["query"].split(",")
 
 
+def recorded() -> set[str]:
+    """The series that the rules record by execution class."""
+    groups = yaml.safe_load(RULES.read_text())["groups"]
+    names = {rule.get("record", "") for group in groups for rule in group["rules"]}
+    return {name for name in names if name.startswith("execution_class:")}
+
+
 def test_queries_name_only_metrics_and_labels_that_exist() -> None:
     own = {series: set(metric.labels) for metric in METRICS for series in metric.series} | OTHERS
     # Native histograms have one series, of the metric's own name.
     own |= {metric.name: set(metric.labels) for metric in METRICS}
+    own |= dict.fromkeys(recorded(), own["nextmv_execution_class_max_run_seconds"])
     queries = [*QUERIES.values(), ANNOTATION["expr"]]
     queries += [each["query"]["query"] for each in VARIABLES.values() if each["type"] == "query"]
     for query in queries:
-        selectors = re.findall(r"\b((?:nextmv|process)_\w+|ALERTS)\b(?:\{([^}]*)\})?", query)
+        selectors = re.findall(
+            r"\b((?:\w+:)?(?:nextmv|process)_[\w:]+|ALERTS)\b(?:\{([^}]*)\})?", query
+        )
         assert selectors
         for name, matchers in selectors:
             assert set(re.findall(r"(\w+)=~?\"", matchers)) <= own[name] | ENVIRONMENT, name

@@ -274,7 +274,11 @@ def test_ages_are_judged_by_the_bound_of_their_class(check: Evaluation) -> None:
             },
         },
     )
-    check(queued(1, 3601) | up(), {f"{OLDEST} red": {ACCOUNT: 3601}, AGAINST: {SMALL: 1.0}})
+    given = up() | queued(1, 3601)
+    check(given, {f"{OLDEST} red": {ACCOUNT: 3601}, AGAINST: {SMALL: 1.0}})
+    recorded = "execution_class:nextmv_account_queue_last_start_age_seconds:threshold"
+    given |= series(recorded, 7202, execution_class="small")
+    check(given, {f"{OLDEST} orange": {ACCOUNT: 3601}, AGAINST: {SMALL: 0.5}})
 
 
 def test_time_to_drain_is_that_of_the_slowest_class_and_idle_ones_have_none(
