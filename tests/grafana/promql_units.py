@@ -20,7 +20,8 @@ def unit_of(query: str) -> str:
         query: PromQL, as far as the dashboard uses it.
     """
     # Besides selectors and the like, what a recorded series has around the metric's name.
-    skipped = r"\w+:(?=nextmv)|:\w+(?=\{)|\b(by|on|group_left) \([^)]*\)|\{[^}]*\}|\[[^]]*\]|@ end\(\)|, \"[^)]*"
+    skipped = r"\w+:(?=nextmv)|:\w+(?=\{)|\{[^}]*\}|\[[^]]*\]|@ end\(\)|, \"[^)]*"
+    skipped += r"|\b(by|on|ignoring|group_left) \([^)]*\)"
     tokens = re.findall(r"\d+\.\d+|\w+|[=!<>]=|[-+*/<>(),]", re.sub(skipped, "", query))
     dimension = operation(tokens)
     assert not tokens, f"not understood: {tokens}"
