@@ -151,16 +151,17 @@ def test_an_account_that_replicas_watch_counts_once(check: Evaluation) -> None:
 
 def test_an_empty_queue_is_0(check: Evaluation) -> None:
     nothing = labels(execution_class="nothing queued")
-    numbers = {panel: {ACCOUNT: 0} for panel in NUMBERS if panel != "Account readable"}
-    lines = {
+    expected: dict[str, Values] = {
         "Queued by execution class": {nothing: 0},
         "Queued by application": {labels(application_id="nothing queued"): 0},
         "Running by execution class": {labels(execution_class="nothing running"): 0},
         BY_CLASS: {nothing: 0},
         "Oldest running run by group": {labels(application_id="nothing running"): 0},
+        "Worst groups queued": {ACCOUNT: 0},
+        "Worst groups age": {},
     }
-    table = {"Worst groups queued": {ACCOUNT: 0}, "Worst groups age": {}}
-    check(up() | totals(0), {**numbers, **lines, **table})
+    expected |= {panel: {ACCOUNT: 0} for panel in NUMBERS if panel != "Account readable"}
+    check(up() | totals(0), expected)
     check(up() | runs(3), {"Runs queued": {ACCOUNT: 0}}, execution_class="large")
 
 
@@ -209,8 +210,8 @@ def test_what_is_cut_off_is_not_taken_for_nothing(check: Evaluation) -> None:
             "Worst groups age": top(25, "application_id", "execution_class") | unreadable,
         },
     )
-    own = {"Queued by application": {labels(application_id="routing"): 24.0}}
-    check(given, own, account="production")
+    alone = {"Queued by application": {labels(application_id="routing"): 24.0}}
+    check(given, alone, account="production")
 
 
 def test_a_query_of_a_graph_draws_at_most_twenty_lines(check: Evaluation) -> None:
