@@ -84,14 +84,15 @@ def in_color(panel: stat.Panel, color: str, expr: str) -> stat.Panel:
 
 
 def names(panel_id: int, title: str, description: str, expr: str, name: str) -> stat.Panel:
-    """Show series by name, without their values, in half of the dashboard's width."""
+    """Show series by name, without their values, in a quarter of the dashboard's width."""
     return (
         _stat(panel_id, title, description, expr, name)
         .unit("short")
         .no_value("no exporter")
         .text_mode(options.BigValueTextMode.NAME)
         .color_mode(options.BigValueColorMode.NONE)
-        .span(12)
+        .height(8)
+        .span(6)
     )
 
 
