@@ -23,7 +23,7 @@ def account_queue() -> str:
 
 def _written(value: object, margin: str = "") -> str:
     """Write JSON with as much on a line as fits, so that a review sees what has changed."""
-    width = 240
+    width = 320
     line = json.dumps(value)
     if len(margin) + len(line) <= width or not isinstance(value, dict | list):
         return line
