@@ -32,5 +32,4 @@ def test_grafana_finds_prometheus_where_the_dashboard_looks_for_it() -> None:
 
 
 def test_there_is_one_file_of_the_dashboard() -> None:
-    found = [path for path in ROOT.rglob("account-queue.json") if ".venv" not in path.parts]
-    assert found == [FILE]
+    assert [*GRAFANA.rglob("*.json"), *(ROOT / "helm").rglob("account-queue*")] == [FILE]
