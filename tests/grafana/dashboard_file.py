@@ -30,7 +30,7 @@ def filled_in(query: str, **chosen: str) -> str:
         query: PromQL of the dashboard.
         chosen: values of variables by name; those that are left out are at their defaults.
     """
-    values = {"__rate_interval": "1m", "__range": "10m", "__interval": "1m"}
+    values = {"__rate_interval": "1m", "__range": "10m", "__interval": "1s"}
     for name, variable in VARIABLES.items():
         values[name] = variable.get("allValue") or variable.get("current", {}).get("value", "")
     return re.sub(r"\$(\w+)", lambda variable: (values | chosen)[variable[1]], query)

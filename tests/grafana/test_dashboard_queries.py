@@ -36,7 +36,7 @@ def prometheus_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 def found(url: str, query: str, **chosen: str) -> list[Any]:
-    times = {"window": "15s", "__rate_interval": "15s", "__range": "30s", "__interval": "1s"}
+    times = {"window": "15s", "__rate_interval": "15s"}
     result: list[Any] = ask(url, "query", query=filled_in(query, **times, **chosen))["result"]
     return result
 

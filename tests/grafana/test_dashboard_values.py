@@ -39,7 +39,8 @@ class Evaluation:
         """
         checks: list[dict[str, Any]] = []
         for panel, values in expected.items():
-            query = wrap.format(filled_in(QUERIES.get(panel) or QUERIES[f"{panel} A"], **var))
+            query = QUERIES.get(panel) or QUERIES[f"{panel} A"]
+            query = wrap.format(filled_in(query, __interval="1m", **var))
             known = {labels: value for labels, value in values.items() if not math.isnan(value)}
             unknown = dict.fromkeys(values.keys() - known.keys(), 0.0)
             for expr, wanted in (
