@@ -5,16 +5,12 @@ import re
 from pathlib import Path
 from typing import Any
 
-_FOLDER = Path(__file__).parents[2] / "grafana"
-
-TEXT = (_FOLDER / "dashboards" / "account-queue.json").read_text()
+FILE = Path(__file__).parents[2] / "helm/nextmv-exporter/dashboards/account-queue.json"
+TEXT = FILE.read_text()
 DASHBOARD: dict[str, Any] = json.loads(TEXT)
-IMPORTABLE: dict[str, Any] = json.loads((_FOLDER / "import" / "account-queue.json").read_text())
-
 ROWS: list[dict[str, Any]] = [each for each in DASHBOARD["panels"] if each["type"] == "row"]
-EXPORTER_ROW = ROWS[-1]
 OVERVIEW: list[dict[str, Any]] = [each for each in DASHBOARD["panels"] if each["type"] != "row"]
-PANELS: list[dict[str, Any]] = OVERVIEW + EXPORTER_ROW["panels"]
+PANELS: list[dict[str, Any]] = OVERVIEW + ROWS[-1]["panels"]
 VARIABLES: dict[str, dict[str, Any]] = {
     each["name"]: each for each in DASHBOARD["templating"]["list"]
 }
@@ -34,10 +30,7 @@ def filled_in(query: str, **chosen: str) -> str:
         query: PromQL of the dashboard.
         chosen: values of variables by name; those that are left out are at their defaults.
     """
-    values = {
-        name: variable["allValue"] if variable.get("includeAll") else variable["current"]["value"]
-        for name, variable in VARIABLES.items()
-        if name != "datasource"
-    }
-    values |= {"__rate_interval": "1m"} | chosen
-    return re.sub(r"\$(\w+)", lambda variable: values[variable[1]], query)
+    values = {"__rate_interval": "1m", "__range": "10m", "__interval": "1s"}
+    for name, variable in VARIABLES.items():
+        values[name] = variable.get("allValue") or variable.get("current", {}).get("value", "")
+    return re.sub(r"\$(\w+)", lambda variable: (values | chosen)[variable[1]], query)

@@ -1,44 +1,35 @@
 """The configuration of the local stack, as far as it can be checked without containers."""
 
-from typing import Any
-
 import pytest
 import yaml
-from dashboard_file import DASHBOARD
+from dashboard_file import FILE, VARIABLES
 from support.programs import ROOT, run
 
 GRAFANA = ROOT / "grafana"
+SOURCES = GRAFANA / "provisioning" / "datasources" / "prometheus.yaml"
+CONFIGS = ["prometheus.yml", "prometheus-sd.yml"]
 
 
-def provisioned(path: str) -> Any:
-    return yaml.safe_load((GRAFANA / "provisioning" / path).read_text())
-
-
-@pytest.mark.parametrize("config", ["prometheus.yml", "prometheus-sd.yml"])
+@pytest.mark.system
+@pytest.mark.parametrize("config", CONFIGS)
 def test_prometheus_accepts_its_configuration_and_the_rules_beside_it(config: str) -> None:
     run("promtool", "check", "config", "--lint=all", GRAFANA / config)
 
 
+@pytest.mark.system
 def test_alertmanager_accepts_its_configuration() -> None:
     run("amtool", "check-config", GRAFANA / "alertmanager.yml")
 
 
 def test_grafana_finds_prometheus_where_the_dashboard_looks_for_it() -> None:
-    prometheus = provisioned("datasources/prometheus.yaml")["datasources"][0]
-    assert prometheus["type"] == DASHBOARD["templating"]["list"][0]["query"] == "prometheus"
+    provisioned = yaml.safe_load(SOURCES.read_text())
+    prometheus = provisioned["datasources"][0]
+    assert prometheus["type"] == VARIABLES["datasource"]["query"] == "prometheus"
     assert prometheus["isDefault"]
-    configs = [yaml.safe_load(file.read_text()) for file in GRAFANA.glob("prometheus*.yml")]
-    assert len(configs) == 2
-    intervals = {config["global"]["scrape_interval"] for config in configs}
-    assert intervals == {prometheus["jsonData"]["timeInterval"]}
+    for config in CONFIGS:
+        interval = yaml.safe_load((GRAFANA / config).read_text())["global"]["scrape_interval"]
+        assert prometheus["jsonData"]["timeInterval"] == interval
 
 
-def test_grafana_provisions_dashboards_from_files() -> None:
-    (provider,) = provisioned("dashboards/nextmv-exporter.yaml")["providers"]
-    assert provider["type"] == "file"
-    assert provider["options"]["path"]
-
-
-def test_no_dashboard_that_waits_for_inputs_lies_where_dashboards_are_provisioned_from() -> None:
-    (file,) = (GRAFANA / "dashboards").rglob("*.json")
-    assert "__inputs" not in file.read_text()
+def test_there_is_one_file_of_the_dashboard() -> None:
+    assert [*GRAFANA.rglob("*.json"), *(ROOT / "helm").rglob("account-queue*")] == [FILE]

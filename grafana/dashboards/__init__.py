@@ -1,1 +1,0 @@
-"""Dashboards for Grafana, and the JSON made from them."""
