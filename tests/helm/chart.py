@@ -75,12 +75,6 @@ def spec(kind: str, values: Values) -> Manifest:
     return found
 
 
-def container(values: Values) -> Manifest:
-    """The exporter's own container, of the demo with some values."""
-    first: Manifest = spec("Deployment", values)["template"]["spec"]["containers"][0]
-    return first
-
-
 def leaves(values: dict[str, Any], *above: str) -> Iterator[tuple[str, ...]]:
     """The paths of all values that are not mappings with values in them."""
     for name, value in values.items():

@@ -2,11 +2,8 @@
 
 import base64
 import os
-import ssl
 import subprocess
 import sys
-import urllib.error
-import urllib.request
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -18,18 +15,6 @@ from .chart import Values, merged, one, render, taken
 
 Secrets = Mapping[str, Mapping[str, str]]
 MOUNTS = "/etc/nextmv-exporter"
-
-
-def get(url: str, **headers: str) -> tuple[int, str]:
-    """The status and the text at a URL, whatever its certificate."""
-    request = urllib.request.Request(url, headers=headers)
-    unverified = ssl._create_unverified_context()
-    try:
-        with urllib.request.urlopen(request, timeout=60, context=unverified) as response:
-            return response.status, response.read().decode()
-    except urllib.error.HTTPError as error:
-        with error:
-            return error.code, error.read().decode()
 
 
 class Pod:
@@ -49,7 +34,7 @@ class Pod:
         self.container = self._pod["containers"][0]
         test = one("Pod", manifests)["spec"]["containers"][0]
         self._test = [*test["command"], *test["args"]]
-        self.url = f"{self._test[-3].partition(':')[0]}://127.0.0.1:{port}"
+        self._url = f"{self._test[-3].partition(':')[0]}://127.0.0.1:{port}"
         own = {
             each["metadata"]["name"]: {
                 k: base64.b64decode(v).decode() for k, v in each["data"].items()
@@ -75,13 +60,17 @@ class Pod:
 
     def run(self) -> AbstractContextManager[Process]:
         """Runs the exporter until the block ends."""
-        arguments = map(self._mapped, self.container["args"])
+        listening = "--web.listen-address="
+        arguments = [
+            self._mapped(each).replace(f"{listening}:", f"{listening}127.0.0.1:")
+            for each in self.container["args"]
+        ]
         return exporter_process(*arguments, environment=self._environment(), inherit=False)
 
     def helm_test(self) -> subprocess.CompletedProcess[str]:
         """Runs the command of the test's pod against it."""
         script, _, *arguments = self._test[2:]
-        return self._python("-c", script, self.url, *arguments)
+        return self._python("-c", script, self._url, *arguments)
 
     def queue(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Runs `nextmv-queue` as `kubectl exec` does, with the container's variables alone."""
