@@ -1,8 +1,8 @@
 """Write a copy of the chart that names its home and its published image, for packaging.
 
-The repository's own chart names neither, since both depend on where it is published. Home becomes `home` and `sources`
-of Chart.yaml, from which the links to the runbooks follow; the image becomes the default of `image.registry` and
-`image.repository`.
+The repository's own chart names neither, since both depend on where it is published. Home becomes
+`home` and `sources` of Chart.yaml, from which the links to the runbooks follow; the image becomes
+the default of `image.registry` and `image.repository`.
 """
 
 import argparse

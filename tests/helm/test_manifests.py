@@ -200,9 +200,15 @@ Service | replicas: 2, service: {clusterIP: None} | sessionAffinity: null
 PodDisruptionBudget | podDisruptionBudget: {enabled: true} | maxUnavailable: 1
 PodDisruptionBudget | podDisruptionBudget: {enabled: true, minAvailable: 0} | minAvailable: 0, maxUnavailable: null
 PodDisruptionBudget | podDisruptionBudget: {enabled: true, maxUnavailable: 50%} | maxUnavailable: 50%
-""".strip().splitlines(),
+NetworkPolicy | networkPolicy: {enabled: true} | egress: [{ports: [{port: 53}, {port: 53}]}]
+NetworkPolicy | networkPolicy: {enabled: true, ingress: {from: []}} | ingress: [{from: [{podSelector: {matchLabels: {app.kubernetes.io/name: nextmv-exporter-test}}}]}]
+NetworkPolicy | networkPolicy: {enabled: true, ingress: {from: []}, egress: {dns: []}}, test: {enabled: false} | ingress: [], egress: []
+NetworkPolicy | networkPolicy: {enabled: true, ingress: {from: [], controllers: [{a: "{{ .Release.Name }}"}]}}, test: {enabled: false} | ingress: [{from: [{a: queue}]}]
+NetworkPolicy | networkPolicy: {enabled: true, extraIngress: [{a: b}], extraEgress: [{c: d}]} | ingress: [{from: [{}, {}]}, {a: b}], egress: [{}, {c: d}]
+NetworkPolicy | demo: false, extraEnv: [{name: A}], networkPolicy: {enabled: true} | egress: [{}, {ports: [{port: 443}], to: null}]
+""".strip().splitlines(),  # noqa: E501
 )
-def test_kind_has_with_values(case: str) -> None:
+def test_a_kind_has_with_some_values(case: str) -> None:
     """Null stands for what is absent."""
     kind, values, expected = case.split("|")
     found = spec(kind.strip(), values)
@@ -215,8 +221,9 @@ def assert_in(found: Any, expected: Any) -> None:
     if isinstance(expected, dict):
         for name, value in expected.items():
             assert_in(found.get(name), value)
-    elif isinstance(expected, list) and isinstance(expected[0], dict):
-        assert_in(found[0], expected[0])
+    elif isinstance(expected, list):
+        for each, value in zip(found, expected, strict=True):
+            assert_in(each, value)
     else:
         assert found == expected
 

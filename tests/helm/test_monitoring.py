@@ -4,13 +4,10 @@ import json
 import re
 import textwrap
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
 from support.programs import run
-
-from grafana.alerts.render import JOB_REGEX
 
 from .chart import CHART, DEMO, FULLNAME, merged, notes, one, render, rendered, spec, taken
 
@@ -19,17 +16,12 @@ pytestmark = pytest.mark.system
 README = (CHART / "README.md").read_text()
 
 
-def rules(**values: Any) -> Any:
-    """The rule groups of the PrometheusRule."""
-    return spec("PrometheusRule", {"prometheusRule": {"enabled": True, **values}})["groups"]
-
-
 def test_a_pod_monitor_has_the_settings_of_the_service_monitor_but_for_its_own() -> None:
     manifests = render("""
         demo: true, webConfig: {existingSecret: web, tls: true},
         serviceMonitor: {
-          enabled: true, labels: {release: prometheus}, interval: 30s, scrapeTimeout: 15s, sampleLimit: 9,
-          relabelings: [{targetLabel: cluster, replacement: "{{ .Release.Name }}"}], targetLabels: [team]
+          enabled: true, labels: {release: prometheus}, scrapeTimeout: 15s, sampleLimit: 9,
+          relabelings: [{replacement: "{{ .Release.Name }}"}], targetLabels: [team]
         },
         podMonitor: {enabled: true, scrapeTimeout: 20s, labels: {team: a}}
     """)
@@ -40,7 +32,7 @@ def test_a_pod_monitor_has_the_settings_of_the_service_monitor_but_for_its_own()
     [of_pod] = pod_monitor["spec"].pop("podMetricsEndpoints")
     assert of_pod == of_service | {"scrapeTimeout": "20s"}
     assert (of_pod["scheme"], of_pod["port"], of_pod["path"]) == ("https", "http", "/metrics")
-    assert of_pod["relabelings"] == [{"targetLabel": "cluster", "replacement": "queue"}]
+    assert of_pod["relabelings"] == [{"replacement": "queue"}]
     assert service_monitor["spec"].pop("targetLabels") == ["team"]
     assert service_monitor["spec"] == pod_monitor["spec"]
     assert one("Service", manifests)["spec"]["ports"][0]["appProtocol"] == "https"
@@ -64,7 +56,7 @@ ingress: {enabled: true} | need no password | ingress: {enabled: false}
 ingress: {enabled: true} | need no password | webConfig: {existingSecret: s, basicAuth: true}, serviceMonitor: null
 ingress: {enabled: true}, networkPolicy: {enabled: true} | set networkPolicy.ingress.controllers | ingress: null
 image: null | no registry has the image | image: {registry: a.io}
-""".strip().splitlines(),
+""".strip().splitlines(),  # noqa: E501
 )
 def test_the_notes_warn_until_the_values_are_better(case: str) -> None:
     values, told, better = case.split(" | ")
@@ -74,22 +66,12 @@ def test_the_notes_warn_until_the_values_are_better(case: str) -> None:
         assert (told in notes(given)) is warned
 
 
-def test_the_rules_are_the_projects_own_for_the_job_that_the_monitors_make() -> None:
-    plain = CHART.parents[1] / "grafana/alerts/nextmv-exporter.rules.yaml"
-    assert rules(jobRegex=JOB_REGEX) == yaml.safe_load(plain.read_text())["groups"]
-    assert f'absent(up{{job=~"(.+/)?{FULLNAME}"}})' in str(rules())
-    own = {"name": "own", "rules": [{"alert": "Own", "expr": "vector(1)"}]}
-    assert rules(additionalGroups=[own]) == [*rules(), own]
-    assert "runbook_url" not in str(rules())
-    given = rules(runbookBaseUrl="https://runbooks.example.com/")
-    assert "https://runbooks.example.com/docs/runbooks.md#" in str(given)
-
-
-@pytest.mark.parametrize("pattern", [r"monitoring/queue\.exporter", 'a"b', "x: y", "a{2}"])
-def test_prometheus_accepts_rules_with_any_pattern_of_jobs(pattern: str, tmp_path: Path) -> None:
-    file = tmp_path / "rules.yaml"
-    file.write_text(yaml.safe_dump({"groups": rules(jobRegex=pattern)}))
-    run("promtool", "check", "rules", "--lint=all", "--lint-fatal", file)
+def test_the_rules_look_at_the_job_of_the_monitors_and_link_to_the_runbooks() -> None:
+    rules = str(spec("PrometheusRule", "prometheusRule: {enabled: true}"))
+    assert f'absent(up{{job=~"(.+/)?{FULLNAME}"}})' in rules
+    assert "runbook_url" not in rules
+    linked = "prometheusRule: {enabled: true, runbookBaseUrl: 'https://runbooks.example.com/'}"
+    assert "https://runbooks.example.com/docs/runbooks.md#" in str(spec("PrometheusRule", linked))
 
 
 @pytest.mark.parametrize("text", [README, rendered(DEMO)["NOTES.txt"]], ids=["README", "notes"])
@@ -120,41 +102,3 @@ def test_the_dashboards_come_as_they_are_and_fit_in_a_config_map() -> None:
     assert files
     assert {name: json.loads(text) for name, text in config_map["data"].items()} == files
     assert len(str(config_map)) < 1_000_000
-
-
-@pytest.mark.parametrize(
-    ("policy", "test", "ingress", "egress"),
-    [
-        ("", True, [["monitoring", "exporter-test"]], [[53, 53]]),
-        ("ingress: {from: []}, egress: {dns: []}", False, [], []),
-        (
-            "ingress: {from: [], controllers: [{a: '{{ .Release.Name }}'}]}",
-            False,
-            [["queue"]],
-            [[53, 53]],
-        ),
-        (
-            "extraIngress: [{from: [{a: gateway}]}], extraEgress: [{ports: [{port: 1}]}]",
-            False,
-            [["monitoring"], ["gateway"]],
-            [[53, 53], [1]],
-        ),
-    ],
-)
-def test_the_network_policy_admits_only_those_who_are_named(
-    policy: str, test: bool, ingress: list[list[str]], egress: list[list[int]]
-) -> None:
-    """A rule without peers would admit everyone."""
-    values = {"networkPolicy": {"enabled": True, **taken(policy)}, "test": {"enabled": test}}
-    found = spec("NetworkPolicy", values)
-    assert found["policyTypes"] == ["Ingress", "Egress"]
-    assert [[port["port"] for port in rule["ports"]] for rule in found["egress"]] == egress
-    for rule, expected in zip(found["ingress"], ingress, strict=True):
-        for peer, who in zip(rule["from"], expected, strict=True):
-            assert who in str(peer)
-
-
-def test_the_api_may_be_reached_on_its_ports_unless_it_is_simulated() -> None:
-    values = "demo: false, nextmv: {apiKey: k}, networkPolicy: {enabled: true}"
-    *_, api = spec("NetworkPolicy", values)["egress"]
-    assert api == {"ports": [{"port": 443, "protocol": "TCP"}]}
