@@ -2,6 +2,7 @@
 
 import base64
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -9,9 +10,8 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from support.exporter import Process, exporter_process
-from support.programs import free_port
 
-from .chart import Values, merged, one, render, taken
+from .chart import Values, one, render
 
 Secrets = Mapping[str, Mapping[str, str]]
 MOUNTS = "/etc/nextmv-exporter"
@@ -21,28 +21,22 @@ class Pod:
     """The container of a rendered chart and its test, with their files under a directory.
 
     Args:
-        values: of the chart; the port is chosen here.
+        values: of the chart.
         directory: in which the container's mounts are made.
         secrets: contents of the Secrets that the chart does not make.
     """
 
     def __init__(self, values: Values, directory: Path, secrets: Secrets | None = None) -> None:
-        port = free_port()
-        manifests = render(merged(taken(values), {"containerPort": port}))
+        manifests = render(values)
         self._root = f"{directory}{MOUNTS}"
         self._pod = one("Deployment", manifests)["spec"]["template"]["spec"]
         self.container = self._pod["containers"][0]
-        test = one("Pod", manifests)["spec"]["containers"][0]
-        self._test = [*test["command"], *test["args"]]
-        self._url = f"{self._test[-3].partition(':')[0]}://127.0.0.1:{port}"
-        own = {
-            each["metadata"]["name"]: {
-                k: base64.b64decode(v).decode() for k, v in each["data"].items()
-            }
-            for each in manifests
-            if each["kind"] == "Secret"
-        }
-        self._secrets = {**own, **(secrets or {})}
+        self._test = one("Pod", manifests)["spec"]["containers"][0]["args"]
+        self._secrets = dict(secrets or {})
+        for each in manifests:
+            if each["kind"] == "Secret":
+                texts = {key: base64.b64decode(text).decode() for key, text in each["data"].items()}
+                self._secrets[each["metadata"]["name"]] = texts
         self.mount(self._secrets)
 
     def mount(self, secrets: Secrets) -> None:
@@ -59,18 +53,17 @@ class Pod:
                 fresh.replace(target)
 
     def run(self) -> AbstractContextManager[Process]:
-        """Runs the exporter until the block ends."""
-        listening = "--web.listen-address="
+        """Runs the exporter on a free port until the block ends."""
         arguments = [
-            self._mapped(each).replace(f"{listening}:", f"{listening}127.0.0.1:")
+            re.sub(r"(?<=listen-address=):\d+", "127.0.0.1:0", self._mapped(each))
             for each in self.container["args"]
         ]
         return exporter_process(*arguments, environment=self._environment(), inherit=False)
 
-    def helm_test(self) -> subprocess.CompletedProcess[str]:
+    def helm_test(self, exporter: Process) -> subprocess.CompletedProcess[str]:
         """Runs the command of the test's pod against it."""
-        script, _, *arguments = self._test[2:]
-        return self._python("-c", script, self._url, *arguments)
+        script, _, *arguments = self._test
+        return self._python("-c", script, exporter.url, *arguments)
 
     def queue(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Runs `nextmv-queue` as `kubectl exec` does, with the container's variables alone."""
@@ -82,7 +75,6 @@ class Pod:
             env=self._environment(),
             capture_output=True,
             text=True,
-            timeout=120,
             check=False,
         )
 

@@ -39,9 +39,10 @@ def test_a_pod_monitor_has_the_settings_of_the_service_monitor_but_for_its_own()
 
 
 def test_helm_test_asks_the_service_or_the_pods_of_a_headless_service() -> None:
-    for cluster_ip, port in ((None, 80), ("None", 10057)):
-        asked = str(spec("Pod", {"service": {"port": 80, "clusterIP": cluster_ip}}))
-        assert f"http://{FULLNAME}.metrics.svc:{port}" in asked
+    for cluster_ip, port in (("", 80), ("None", 10057)):
+        service = {"port": 80, "clusterIP": cluster_ip}
+        values = {"service": service, "webConfig": {"existingSecret": "s", "tls": True}}
+        assert f"https://{FULLNAME}.metrics.svc:{port}" in str(spec("Pod", values))
 
 
 @pytest.mark.parametrize(

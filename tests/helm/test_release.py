@@ -22,8 +22,9 @@ IMAGE = "registry.example.com/Owner/exporter"
 
 def test_a_release_names_its_home_and_its_image_and_nothing_else_differs(tmp_path: Path) -> None:
     output = tmp_path / "nextmv-exporter"
-    program = [sys.executable, CHART.parent / "prepare_release.py"]
-    subprocess.run([*program, "--home", HOME, "--image", IMAGE, output], check=True)
+    program = CHART.parent / "prepare_release.py"
+    given = ("--home", HOME, "--image", IMAGE, output)
+    subprocess.run([sys.executable, program, *given], check=True)
     differing = subprocess.run(
         ["diff", "-rq", CHART, output], capture_output=True, text=True, check=False
     ).stdout.splitlines()
