@@ -89,7 +89,7 @@ groups:
         labels: {severity: critical}
         annotations:
           summary: 'Nextmv {{ $account }}: runs of {{ $class }} are queued and none is running'
-          description: 'Nobody who submits runs of {{ $class }} gets a result. See whether any run: `{{ $queue }} --status running {{ $ofClass }}`'{{ include \"nextmv-exporter.links\" (list "NextmvQueueStalled" $settings) }}
+          description: 'Nobody who submits runs of {{ $class }} gets a result. See whether any run: `{{ $queue }} --status running {{ $ofClass }}`'{{ include "nextmv-exporter.links" (list "NextmvQueueStalled" $settings) }}
 
       # Either the oldest run waits for longer than any run may take, or nothing has started for
       # that long, so that all running runs should have ended, and something is queued all the time.
@@ -109,7 +109,7 @@ groups:
         labels: {severity: critical}
         annotations:
           summary: 'Nextmv {{ $account }}: runs of {{ $class }} are queued and none starts'
-          description: 'No run of {{ $class }} has started for longer than one of them may take. See which hang: `{{ $queue }} --status running {{ $ofClass }} --wide`'{{ include \"nextmv-exporter.links\" (list "NextmvRunsNotStarting" $settings) }}
+          description: 'No run of {{ $class }} has started for longer than one of them may take. See which hang: `{{ $queue }} --status running {{ $ofClass }} --wide`'{{ include "nextmv-exporter.links" (list "NextmvRunsNotStarting" $settings) }}
 
       - alert: NextmvOldestQueuedRunTooOld
         expr: |
@@ -121,7 +121,7 @@ groups:
         labels: {severity: warning}
         annotations:
           summary: 'Nextmv {{ $account }}: a run of {{ $class }} has waited for {{ $duration }}'
-          description: 'Its owner waits for longer than the class should make anyone wait. See which run it is: `{{ $queue }} --status queued {{ $ofClass }} --wide`'{{ include \"nextmv-exporter.links\" (list "NextmvOldestQueuedRunTooOld" $settings) }}
+          description: 'Its owner waits for longer than the class should make anyone wait. See which run it is: `{{ $queue }} --status queued {{ $ofClass }} --wide`'{{ include "nextmv-exporter.links" (list "NextmvOldestQueuedRunTooOld" $settings) }}
 
       # Most scrapes fail, and most of those for the key.
       - alert: NextmvAccountAuthFailed
@@ -133,7 +133,7 @@ groups:
         labels: {severity: critical}
         annotations:
           summary: 'Nextmv {{ $account }} is not monitored: its API key is rejected'
-          description: 'No alert on its queue can fire until the exporter has a valid key. See the error: `{{ $queue }} --limit 1`'{{ include \"nextmv-exporter.links\" (list "NextmvAccountAuthFailed" $settings) }}
+          description: 'No alert on its queue can fire until the exporter has a valid key. See the error: `{{ $queue }} --limit 1`'{{ include "nextmv-exporter.links" (list "NextmvAccountAuthFailed" $settings) }}
 
       # It goes on for as long as the alerts on the queue need to fire again.
       - alert: NextmvAccountUnreadable
@@ -145,7 +145,7 @@ groups:
         labels: {severity: critical}
         annotations:
           summary: 'Nextmv {{ $account }} is not monitored: its queue cannot be read ({{ include "nextmv-exporter.reason" . }})'
-          description: 'No alert on its queue can fire until most scrapes succeed again. See the error: `{{ $queue }} --limit 1`'{{ include \"nextmv-exporter.links\" (list "NextmvAccountUnreadable" $settings) }}
+          description: 'No alert on its queue can fire until most scrapes succeed again. See the error: `{{ $queue }} --limit 1`'{{ include "nextmv-exporter.links" (list "NextmvAccountUnreadable" $settings) }}
 
       # One replica cannot read what others can, or one target only at times, as where a Service
       # leads it to replicas of which one has another key: half of the scrapes then succeed. For
@@ -159,7 +159,7 @@ groups:
         labels: {severity: warning}
         annotations:
           summary: 'Nextmv {{ $account }} is monitored in part: {{ "{{ $labels.instance }}" }} often cannot read it'
-          description: 'Many of its scrapes fail while others succeed. See whether its key is valid, where it runs: `{{ $queue }} --limit 1`'{{ include \"nextmv-exporter.links\" (list "NextmvAccountPartlyUnreadable" $settings) }}
+          description: 'Many of its scrapes fail while others succeed. See whether its key is valid, where it runs: `{{ $queue }} --limit 1`'{{ include "nextmv-exporter.links" (list "NextmvAccountPartlyUnreadable" $settings) }}
 
       # An account that is gone while its exporter is not, whatever other labels its target had,
       # and unless all targets that are left of those that reported it are down. Ends by itself,
@@ -178,7 +178,7 @@ groups:
         labels: {severity: critical}
         annotations:
           summary: 'Nextmv {{ $account }} is not monitored: the exporter no longer reports it'
-          description: 'Unless it was removed on purpose, restore its profile or its key. This alert ends {{ $t.vanishedWithin }} after its last metrics. See the error: `{{ $queue }} --limit 1`'{{ include \"nextmv-exporter.links\" (list "NextmvAccountVanished" $settings) }}
+          description: 'Unless it was removed on purpose, restore its profile or its key. This alert ends {{ $t.vanishedWithin }} after its last metrics. See the error: `{{ $queue }} --limit 1`'{{ include "nextmv-exporter.links" (list "NextmvAccountVanished" $settings) }}
 
       # Where most scrapes fail, the account is unreadable.
       - alert: NextmvApiRateLimited
@@ -187,7 +187,7 @@ groups:
         labels: {severity: warning}
         annotations:
           summary: 'Nextmv {{ $account }} is monitored with gaps: the API limits the rate of requests'
-          description: 'Scrape less often, or find out who else uses the key. See whether it is over: `{{ $queue }} --limit 1`'{{ include \"nextmv-exporter.links\" (list "NextmvApiRateLimited" $settings) }}
+          description: 'Scrape less often, or find out who else uses the key. See whether it is over: `{{ $queue }} --limit 1`'{{ include "nextmv-exporter.links" (list "NextmvApiRateLimited" $settings) }}
 
       - alert: NextmvMalformedRuns
         expr: {{ $once }} (nextmv_account_queue_malformed_runs) > {{ $t.malformedRuns }}
@@ -196,7 +196,7 @@ groups:
         labels: {severity: warning}
         annotations:
           summary: 'Nextmv {{ $account }}: {{ $count }} runs have a missing or invalid field'
-          description: 'They are counted as far as they are known. See them: `{{ $queue }} --json --limit 0`'{{ include \"nextmv-exporter.links\" (list "NextmvMalformedRuns" $settings) }}
+          description: 'They are counted as far as they are known. See them: `{{ $queue }} --json --limit 0`'{{ include "nextmv-exporter.links" (list "NextmvMalformedRuns" $settings) }}
 
       - alert: NextmvGroupsFolded
         expr: {{ $once }} (nextmv_account_queue_folded_groups) > {{ $t.foldedGroups }}
@@ -205,7 +205,7 @@ groups:
         labels: {severity: info}
         annotations:
           summary: 'Nextmv {{ $account }}: {{ $count }} groups are reported together as application __other__'
-          description: 'Raise --queue.max-groups if Prometheus can store more series. See what fills the queue: `{{ $queue }} --limit 0`'{{ include \"nextmv-exporter.links\" (list "NextmvGroupsFolded" $settings) }}
+          description: 'Raise --queue.max-groups if Prometheus can store more series. See what fills the queue: `{{ $queue }} --limit 0`'{{ include "nextmv-exporter.links" (list "NextmvGroupsFolded" $settings) }}
 
   # The service level: the share of runs that start in time. Runs that never start are not
   # counted: for them there are the alerts above. Days are summed up from hours.
@@ -250,7 +250,7 @@ groups:
         labels: {severity: {{ $settings.severity.NextmvServiceLevelFastBurn }}}
         annotations:
           summary: 'Nextmv {{ $account }}: {{ $count }} runs of {{ $class }} started later than {{ $level }} within an hour, {{ $may }} may'
-          description: 'All who submit runs of {{ $class }} wait. See who fills the queue: `{{ $queue }} {{ $ofClass }} --limit 0 --wide`'{{ include \"nextmv-exporter.links\" (list "NextmvServiceLevelFastBurn" $settings) }}
+          description: 'All who submit runs of {{ $class }} wait. See who fills the queue: `{{ $queue }} {{ $ofClass }} --limit 0 --wide`'{{ include "nextmv-exporter.links" (list "NextmvServiceLevelFastBurn" $settings) }}
 
       - alert: NextmvServiceLevelSlowBurn
         expr: |
@@ -261,7 +261,7 @@ groups:
         labels: {severity: {{ $settings.severity.NextmvServiceLevelSlowBurn }}}
         annotations:
           summary: 'Nextmv {{ $account }}: {{ $count }} runs of {{ $class }} started later than {{ $level }} within three days, {{ $may }} may'
-          description: 'The class is too small for its work, or all of it comes at once. See who fills the queue: `{{ $queue }} {{ $ofClass }} --limit 0 --wide`'{{ include \"nextmv-exporter.links\" (list "NextmvServiceLevelSlowBurn" $settings) }}
+          description: 'The class is too small for its work, or all of it comes at once. See who fills the queue: `{{ $queue }} {{ $ofClass }} --limit 0 --wide`'{{ include "nextmv-exporter.links" (list "NextmvServiceLevelSlowBurn" $settings) }}
 
       # The time must be one of the histogram's buckets, and these be scraped.
       - alert: NextmvServiceLevelUnknown
@@ -272,7 +272,7 @@ groups:
         labels: {severity: warning}
         annotations:
           summary: 'Nextmv {{ $account }}: whether runs of {{ $class }} start within {{ $level }} is not measured'
-          description: 'Choose a time from --queue.wait-buckets, or scrape classic histograms. See the waits so far: `{{ $queue }} {{ $ofClass }}`'{{ include \"nextmv-exporter.links\" (list "NextmvServiceLevelUnknown" $settings) }}
+          description: 'Choose a time from --queue.wait-buckets, or scrape classic histograms. See the waits so far: `{{ $queue }} {{ $ofClass }}`'{{ include "nextmv-exporter.links" (list "NextmvServiceLevelUnknown" $settings) }}
 
   - name: nextmv-exporter.exporter
     rules:
@@ -284,7 +284,7 @@ groups:
         labels: {severity: critical}
         annotations:
           summary: 'Nextmv queues are not monitored: Prometheus cannot scrape {{ "{{ $labels.instance }}" }}'
-          description: 'Unless another exporter monitors the same accounts, no alert on their queues can fire. See the error on the page of targets in Prometheus, then the log of the exporter.'{{ include \"nextmv-exporter.links\" (list "NextmvExporterDown" $settings) }}
+          description: 'Unless another exporter monitors the same accounts, no alert on their queues can fire. See the error on the page of targets in Prometheus, then the log of the exporter.'{{ include "nextmv-exporter.links" (list "NextmvExporterDown" $settings) }}
 
       # A job that had targets within the last day, or that none is known at all.
       - alert: NextmvExporterAbsent
@@ -296,7 +296,7 @@ groups:
         labels: {severity: critical}
         annotations:
           summary: 'Nextmv queues are not monitored: Prometheus has no target for nextmv-exporter'
-          description: 'See why on the page of service discovery in Prometheus. This alert ends {{ $t.vanishedWithin }} after the last target of the job.'{{ include \"nextmv-exporter.links\" (list "NextmvExporterAbsent" $settings) }}
+          description: 'See why on the page of service discovery in Prometheus. This alert ends {{ $t.vanishedWithin }} after the last target of the job.'{{ include "nextmv-exporter.links" (list "NextmvExporterAbsent" $settings) }}
 
       # The best target counts: one that has just moved has few samples.
       - alert: NextmvScrapeIntervalTooLong
@@ -305,7 +305,7 @@ groups:
         labels: {severity: warning}
         annotations:
           summary: 'Nextmv queues are monitored too rarely: Prometheus scrapes them about every {{ $duration }}'
-          description: 'Alerts come late, and starts are missed. Set the scrape interval of this job to a minute or less.'{{ include \"nextmv-exporter.links\" (list "NextmvScrapeIntervalTooLong" $settings) }}
+          description: 'Alerts come late, and starts are missed. Set the scrape interval of this job to a minute or less.'{{ include "nextmv-exporter.links" (list "NextmvScrapeIntervalTooLong" $settings) }}
 
       # One alert for all accounts of a job: they share the clock.
       - alert: NextmvExporterClockOff
@@ -314,4 +314,4 @@ groups:
         labels: {severity: warning}
         annotations:
           summary: 'Nextmv queues are monitored in part: the clock of the exporter is off by {{ $duration }}'
-          description: 'Ages and waits are wrong, and alerts on them are silent until the clock is right. See its time where the exporter runs: `date -u`'{{ include \"nextmv-exporter.links\" (list "NextmvExporterClockOff" $settings) }}
+          description: 'Ages and waits are wrong, and alerts on them are silent until the clock is right. See its time where the exporter runs: `date -u`'{{ include "nextmv-exporter.links" (list "NextmvExporterClockOff" $settings) }}
