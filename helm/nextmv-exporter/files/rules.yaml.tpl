@@ -276,10 +276,10 @@ groups:
 
   - name: nextmv-exporter.exporter
     rules:
-      # An average, since an exporter that crashes again and again is up at times. And it is still
-      # a target: a range also has what is gone.
+      # An average, since an exporter that crashes again and again is up at times, and since one
+      # failed scrape is none. And it is still a target: a range also has what is gone.
       - alert: NextmvExporterDown
-        expr: avg_over_time(up{job=~{{ $settings.jobRegex | quote }}}[{{ $t.exporterDownFor }}]) < 0.5 and up
+        expr: avg_over_time(up{job=~{{ $settings.jobRegex | quote }}}[{{ $gap }}]) < 0.5 and up
         for: {{ $t.exporterDownFor }}
         labels: {severity: critical}
         annotations:
