@@ -15,6 +15,8 @@ Window = tuple[float, float]
 Series = dict[str, float]
 """The samples of one scrape, by name and labels."""
 
+Sample = tuple[str, float, dict[str, str]]
+
 STEP = 1 / 6
 """How exactly starts and ends are simulated."""
 
@@ -180,38 +182,40 @@ class Exporter:
             return None
         if within(self.down, time):
             return {self._name("up"): 0}
-        found: dict[str, float] = {}
-
-        def add(name: str, value: float, **labels: str) -> None:
-            if not any(each in name for each in self.without):
-                found[self._name(f"nextmv_{name}", account=account, **labels)] = value
-
         ahead = self.ahead_seconds if within([self.ahead], time) else 0
         unreadable = within(self.outage, time)
-        add("up", 1 - unreadable)
         if unreadable:
             self._errors[self.reason] += 1
         else:
             self._compare(time, runs, ahead)
-            self._expose_queue(time, runs, ahead, add)
-        if not (unreadable and self.reason == "connection"):
-            add("api_clock_offset_seconds", -ahead)
-        for reason, errors in self._errors.items():
-            add("scrape_errors_total", errors, reason=reason)
-        for each in self._classes:
-            add("account_queue_start_wait_seconds_count", self._starts[each], execution_class=each)
-            for level in LEVELS:
-                add(
-                    "account_queue_start_wait_seconds_bucket",
-                    self._in_time[each, level],
-                    execution_class=each,
-                    le=f"{level}.0",
-                )
-            if (longest := max_run_seconds(each)) is not None:
-                add("execution_class_max_run_seconds", longest, execution_class=each)
-        for each, last in self._last_start.items():
-            add("account_queue_last_start_timestamp_seconds", last, execution_class=each)
+        found = {
+            self._name(f"nextmv_{name}", account=account, **labels): value
+            for name, value, labels in (
+                *self._state(ahead, unreadable),
+                *([] if unreadable else self._queue(time, runs, ahead)),
+            )
+            if not any(each in name for each in self.without)
+        }
         return {self._name("up"): 1, **found}
+
+    def _state(self, ahead: float, unreadable: bool) -> Iterator[Sample]:
+        """Return what is exported also while the account cannot be read."""
+        yield "up", 1 - unreadable, {}
+        if not (unreadable and self.reason == "connection"):
+            yield "api_clock_offset_seconds", -ahead, {}
+        for reason, errors in self._errors.items():
+            yield "scrape_errors_total", errors, {"reason": reason}
+        for each in self._classes:
+            labels = {"execution_class": each}
+            yield "account_queue_start_wait_seconds_count", self._starts[each], labels
+            for level in LEVELS:
+                in_time = self._in_time[each, level]
+                bucket = labels | {"le": f"{level}.0"}
+                yield "account_queue_start_wait_seconds_bucket", in_time, bucket
+            if (longest := max_run_seconds(each)) is not None:
+                yield "execution_class_max_run_seconds", longest, labels
+            if each in self._last_start:
+                yield "account_queue_last_start_timestamp_seconds", self._last_start[each], labels
 
     def _compare(self, time: float, runs: Sequence[Run], ahead: float) -> None:
         """Count what started since the previous snapshot."""
@@ -231,8 +235,8 @@ class Exporter:
                         self._in_time[run.execution_class, level] += 1
         self._previous = time, {run.id: run.started is not None for run in runs}
 
-    def _expose_queue(self, time: float, runs: Sequence[Run], ahead: float, add: object) -> None:
-        assert callable(add)
+    def _queue(self, time: float, runs: Sequence[Run], ahead: float) -> Iterator[Sample]:
+        """Return what the queue holds now, and zeros of groups that drained recently."""
         length: Counter[tuple[str, str, str]] = Counter()
         oldest: dict[tuple[str, str], float] = defaultdict(float)
         for run in runs:
@@ -243,12 +247,10 @@ class Exporter:
                 oldest[group] = max(oldest[group], (time - run.created) * 60 + ahead, 0)
         self._seen |= dict.fromkeys(length, time)
         self._seen = {each: at for each, at in self._seen.items() if time - at <= ZERO_RETENTION}
-        for execution_class, application, status in self._seen:
-            labels = {"execution_class": execution_class, "application_id": application}
-            value = length[execution_class, application, status]
-            add("account_queue_length", value, status_v2=status, **labels)
-            age = oldest.get((execution_class, application), 0)
-            add("account_queue_oldest_queued_run_age_seconds", age, **labels)
+        for group in self._seen:
+            labels = {"execution_class": group[0], "application_id": group[1]}
+            yield "account_queue_length", length[group], labels | {"status_v2": group[2]}
+            yield "account_queue_oldest_queued_run_age_seconds", oldest[group[:2]], labels
 
     def _name(self, metric: str, **labels: str) -> str:
         pairs = {"job": "nextmv-exporter", **self.labels, **labels}

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import requests
 import yaml
 from support.exporter import Process, exporter_process
 from support.fake_api import RUN, FakeAPI
@@ -19,7 +18,6 @@ from support.programs import (
     ROOT,
     Webhook,
     alertmanager,
-    ask,
     free_port,
     prometheus,
     prometheus_config,
@@ -28,15 +26,17 @@ from support.waiting import until
 
 from grafana.alerts.render import plain_rules
 
+pytestmark = pytest.mark.system
+
 CLASS = RUN["execution_class"]
 QUEUED = [{**RUN, "id": f"run-{number}"} for number in range(3)]
 RUNNING = [*QUEUED[1:], {**QUEUED[0], "status_v2": "running"}]
 SHORT = {
     "stalledFor": "3s",
     "gapTolerance": "3s",
-    "rateWindow": "4s",
     "errorWindow": "4s",
     "authFailedFor": "3s",
+    "keepFiringFor": "1s",
     "exporterDownFor": "3s",
 }
 IMPATIENT = {"group_wait": "0s", "group_interval": "1s"}
@@ -123,9 +123,9 @@ def test_a_stalled_class_a_revoked_key_and_a_gone_exporter_wake_someone_until_th
     assert stalled["annotations"]["summary"] == (
         f"Nextmv account default: runs of {CLASS} are queued and none is running"
     )
-    assert stalled["annotations"]["description"].startswith(
-        f"3 runs of {CLASS} are queued in account default (job nextmv-exporter), and none has been "
-        "running for 3s. Next step: "
+    assert (
+        f"`nextmv-queue --account default --status running --execution-class {CLASS}`"
+        in (stalled["annotations"]["description"])
     )
     assert stalled["annotations"]["dashboard_url"] == (
         "https://grafana.example/d/nextmv-account-queue?from=now-6h&var-job=nextmv-exporter"
@@ -135,25 +135,19 @@ def test_a_stalled_class_a_revoked_key_and_a_gone_exporter_wake_someone_until_th
     assert stalled["annotations"]["runbook_url"] == runbook
     stack.api.serves(*RUNNING)
     stack.message("NextmvQueueStalled", "resolved")
-    # The run that started is measured: the service level's time is a bucket of the exporter.
-    starts = "instance:nextmv_account_queue_starts_late_allowed:total > 0"
-    late = f"instance:nextmv_account_queue_starts_late:total and {starts}"
-    until(
-        lambda: ask(stack.prometheus_url, "query", query=late)["result"],
-        seconds=30,
-        what="the service level",
-    )
 
     stack.api.answers(401, b"the key was revoked")
     rejected = stack.message("NextmvAccountAuthFailed", "firing")
     assert rejected["labels"]["account"] == "default"
-    assert "valid key" in rejected["annotations"]["description"]
+    assert rejected["annotations"]["summary"].startswith(
+        "Nextmv account default is not monitored: "
+    )
     stack.api.serves(*RUNNING)
     stack.message("NextmvAccountAuthFailed", "resolved")
 
     stack.stop_exporter()
     down = stack.message("NextmvExporterDown", "firing")
-    assert down["annotations"]["summary"].endswith(f"at {stack.address}")
+    assert down["annotations"]["summary"].endswith(f"cannot scrape {stack.address}")
     stack.start_exporter()
     stack.message("NextmvExporterDown", "resolved")
 
@@ -162,40 +156,3 @@ def test_a_stalled_class_a_revoked_key_and_a_gone_exporter_wake_someone_until_th
         "NextmvAccountAuthFailed",
         "NextmvExporterDown",
     }
-
-
-@pytest.mark.parametrize("elsewhere", ["job", "namespace", "cluster", "account", "execution_class"])
-def test_a_cause_silences_what_follows_from_it_in_the_same_environment_only(
-    elsewhere: str, tmp_path: Path
-) -> None:
-    here = {"account": "default", "execution_class": "c"}  # with none of the other labels
-    there = here | {elsewhere: "other"}
-    alerts = [
-        {"labels": {"alertname": name, **labels}}
-        for name, labels in [
-            ("NextmvQueueStalled", here),
-            ("NextmvRunsNotStarting", here),
-            ("NextmvRunsNotStarting", there),
-            ("NextmvOldestQueuedRunTooOld", here),
-        ]
-    ]
-    config = alertmanager_config("http://127.0.0.1:9/")
-    with alertmanager(tmp_path, config) as address:
-        url = f"http://{address}/api/v2/alerts"
-        requests.post(url, json=alerts, timeout=10).raise_for_status()
-
-        def silenced() -> list[tuple[str, bool]] | None:
-            found = requests.get(url, timeout=10).json()
-            states = [
-                (each["labels"]["alertname"], each["labels"].get(elsewhere) == "other")
-                for each in found
-                if each["status"]["state"] == "suppressed"
-            ]
-            # The state is known once the alerts were routed.
-            processed = all(each["status"]["state"] != "unprocessed" for each in found)
-            return sorted(states) if len(found) == len(alerts) and processed else None
-
-        assert until(silenced, seconds=30, what="the state of the alerts") == [
-            ("NextmvOldestQueuedRunTooOld", False),
-            ("NextmvRunsNotStarting", False),
-        ]

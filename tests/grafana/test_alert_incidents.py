@@ -1,4 +1,4 @@
-"""Incidents of simulated queues: which alerts fire in each of them and when, and that no other does.
+"""Incidents of simulated queues: which alerts fire in each and when, and that no other does.
 
 Run by the promtool on the PATH: those of Prometheus 2 and 3 agree.
 """
@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from queue_simulator import Account, Exporter, Run, regularly, scraped
 from support.programs import ROOT, run
 
 pytestmark = pytest.mark.system
 
+RECORDED = "execution_class:nextmv_account_queue"
 RULES = ROOT / "grafana" / "alerts" / "nextmv-exporter.rules.yaml"
 HOUR, DAY = 60, 24 * 60
 DEFAULT, LONG = "6c9500mb870s", "16c60gb12h"
@@ -35,6 +37,8 @@ class Incident:
         may: alerts that may fire too; none of them is a page.
         paged: from when until when someone is paged without a break.
         most: the largest number of alerts that fire at once.
+        expect: expressions and their values at the end.
+        more: further series.
         evaluated: minutes between evaluations of the rules.
     """
 
@@ -49,6 +53,7 @@ class Incident:
     evaluated: int = 1
     interval: float = 1
     expect: Mapping[str, float] = field(default_factory=dict)
+    more: Mapping[str, str] = field(default_factory=dict)
 
     def tests(self) -> list[tuple[float, str, list[float]]]:
         """Return expressions, when they are evaluated, and their values."""
@@ -60,9 +65,9 @@ class Incident:
                 if stop > start:
                     never = f"count(count_over_time({firing.format(alert)}[{stop - start:g}m]))"
                     tests.append((stop, never, []))
-            times = max((until - latest) // every, 1)
-            always = f"min(count_over_time({firing.format(alert)}[{until - latest:g}m]))"
-            tests.append((until, f"{always} >= bool {times}", [1]))
+            last = until - every
+            always = f"min(count_over_time({firing.format(alert)}[{last - latest:g}m]))"
+            tests.append((last, f"{always} >= bool {(last - latest) // every}", [1]))
         known = "|".join([*self.fires, *self.may])
         others = f'ALERTS{{alertname!~"{known}", alertstate="firing"}}'
         tests.append((end, f"count by (alertname) (count_over_time({others}[{end}m]))", []))
@@ -70,10 +75,10 @@ class Incident:
         for alert in self.may:
             paged = pages.replace("{", f'{{alertname="{alert}", ')
             tests.append((end, f"count(count_over_time({paged}[{end}m]))", []))
-        if self.paged:
+        if self.paged:  # by whichever alert
             start, stop = self.paged
-            held = f"count_over_time(count({pages})[{stop - start:g}m:{every}m])"
-            tests.append((stop, f"{held} >= bool {(stop - start) // every}", [1]))
+            held = f"count_over_time(count({pages})[{stop - start - 1:g}m:1m])"
+            tests.append((stop - 1, f"{held} >= bool {stop - start - 1}", [1]))
         at_once = 'max_over_time(count(ALERTS{{alertstate="firing"}})[{}m:{}m]) > {}'
         tests.append((end, at_once.format(end, every, self.most), []))
         tests += [(end, expr, [value]) for expr, value in self.expect.items()]
@@ -125,6 +130,10 @@ def week() -> Account:
             runs += regularly(DEFAULT, 3, 5, start=start + 420, until=start + 1140)
             runs += regularly(LONG, 90, 200, start=start + 420, until=start + 900)
     return Account(runs, {DEFAULT: 4, "8c16gb120m": 4, LONG: 2})
+
+
+MOST_LATE = {f"round(max(max_over_time({RECORDED}_starts_late:increase1h[6h])))": 18}
+"""Three of the batch start every ten minutes."""
 
 
 INCIDENTS = [
@@ -253,12 +262,23 @@ INCIDENTS = [
         may=[OLD],
         evaluated=2,
     ),
-    Incident(
-        "a batch that drains in 100 minutes",
-        8 * HOUR,
-        Account(regularly(DEFAULT, DAY, 10, start=HOUR, until=DAY, size=30), {DEFAULT: 3}),
-        fires={FAST: (1.4 * HOUR, 1.8 * HOUR, 2.6 * HOUR, 3.7 * HOUR)},
-        may=LATE,
+    *(
+        Incident(
+            f"a batch that drains in 100 minutes, seen by {seen_by}",
+            8 * HOUR,
+            Account(regularly(DEFAULT, DAY, 10, start=HOUR, until=DAY, size=30), {DEFAULT: 3}),
+            exporters,
+            {FAST: (1.4 * HOUR, 1.8 * HOUR, 2.6 * HOUR, 3.7 * HOUR)},
+            may=LATE,
+            expect=MOST_LATE,
+            interval=0.5,
+        )
+        for seen_by, exporters in {
+            "one exporter": [Exporter()],
+            "two replicas": replicas(),
+            "two replicas, one of which restarts": replicas(restarts=[2 * HOUR]),
+            "two replicas, one of which is gone": replicas(target=(0, 2 * HOUR)),
+        }.items()
     ),
     *(
         Incident(
@@ -275,7 +295,10 @@ INCIDENTS = [
         4 * HOUR,
         standing_still(1, 4),
         [Exporter(ahead_seconds=-600)],
-        {STALLED: (HOUR + 10, HOUR + 15, 4 * HOUR - 1, 4 * HOUR), CLOCK: (10, 12, 4 * HOUR, 4 * HOUR)},
+        {
+            STALLED: (HOUR + 10, HOUR + 15, 4 * HOUR - 1, 4 * HOUR),
+            CLOCK: (10, 12, 4 * HOUR, 4 * HOUR),
+        },
     ),
     Incident(
         "a standstill of 40 classes",
@@ -360,10 +383,10 @@ INCIDENTS = [
         {REJECTED: (HOUR + 10, HOUR + 14, 3 * HOUR, 3 * HOUR + 14)},
     ),
     Incident(
-        "an API that limits every third request",
+        "an API that limits every fourth request",
         4 * HOUR,
         PUNCTUAL,
-        [Exporter(outage=[(n, n + 1) for n in range(HOUR, 2 * HOUR, 5)], reason="rate_limited")],
+        [Exporter(outage=[(n, n + 1) for n in range(HOUR, 2 * HOUR, 4)], reason="rate_limited")],
         {"NextmvApiRateLimited": (HOUR + 10, HOUR + 18, 2 * HOUR - 5, 2 * HOUR + 5)},
     ),
     Incident(
@@ -380,6 +403,37 @@ INCIDENTS = [
         [Exporter(target=(0, HOUR))],
         {"NextmvExporterAbsent": (HOUR + 15, HOUR + 22, 24.9 * HOUR, 28 * HOUR)},
         evaluated=2,
+    ),
+    Incident(
+        "an account that is gone while its exporter is scraped",
+        26 * HOUR,
+        Account(()),
+        fires={"NextmvAccountVanished": (HOUR + 15, HOUR + 25, 24.9 * HOUR, 25.1 * HOUR)},
+        evaluated=5,
+        more={'nextmv_up{job="nextmv-exporter", account="gone", instance="one"}': "1x59 stale"},
+    ),
+    Incident(
+        "an account whose exporter is down while another is scraped",
+        3 * HOUR,
+        Account(()),
+        fires={DOWN: (HOUR + 5, HOUR + 10, 3 * HOUR, 3 * HOUR)},
+        more={
+            'up{job="nextmv-exporter", instance="two"}': "1x59 0x120",
+            'nextmv_up{job="nextmv-exporter", account="a", instance="two"}': "1x59 stale",
+        },
+    ),
+    Incident(
+        "malformed runs and folded groups",
+        3 * HOUR,
+        Account(()),
+        fires=dict.fromkeys(
+            ("NextmvMalformedRuns", "NextmvGroupsFolded"),
+            (HOUR + 15, HOUR + 16, 2 * HOUR, 2 * HOUR + 11),
+        ),
+        more={
+            f'nextmv_account_queue_{each}{{account="default", instance="one"}}': "0x59 2x59 0x60"
+            for each in ("malformed_runs", "folded_groups")
+        },
     ),
     Incident(
         "histograms without buckets",
@@ -399,10 +453,7 @@ def test_alerts_of(incident: Incident, tmp_path: Path) -> None:
         minutes=incident.minutes,
         interval=incident.interval,
     )
-    check(tmp_path, incident, series)
-
-
-def check(directory: Path, incident: Incident, series: list[dict[str, str]]) -> None:
+    series += [{"series": each, "values": values} for each, values in incident.more.items()]
     expected = [
         {
             "expr": expr,
@@ -416,7 +467,7 @@ def check(directory: Path, incident: Incident, series: list[dict[str, str]]) -> 
         "input_series": series,
         "promql_expr_test": expected,
     }
-    file = directory / "incident.json"
+    file = tmp_path / "incident.json"
     file.write_text(
         json.dumps(
             {
@@ -427,3 +478,11 @@ def check(directory: Path, incident: Incident, series: list[dict[str, str]]) -> 
         )
     )
     run("promtool", "test", "rules", file)
+
+
+def test_each_alert_is_seen_to_fire() -> None:
+    rules = [
+        rule for group in yaml.safe_load(RULES.read_text())["groups"] for rule in group["rules"]
+    ]
+    alerts = {rule["alert"] for rule in rules if "alert" in rule}
+    assert {alert for incident in INCIDENTS for alert in incident.fires} == alerts
