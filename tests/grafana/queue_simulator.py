@@ -247,10 +247,10 @@ class Exporter:
                 oldest[group] = max(oldest[group], (time - run.created) * 60 + ahead, 0)
         self._seen |= dict.fromkeys(length, time)
         self._seen = {each: at for each, at in self._seen.items() if time - at <= ZERO_RETENTION}
-        for group in self._seen:
-            labels = {"execution_class": group[0], "application_id": group[1]}
-            yield "account_queue_length", length[group], labels | {"status_v2": group[2]}
-            yield "account_queue_oldest_queued_run_age_seconds", oldest[group[:2]], labels
+        for seen in self._seen:
+            labels = {"execution_class": seen[0], "application_id": seen[1]}
+            yield "account_queue_length", length[seen], labels | {"status_v2": seen[2]}
+            yield "account_queue_oldest_queued_run_age_seconds", oldest[seen[:2]], labels
 
     def _name(self, metric: str, **labels: str) -> str:
         pairs = {"job": "nextmv-exporter", **self.labels, **labels}

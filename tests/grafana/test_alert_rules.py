@@ -29,6 +29,8 @@ OWN = {
     "serviceLevelMinimumLate": 1,
 }
 
+Alert = tuple[str, str | None]
+
 
 def rules_of(text: str) -> list[dict[str, Any]]:
     return [rule for group in yaml.safe_load(text)["groups"] for rule in group["rules"]]
@@ -37,8 +39,8 @@ def rules_of(text: str) -> list[dict[str, Any]]:
 ALERTS = {rule["alert"]: rule for rule in rules_of(RULES.read_text()) if "alert" in rule}
 
 
-def texts(directory: Path, rules: str, series: dict[str, str], time: str) -> dict[str, Any]:
-    """Return the annotations of the alerts that fire, by alert and class, after a lint of the rules."""
+def texts(directory: Path, rules: str, series: dict[str, str], time: str) -> dict[Alert, Any]:
+    """Lint rules, and return the annotations of the alerts that fire, by alert and class."""
     (directory / "rules.yaml").write_text(rules)
     run("promtool", "check", "rules", "--lint=all", "--lint-fatal", directory / "rules.yaml")
     expected = [{"eval_time": time, "alertname": name, "exp_alerts": []} for name in ALERTS]
@@ -102,10 +104,8 @@ def test_commands_are_safe_for_a_shell_and_links_for_a_browser(tmp_path: Path) -
         "20m",
     )["NextmvQueueStalled", name]
     command = told["description"].split("`")[1]
-    echo = subprocess.run(
-        ["sh", "-c", f"nextmv-queue() {{ printf '%s\\n' \"$@\"; }}; {command}".replace("nextmv-queue", "queue")],
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
+    shell = f"queue() {{ printf '%s\\n' \"$@\"; }}; {command.replace('nextmv-queue', 'queue')}"
+    echo = subprocess.run(["sh", "-c", shell], capture_output=True, text=True, check=True)
     shown = ["--account", account, "--status", "running", "--execution-class", name]
     assert echo.stdout.splitlines() == shown
     assert (
