@@ -78,10 +78,10 @@ def write_history(file: Path, accounts: int) -> None:
     with file.open("w") as history:
         for name, (days, step, value) in HISTORY.items():
             for account, number in product(range(accounts), range(CLASSES)):
-                of_class = f'account="{account}", execution_class="{number}c9500mb870s"'
+                labels = f'account="{account}",execution_class="{number}c9500mb870s"'
                 for at in range(now - days * 86_400, now, step):
                     sample = value.format(time=at)
-                    history.write(f'{name}{{job="nextmv-exporter", {of_class}}} {sample} {at}\n')
+                    history.write(f'{name}{{job="nextmv-exporter",{labels}}} {sample} {at}\n')
         history.write("# EOF\n")
 
 
