@@ -4,6 +4,7 @@ Run by the promtool on the PATH: those of Prometheus 2 and 3 agree.
 """
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,40 +28,50 @@ PARTLY, DOWN = "NextmvAccountPartlyUnreadable", "NextmvExporterDown"
 CLOCK, RARE = "NextmvExporterClockOff", "NextmvScrapeIntervalTooLong"
 
 
+def minutes(duration: str) -> int:
+    return sum(
+        int(number) * {"h": HOUR, "m": 1}[unit]
+        for number, unit in re.findall(r"(\d+)([hm])", duration)
+    )
+
+
 @dataclass
 class Incident:
     """What happens, and which alerts tell of it.
 
     Attributes:
-        fires: by alert, the minutes from which on it fires, at the earliest and at the latest, and
-            those until which it does. It fires without a break, and not otherwise.
+        fires: by alert, when it begins to fire at the earliest and at the latest, until when it
+            does without a break, and from when on not any more.
         may: alerts that may fire too; none of them is a page.
         paged: from when until when someone is paged without a break.
         most: the largest number of alerts that fire at once.
         expect: expressions and their values at the end.
         more: further series.
-        evaluated: minutes between evaluations of the rules.
     """
 
-    name: str
-    minutes: int
+    hours: int
     account: Account
     exporters: Sequence[Exporter] = field(default_factory=lambda: [Exporter()])
-    fires: Mapping[str, tuple[float, float, float, float]] = field(default_factory=dict)
+    fires: Mapping[str, str] = field(default_factory=dict)
     may: Sequence[str] = ()
     paged: tuple[float, float] | None = None
     most: int = 2
-    evaluated: int = 1
     interval: float = 1
     expect: Mapping[str, float] = field(default_factory=dict)
     more: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def evaluated(self) -> int:
+        """Minutes between evaluations of the rules."""
+        return 1 if self.hours <= 10 else 2 if self.hours <= 24 else 5
+
     def tests(self) -> list[tuple[float, str, list[float]]]:
         """Return expressions, when they are evaluated, and their values."""
         firing = 'ALERTS{{alertname="{}", alertstate="firing"}}'
-        end, every = self.minutes, self.evaluated
+        end, every = self.hours * HOUR, self.evaluated
         tests: list[tuple[float, str, list[float]]] = []
-        for alert, (earliest, latest, until, over) in self.fires.items():
+        for alert, times in self.fires.items():
+            earliest, latest, until, over = map(minutes, times.split())
             for start, stop in ((0, earliest - every), (over, end)):
                 if stop > start:
                     never = f"count(count_over_time({firing.format(alert)}[{stop - start:g}m]))"
@@ -89,7 +100,7 @@ BUSY = regularly(DEFAULT, 2, 4, until=DAY)
 PUNCTUAL = Account(regularly(DEFAULT, 10, 2, until=DAY, size=6), {DEFAULT: 2})
 """Nobody waits for more than four minutes."""
 
-FAILING_MINUTES = [(hour * HOUR, hour * HOUR + 6) for hour in range(1, 40, 2)]
+FAILING = [(hour * HOUR, hour * HOUR + 6) for hour in range(1, 40, 2)]
 RESTARTS = [hour * HOUR + 5 for hour in range(1, 40, 3)]
 OUTAGE = (2 * HOUR, 5 * HOUR)
 LATE = (OLD, FAST, SLOW)
@@ -132,146 +143,74 @@ def week() -> Account:
     return Account(runs, {DEFAULT: 4, "8c16gb120m": 4, LONG: 2})
 
 
+AFTER_IDLE_HOURS = [Run(5, 10, LONG), *regularly(LONG, 1, 9, start=28 * HOUR, until=28 * HOUR + 8)]
 MOST_LATE = {f"round(max(max_over_time({RECORDED}_starts_late:increase1h[6h])))": 18}
 """Three of the batch start every ten minutes."""
 
 
-INCIDENTS = [
-    Incident(
-        "a hang of a 12-hour class, with minutes that fail",
-        19 * HOUR,
-        hanging(LONG, 5, 18.5),
-        [Exporter(outage=FAILING_MINUTES)],
-        {HANG: (17.8 * HOUR, 18.1 * HOUR, 18.5 * HOUR, 18.6 * HOUR)},
-        evaluated=2,
+# fmt: off
+INCIDENTS: dict[str, Incident] = {
+    "a hang of a 12-hour class, with minutes that fail": Incident(
+        19, hanging(LONG, 5, 18.5), [Exporter(outage=FAILING)],
+        {HANG: "17h48m 18h6m 18h30m 18h36m"},
     ),
-    Incident(
-        "a hang of a 12-hour class, with restarts of the exporter",
-        20 * HOUR,
-        hanging(LONG, 5, 19.5),
-        [Exporter(restarts=RESTARTS)],
-        {HANG: (17.8 * HOUR, 18 * HOUR, 19.5 * HOUR, 19.6 * HOUR)},
-        may=[OLD],
-        evaluated=2,
+    "a hang of a 12-hour class, with restarts of the exporter": Incident(
+        20, hanging(LONG, 5, 19.5), [Exporter(restarts=RESTARTS)],
+        {HANG: "17h48m 18h 19h30m 19h36m"}, may=[OLD],
     ),
-    Incident(
-        "a hang of a 24-hour class, with minutes that fail",
-        33 * HOUR,
-        hanging("16c60gb24h", 5, 32.5),
-        [Exporter(outage=FAILING_MINUTES)],
-        {HANG: (31 * HOUR, 31.5 * HOUR, 32.5 * HOUR, 32.6 * HOUR)},
-        may=[OLD],
-        evaluated=5,
+    "a hang of a 24-hour class, with minutes that fail": Incident(
+        33, hanging("16c60gb24h", 5, 32.5), [Exporter(outage=FAILING)],
+        {HANG: "31h 31h30m 32h30m 32h36m"}, may=[OLD],
     ),
-    Incident(
-        "runs of a 12-hour class that take 12 hours each",
-        40 * HOUR,
-        Account(regularly(LONG, 12 * HOUR, 718, until=2 * DAY, size=2)),
-        [Exporter(outage=FAILING_MINUTES, restarts=RESTARTS)],
-        may=[OLD],
-        evaluated=5,
+    "runs of a 12-hour class that take 12 hours each": Incident(
+        40, Account(regularly(LONG, 12 * HOUR, 718, until=2 * DAY, size=2)),
+        [Exporter(outage=FAILING, restarts=RESTARTS)], may=[OLD],
     ),
-    Incident(
-        "a standstill with restarts of the exporter",
-        6 * HOUR,
-        standing_still(1, 5),
-        [Exporter(restarts=[2 * HOUR, 3 * HOUR])],
-        {STALLED: (HOUR + 10, HOUR + 15, 5 * HOUR, 5 * HOUR + 3)},
-        may=LATE,
+    "a standstill with restarts of the exporter": Incident(
+        6, standing_still(1, 5), [Exporter(restarts=[2 * HOUR, 3 * HOUR])],
+        {STALLED: "1h10m 1h15m 5h 5h3m"}, may=LATE,
     ),
-    Incident(
-        "a hang with restarts of the exporter",
-        6 * HOUR,
-        hanging("8c16gb120m", 1, 5),
-        [Exporter(restarts=[2 * HOUR, 3 * HOUR])],
-        {HANG: (3.8 * HOUR, 4 * HOUR, 5 * HOUR, 5 * HOUR + 3)},
-        may=LATE,
+    "a hang with restarts of the exporter": Incident(
+        6, hanging("8c16gb120m", 1, 5), [Exporter(restarts=[2 * HOUR, 3 * HOUR])],
+        {HANG: "3h48m 4h 5h 5h3m"}, may=LATE,
     ),
-    Incident(
-        "an outage of the API in a standstill",
-        8 * HOUR,
-        standing_still(1, 7),
-        [Exporter(outage=[OUTAGE])],
-        {
-            STALLED: (HOUR + 10, HOUR + 15, 7 * HOUR, 7 * HOUR + 3),
-            UNREADABLE: (2 * HOUR + 10, 2 * HOUR + 14, 5 * HOUR, 5 * HOUR + 14),
-        },
-        may=LATE,
+    "an outage of the API in a standstill": Incident(
+        8, standing_still(1, 7), [Exporter(outage=[OUTAGE])],
+        {STALLED: "1h10m 1h15m 7h 7h3m", UNREADABLE: "2h10m 2h14m 5h 5h14m"}, may=LATE,
         paged=(HOUR + 15, 7 * HOUR),
     ),
-    Incident(
-        "an outage of the API in a hang",
-        8 * HOUR,
-        hanging(DEFAULT, 0.5, 7),
-        [Exporter(outage=[(3 * HOUR, 6 * HOUR)])],
-        {
-            HANG: (2.6 * HOUR, 2.75 * HOUR, 7 * HOUR, 7 * HOUR + 3),
-            UNREADABLE: (3 * HOUR + 10, 3 * HOUR + 14, 6 * HOUR, 6 * HOUR + 14),
-        },
-        may=LATE,
+    "an outage of the API in a hang": Incident(
+        8, hanging(DEFAULT, 0.5, 7), [Exporter(outage=[(3 * HOUR, 6 * HOUR)])],
+        {HANG: "2h36m 2h45m 7h 7h3m", UNREADABLE: "3h10m 3h14m 6h 6h14m"}, may=LATE,
         paged=(2.75 * HOUR, 7 * HOUR),
     ),
-    Incident(
-        "a standstill that begins in an outage of the API",
-        8 * HOUR,
-        standing_still(3, 7),
-        [Exporter(outage=[OUTAGE])],
-        {
-            STALLED: (5 * HOUR + 8, 5 * HOUR + 11, 7 * HOUR, 7 * HOUR + 3),
-            UNREADABLE: (2 * HOUR + 10, 2 * HOUR + 14, 5 * HOUR, 5 * HOUR + 14),
-        },
-        may=LATE,
+    "a standstill that begins in an outage of the API": Incident(
+        8, standing_still(3, 7), [Exporter(outage=[OUTAGE])],
+        {STALLED: "5h8m 5h11m 7h 7h3m", UNREADABLE: "2h10m 2h14m 5h 5h14m"}, may=LATE,
         paged=(2 * HOUR + 15, 7 * HOUR),
     ),
-    Incident(
-        "runs that are cancelled after 30 minutes in a standstill",
-        6 * HOUR,
-        standing_still(1, 5, patience=30),
-        fires={STALLED: (HOUR + 10, HOUR + 15, 5 * HOUR, 5 * HOUR + 3)},
-        may=LATE,
+    "runs that are cancelled after 30 minutes in a standstill": Incident(
+        6, standing_still(1, 5, patience=30), fires={STALLED: "1h10m 1h15m 5h 5h3m"}, may=LATE,
     ),
-    Incident(
-        "runs that are cancelled after 30 minutes in a hang, with minutes that fail",
-        6 * HOUR,
-        Account(BUSY, {DEFAULT: 3}, hang=[(HOUR + 30, 5 * HOUR)], patience=30),
-        [Exporter(outage=FAILING_MINUTES)],
-        {HANG: (2 * HOUR + 30, 2 * HOUR + 45, 5 * HOUR, 5 * HOUR + 8)},
-        may=LATE,
+    "runs that are cancelled after 30 minutes in a hang, with minutes that fail": Incident(
+        6, Account(BUSY, {DEFAULT: 3}, hang=[(HOUR + 30, 5 * HOUR)], patience=30),
+        [Exporter(outage=FAILING)], {HANG: "2h30m 2h45m 5h 5h8m"}, may=LATE,
     ),
-    Incident(
-        "a batch after 28 idle hours",
-        32 * HOUR,
-        Account([Run(5, 10, LONG), *regularly(LONG, 1, 9, start=28 * HOUR, until=28 * HOUR + 8)]),
-        evaluated=2,
+    "a batch after 28 idle hours": Incident(
+        32, Account(AFTER_IDLE_HOURS),
     ),
-    Incident(
-        "a batch after 28 idle hours that does not start",
-        30 * HOUR,
-        Account(
-            [Run(5, 10, LONG), *regularly(LONG, 1, 9, start=28 * HOUR, until=28 * HOUR + 8)],
-            standstill=[(28 * HOUR, 30 * HOUR)],
-        ),
-        fires={STALLED: (28 * HOUR + 10, 28 * HOUR + 15, 30 * HOUR, 30 * HOUR)},
-        evaluated=2,
+    "a batch after 28 idle hours that does not start": Incident(
+        30, Account(AFTER_IDLE_HOURS, standstill=[(28 * HOUR, 30 * HOUR)]),
+        fires={STALLED: "28h10m 28h15m 30h 30h"},
     ),
-    Incident(
-        "five runs every hour in a class with a limit of one",
-        DAY,
-        Account(regularly(DEFAULT, HOUR, 10, until=DAY, size=5)),
-        fires={SLOW: (2 * HOUR, 4 * HOUR, DAY, DAY)},
+    "five runs every hour in a class with a limit of one": Incident(
+        24, Account(regularly(DEFAULT, HOUR, 10, until=DAY, size=5)), fires={SLOW: "2h 4h 24h 24h"},
         may=[OLD],
-        evaluated=2,
     ),
-    *(
-        Incident(
-            f"a batch that drains in 100 minutes, seen by {seen_by}",
-            8 * HOUR,
-            Account(regularly(DEFAULT, DAY, 10, start=HOUR, until=DAY, size=30), {DEFAULT: 3}),
-            exporters,
-            {FAST: (1.4 * HOUR, 1.8 * HOUR, 2.6 * HOUR, 3.7 * HOUR)},
-            may=LATE,
-            expect=MOST_LATE,
-            interval=0.5,
+    **{
+        f"a batch that drains in 100 minutes, seen by {seen_by}": Incident(
+            8, Account(regularly(DEFAULT, DAY, 10, start=HOUR, until=DAY, size=30), {DEFAULT: 3}),
+            exporters, {FAST: "1h24m 1h48m 2h36m 3h42m"}, may=LATE, expect=MOST_LATE, interval=0.5,
         )
         for seen_by, exporters in {
             "one exporter": [Exporter()],
@@ -279,178 +218,113 @@ INCIDENTS = [
             "two replicas, one of which restarts": replicas(restarts=[2 * HOUR]),
             "two replicas, one of which is gone": replicas(target=(0, 2 * HOUR)),
         }.items()
-    ),
-    *(
-        Incident(
-            f"a clock that is {ahead} minutes ahead until it is set",
-            8 * HOUR,
-            PUNCTUAL,
+    },
+    **{
+        f"a clock that is {ahead} minutes ahead until it is set": Incident(
+            8, PUNCTUAL,
             [Exporter(ahead_seconds=60 * ahead, ahead=(HOUR, 5 * HOUR), restarts=[3 * HOUR])],
-            {CLOCK: (HOUR + 10, HOUR + 12, 5 * HOUR - 1, 5 * HOUR + 9)},
+            {CLOCK: "1h10m 1h12m 4h59m 5h9m"},
         )
         for ahead in (10, -10, 90, -90)
+    },
+    "a standstill with a wrong clock": Incident(
+        4, standing_still(1, 4), [Exporter(ahead_seconds=-600)],
+        {STALLED: "1h10m 1h15m 3h59m 4h", CLOCK: "10m 12m 4h 4h"},
     ),
-    Incident(
-        "a standstill with a wrong clock",
-        4 * HOUR,
-        standing_still(1, 4),
-        [Exporter(ahead_seconds=-600)],
-        {
-            STALLED: (HOUR + 10, HOUR + 15, 4 * HOUR - 1, 4 * HOUR),
-            CLOCK: (10, 12, 4 * HOUR, 4 * HOUR),
-        },
-    ),
-    Incident(
-        "a standstill of 40 classes",
-        3 * HOUR,
+    "a standstill of 40 classes": Incident(
+        3,
         Account(
             [each for n in range(40) for each in regularly(f"{n}c1gb30m", 20, 3, until=DAY)],
             standstill=[(HOUR, 3 * HOUR + 1)],
         ),
-        fires={STALLED: (HOUR + 10, HOUR + 32, 3 * HOUR, 3 * HOUR)},
-        most=40,
+        fires={STALLED: "1h10m 1h32m 3h 3h"}, most=40,
         expect={'count(ALERTS{alertname="NextmvQueueStalled", alertstate="firing"})': 40},
     ),
-    Incident(
-        "one application that starves behind another",
-        8 * HOUR,
+    "one application that starves behind another": Incident(
+        8,
         Account(
             [
                 *regularly(DEFAULT, 4, 4, until=6 * HOUR, priority=3),
-                *regularly(DEFAULT, 4, 4, start=1, until=6 * HOUR, priority=3, size=1),
+                *regularly(DEFAULT, 4, 4, start=1, until=6 * HOUR, priority=3),
                 Run(HOUR, 5, DEFAULT, "starving", 9),
             ],
             {DEFAULT: 2},
         ),
-        fires={OLD: (HOUR + 30, HOUR + 37, 6 * HOUR, 6 * HOUR + 5)},
+        fires={OLD: "1h30m 1h37m 6h 6h5m"},
     ),
-    Incident(
-        "five minutes between scrapes",
-        10 * HOUR,
-        PUNCTUAL,
-        [Exporter(every=5)],
-        {RARE: (20, 50, 10 * HOUR, 10 * HOUR)},
+    "five minutes between scrapes": Incident(
+        10, PUNCTUAL, [Exporter(every=5)], {RARE: "20m 50m 10h 10h"},
     ),
-    Incident(
-        "more than five minutes between scrapes, of which some fail",
-        10 * HOUR,
-        PUNCTUAL,
+    "more than five minutes between scrapes, of which some fail": Incident(
+        10, PUNCTUAL,
         [Exporter(every=5.5, outage=[(2 * HOUR, 2 * HOUR + 6)], down=[(4 * HOUR, 4 * HOUR + 6)])],
-        {RARE: (20, 50, 10 * HOUR, 10 * HOUR)},
-        interval=0.5,
+        {RARE: "20m 50m 10h 10h"}, interval=0.5,
     ),
-    Incident(
-        "a standstill, and five minutes between scrapes",
-        4 * HOUR,
-        standing_still(1, 4),
-        [Exporter(every=5)],
-        {
-            RARE: (20, 50, 4 * HOUR - 1, 4 * HOUR),
-            STALLED: (HOUR + 10, HOUR + 25, 4 * HOUR - 1, 4 * HOUR),
-        },
+    "a standstill, and five minutes between scrapes": Incident(
+        4, standing_still(1, 4), [Exporter(every=5)],
+        {RARE: "20m 50m 3h59m 4h", STALLED: "1h10m 1h25m 3h59m 4h"},
     ),
-    Incident(
-        "a pod that moves to another node in a standstill",
-        5 * HOUR,
-        standing_still(1, 4),
-        moving(gap=2),
-        {STALLED: (HOUR + 10, HOUR + 15, 4 * HOUR, 4 * HOUR + 3)},
-        may=LATE,
+    "a pod that moves to another node in a standstill": Incident(
+        5, standing_still(1, 4), moving(gap=2), {STALLED: "1h10m 1h15m 4h 4h3m"}, may=LATE,
     ),
-    Incident(
-        "a pod that moves to another node in a hang",
-        5 * HOUR,
-        hanging(DEFAULT, 1, 4),
-        moving(gap=0),
-        {HANG: (2.6 * HOUR, 2.75 * HOUR, 4 * HOUR, 4 * HOUR + 3)},
-        may=LATE,
+    "a pod that moves to another node in a hang": Incident(
+        5, hanging(DEFAULT, 1, 4), moving(gap=0), {HANG: "2h36m 2h45m 4h 4h3m"}, may=LATE,
     ),
-    Incident("a pod that moves to another node", 6 * HOUR, PUNCTUAL, moving(gap=4)),
-    Incident(
-        "two replicas of which one cannot read the account, as its key was revoked",
-        6 * HOUR,
-        PUNCTUAL,
-        replicas(outage=[(HOUR, 4 * HOUR)], reason="auth"),
-        {PARTLY: (HOUR + 35, 2 * HOUR + 15, 4 * HOUR, 4 * HOUR + 40)},
-        interval=0.5,
+    "a pod that moves to another node": Incident(6, PUNCTUAL, moving(gap=4)),
+    "two replicas of which one cannot read the account, as its key was revoked": Incident(
+        6, PUNCTUAL, replicas(outage=[(HOUR, 4 * HOUR)], reason="auth"),
+        {PARTLY: "1h35m 2h15m 4h 4h40m"}, interval=0.5,
     ),
-    Incident("a week", 7 * DAY, week(), [Exporter(every=2)], evaluated=10, interval=2),
-    Incident(
-        "a key that is revoked",
-        5 * HOUR,
-        PUNCTUAL,
-        [Exporter(outage=[(HOUR, 3 * HOUR)], reason="auth")],
-        {REJECTED: (HOUR + 10, HOUR + 14, 3 * HOUR, 3 * HOUR + 14)},
+    "a week": Incident(168, week(), [Exporter(every=2)], interval=2),
+    "a key that is revoked": Incident(
+        5, PUNCTUAL, [Exporter(outage=[(HOUR, 3 * HOUR)], reason="auth")],
+        {REJECTED: "1h10m 1h14m 3h 3h14m"},
     ),
-    Incident(
-        "an API that limits every fourth request",
-        4 * HOUR,
-        PUNCTUAL,
+    "an API that limits every fourth request": Incident(
+        4, PUNCTUAL,
         [Exporter(outage=[(n, n + 1) for n in range(HOUR, 2 * HOUR, 4)], reason="rate_limited")],
-        {"NextmvApiRateLimited": (HOUR + 10, HOUR + 18, 2 * HOUR - 5, 2 * HOUR + 5)},
+        {"NextmvApiRateLimited": "1h10m 1h18m 1h55m 2h5m"},
     ),
-    Incident(
-        "an exporter that is down",
-        4 * HOUR,
-        PUNCTUAL,
-        [Exporter(down=[(HOUR, 2 * HOUR)])],
-        {DOWN: (HOUR + 5, HOUR + 10, 2 * HOUR, 2 * HOUR + 5)},
+    "an exporter that is down": Incident(
+        4, PUNCTUAL, [Exporter(down=[(HOUR, 2 * HOUR)])], {DOWN: "1h5m 1h10m 2h 2h5m"},
     ),
-    Incident(
-        "an exporter that is gone",
-        28 * HOUR,
-        PUNCTUAL,
-        [Exporter(target=(0, HOUR))],
-        {"NextmvExporterAbsent": (HOUR + 15, HOUR + 22, 24.9 * HOUR, 28 * HOUR)},
-        evaluated=2,
+    "an exporter that is gone": Incident(
+        28, PUNCTUAL, [Exporter(target=(0, HOUR))],
+        {"NextmvExporterAbsent": "1h15m 1h22m 24h54m 28h"},
     ),
-    Incident(
-        "an account that is gone while its exporter is scraped",
-        26 * HOUR,
-        Account(()),
-        fires={"NextmvAccountVanished": (HOUR + 15, HOUR + 25, 24.9 * HOUR, 25.1 * HOUR)},
-        evaluated=5,
+    "an account that is gone while its exporter is scraped": Incident(
+        26, Account(()), fires={"NextmvAccountVanished": "1h15m 1h25m 24h54m 25h6m"},
         more={'nextmv_up{job="nextmv-exporter", account="gone", instance="one"}': "1x59 stale"},
     ),
-    Incident(
-        "an account whose exporter is down while another is scraped",
-        3 * HOUR,
-        Account(()),
-        fires={DOWN: (HOUR + 5, HOUR + 10, 3 * HOUR, 3 * HOUR)},
+    "an account whose exporter is down while another is scraped": Incident(
+        3, Account(()), fires={DOWN: "1h5m 1h10m 3h 3h"},
         more={
             'up{job="nextmv-exporter", instance="two"}': "1x59 0x120",
             'nextmv_up{job="nextmv-exporter", account="a", instance="two"}': "1x59 stale",
         },
     ),
-    Incident(
-        "malformed runs and folded groups",
-        3 * HOUR,
-        Account(()),
-        fires=dict.fromkeys(
-            ("NextmvMalformedRuns", "NextmvGroupsFolded"),
-            (HOUR + 15, HOUR + 16, 2 * HOUR, 2 * HOUR + 11),
-        ),
+    "malformed runs and folded groups": Incident(
+        3, Account(()),
+        fires=dict.fromkeys(("NextmvMalformedRuns", "NextmvGroupsFolded"), "1h15m 1h16m 2h 2h11m"),
         more={
             f'nextmv_account_queue_{each}{{account="default", instance="one"}}': "0x59 2x59 0x60"
             for each in ("malformed_runs", "folded_groups")
         },
     ),
-    Incident(
-        "histograms without buckets",
-        2 * HOUR,
-        PUNCTUAL,
-        [Exporter(without=["_bucket"])],
-        {"NextmvServiceLevelUnknown": (15, 30, 2 * HOUR, 2 * HOUR)},
+    "histograms without buckets": Incident(
+        2, PUNCTUAL, [Exporter(without=["_bucket"])],
+        {"NextmvServiceLevelUnknown": "15m 30m 2h 2h"},
     ),
-]
+}
+# fmt: on
 
 
-@pytest.mark.parametrize("incident", INCIDENTS, ids=lambda each: each.name)
+@pytest.mark.parametrize("incident", INCIDENTS.values(), ids=INCIDENTS)
 def test_alerts_of(incident: Incident, tmp_path: Path) -> None:
     series = scraped(
         incident.account,
         *incident.exporters,
-        minutes=incident.minutes,
+        minutes=incident.hours * HOUR,
         interval=incident.interval,
     )
     series += [{"series": each, "values": values} for each, values in incident.more.items()]
@@ -462,21 +336,11 @@ def test_alerts_of(incident: Incident, tmp_path: Path) -> None:
         }
         for time, expr, values in incident.tests()
     ]
-    test = {
-        "interval": f"{60 * incident.interval:g}s",
-        "input_series": series,
-        "promql_expr_test": expected,
-    }
+    seconds = f"{60 * incident.interval:g}s"
+    test = {"interval": seconds, "input_series": series, "promql_expr_test": expected}
+    evaluated = {"evaluation_interval": f"{incident.evaluated}m", "rule_files": [str(RULES)]}
     file = tmp_path / "incident.json"
-    file.write_text(
-        json.dumps(
-            {
-                "evaluation_interval": f"{incident.evaluated}m",
-                "rule_files": [str(RULES)],
-                "tests": [test],
-            }
-        )
-    )
+    file.write_text(json.dumps(evaluated | {"tests": [test]}))
     run("promtool", "test", "rules", file)
 
 
@@ -485,4 +349,4 @@ def test_each_alert_is_seen_to_fire() -> None:
         rule for group in yaml.safe_load(RULES.read_text())["groups"] for rule in group["rules"]
     ]
     alerts = {rule["alert"] for rule in rules if "alert" in rule}
-    assert {alert for incident in INCIDENTS for alert in incident.fires} == alerts
+    assert {alert for incident in INCIDENTS.values() for alert in incident.fires} == alerts

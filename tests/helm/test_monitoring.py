@@ -259,10 +259,10 @@ def test_a_threshold_reaches_its_rule() -> None:
     [
         ("stalledFor", "ten minutes"),
         ("stalledFor", ""),
-        ("fastBurnWindow", "0s"),
+        ("gapTolerance", "0s"),
         ("serviceLevelShare", 95),
         ("serviceLevelShare", 0.5),
-        ("notStartingForByClass", {"c": 3600}),
+        ("notStartingSecondsByClass", {"c": "1h"}),
         ("oldestQueuedSecondsByClass", {"16c60gb12h": "2h"}),
     ],
 )
@@ -273,7 +273,7 @@ def test_a_threshold_that_prometheus_could_not_use_is_rejected(name: str, value:
 
 def test_a_class_that_would_be_a_pattern_is_rejected() -> None:
     with pytest.raises(Exception, match="propertyName"):
-        rules({"enabled": True, "thresholds": {"notStartingForByClass": {".*": "1h"}}})
+        rules({"enabled": True, "thresholds": {"notStartingSecondsByClass": {".*": 3600}}})
 
 
 @pytest.mark.parametrize("name", ["runbookBaseUrl", "dashboardUrl"])

@@ -279,7 +279,8 @@ groups:
       # An average, since an exporter that crashes again and again is up at times, and since one
       # failed scrape is none. And it is still a target: a range also has what is gone.
       - alert: NextmvExporterDown
-        expr: avg_over_time(up{job=~{{ $settings.jobRegex | quote }}}[{{ $gap }}]) < 0.5 and up
+        expr: |
+          avg_over_time(up{job=~{{ $settings.jobRegex | quote }}}[{{ $gap }}]) < 0.5 and up
         for: {{ $t.exporterDownFor }}
         labels: {severity: critical}
         annotations:
@@ -300,7 +301,8 @@ groups:
 
       # The best target counts: one that has just moved has few samples.
       - alert: NextmvScrapeIntervalTooLong
-        expr: 1200 / {{ $once }} (count_over_time(up{job=~{{ $settings.jobRegex | quote }}}[20m])) > 150
+        expr: |
+          1200 / {{ $once }} (count_over_time(up{job=~{{ $settings.jobRegex | quote }}}[20m])) > 150
         for: 20m
         labels: {severity: warning}
         annotations:
