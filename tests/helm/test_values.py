@@ -107,9 +107,10 @@ def test_each_name_of_another_chart_is_refused_for_one_of_this_chart(
 
 
 def test_the_schema_knows_the_defaults_and_names_that_a_template_refuses_or_reports() -> None:
-    handled = {*RENAMED["foreign"], *(name.partition(".")[0] for name in RENAMED["retired"])}
+    retired = {name.removesuffix(".enabled") for name in RENAMED["retired"]}
     foreign = {".".join(path).replace("podM", "serviceM") for path in known(SCHEMA, foreign=True)}
-    assert {"replicaCount", "image.pullSecrets", "serviceMonitor.timeout"} <= foreign <= handled
+    assert {"replicaCount", "image.pullSecrets", "serviceMonitor.timeout"} <= foreign
+    assert foreign <= RENAMED["foreign"].keys() | retired
     above = {path[:depth] for path in leaves(DEFAULTS) for depth in range(1, len(path) + 1)}
     undescribed = {path[0] for path in known(SCHEMA) if path not in above}
     assert undescribed == {"enabled", "podMonitor", "webConfig"}
@@ -150,12 +151,14 @@ def test_the_ci_files_cover_nearly_all_values() -> None:
 
 
 def test_an_upgrade_with_reused_values_ignores_and_reports_what_earlier_versions_had() -> None:
-    names = ("scrapeConfig", "httpRoute", "verticalPodAutoscaler")
-    earlier = {name: {"enabled": False, "any": {"key": ["value"]}} for name in names}
-    reused = merged(DEFAULTS, DEMO | earlier | {"podMonitor": DEFAULTS["serviceMonitor"]})
-    assert rendered(reused) == rendered(DEMO)
+    given = DEMO | {"prometheusRule": {"enabled": True}}
+    earlier = [nested(name.split("."), each["was"]) for name, each in RENAMED["retired"].items()]
+    reused = functools.reduce(merged, earlier, merged(DEFAULTS, given))
+    reused["podMonitor"] = DEFAULTS["serviceMonitor"]
+    assert {"scrapeConfig", "httpRoute", "verticalPodAutoscaler"} <= reused.keys()
+    assert rendered(reused) == rendered(given)
     used = merged(reused, {"httpRoute": {"enabled": True}})
-    assert render(used) == render(DEMO)
+    assert render(used) == render(given)
     assert "httpRoute.enabled: the chart makes no HTTPRoute" in notes(used)
     assert "scrapeConfig" not in notes(used)
     assert "--reset-then-reuse-values" in notes(used)

@@ -53,8 +53,7 @@
 {{- end -}}
 
 {{/*
-What files/renamed.yaml says of values that are there, as a list. Takes a dict of: root, list, and optionally used
-(leave out values that are empty).
+What files/renamed.yaml says of values that are there, as a list. Takes a dict of: root, list (the name of a list).
 */}}
 {{- define "nextmv-exporter.found" -}}
 {{- $names := get (.root.Files.Get "files/renamed.yaml" | fromYaml) .list -}}
@@ -68,7 +67,12 @@ What files/renamed.yaml says of values that are there, as a list. Takes a dict o
 {{- range splitList "." $path -}}
 {{- $value = get (kindIs "map" $value | ternary $value dict) . -}}
 {{- end -}}
-{{- if or $value (not (or $.used (eq (toJson $value) `""`))) }}
+{{- $was := "" -}}
+{{- if kindIs "map" $advice -}}
+{{- $was = $advice.was -}}
+{{- $advice = $advice.now -}}
+{{- end -}}
+{{- if not (has (toJson $value) (list `""` (toJson $was))) }}
 - {{ printf "%s: %s" $path $advice | quote }}
 {{- end -}}
 {{- end -}}
