@@ -54,7 +54,7 @@ class Incident:
     exporters: Sequence[Exporter] = field(default_factory=lambda: [Exporter()])
     fires: Mapping[str, str] = field(default_factory=dict)
     may: Sequence[str] = ()
-    paged: tuple[float, float] | None = None
+    paged: str = ""
     most: int = 2
     interval: float = 1
     expect: Mapping[str, float] = field(default_factory=dict)
@@ -74,10 +74,10 @@ class Incident:
             earliest, latest, until, over = map(minutes, times.split())
             for start, stop in ((0, earliest - every), (over, end)):
                 if stop > start:
-                    never = f"count(count_over_time({firing.format(alert)}[{stop - start:g}m]))"
+                    never = f"count(count_over_time({firing.format(alert)}[{stop - start}m]))"
                     tests.append((stop, never, []))
             last = until - every
-            always = f"min(count_over_time({firing.format(alert)}[{last - latest:g}m]))"
+            always = f"min(count_over_time({firing.format(alert)}[{last - latest}m]))"
             tests.append((last, f"{always} >= bool {(last - latest) // every}", [1]))
         known = "|".join([*self.fires, *self.may])
         others = f'ALERTS{{alertname!~"{known}", alertstate="firing"}}'
@@ -87,9 +87,9 @@ class Incident:
             paged = pages.replace("{", f'{{alertname="{alert}", ')
             tests.append((end, f"count(count_over_time({paged}[{end}m]))", []))
         if self.paged:  # by whichever alert
-            start, stop = self.paged
-            held = f"count_over_time(count({pages})[{stop - start - 1:g}m:1m])"
-            tests.append((stop - 1, f"{held} >= bool {stop - start - 1}", [1]))
+            begin, stop = map(minutes, self.paged.split())
+            held = f"count_over_time(count({pages})[{stop - begin - 1}m:1m])"
+            tests.append((stop - 1, f"{held} >= bool {stop - begin - 1}", [1]))
         at_once = 'max_over_time(count(ALERTS{{alertstate="firing"}})[{}m:{}m]) > {}'
         tests.append((end, at_once.format(end, every, self.most), []))
         tests += [(end, expr, [value]) for expr, value in self.expect.items()]
@@ -177,17 +177,17 @@ INCIDENTS: dict[str, Incident] = {
     "an outage of the API in a standstill": Incident(
         8, standing_still(1, 7), [Exporter(outage=[OUTAGE])],
         {STALLED: "1h10m 1h15m 7h 7h3m", UNREADABLE: "2h10m 2h14m 5h 5h14m"}, may=LATE,
-        paged=(HOUR + 15, 7 * HOUR),
+        paged="1h15m 7h",
     ),
     "an outage of the API in a hang": Incident(
         8, hanging(DEFAULT, 0.5, 7), [Exporter(outage=[(3 * HOUR, 6 * HOUR)])],
         {HANG: "2h36m 2h45m 7h 7h3m", UNREADABLE: "3h10m 3h14m 6h 6h14m"}, may=LATE,
-        paged=(2.75 * HOUR, 7 * HOUR),
+        paged="2h45m 7h",
     ),
     "a standstill that begins in an outage of the API": Incident(
         8, standing_still(3, 7), [Exporter(outage=[OUTAGE])],
         {STALLED: "5h8m 5h11m 7h 7h3m", UNREADABLE: "2h10m 2h14m 5h 5h14m"}, may=LATE,
-        paged=(2 * HOUR + 15, 7 * HOUR),
+        paged="2h15m 7h",
     ),
     "runs that are cancelled after 30 minutes in a standstill": Incident(
         6, standing_still(1, 5, patience=30), fires={STALLED: "1h10m 1h15m 5h 5h3m"}, may=LATE,

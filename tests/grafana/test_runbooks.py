@@ -58,13 +58,13 @@ def test_panels_settings_and_flags_that_are_named_exist() -> None:
 
 @pytest.mark.system
 def test_commands_have_the_options_that_runbooks_and_alerts_give_them() -> None:
-    ours = {("nextmv_exporter.nextmv",): re.findall(r"nextmv-queue (--[^`|\n]*)", TEXT + RULES)}
-    for name, options in re.findall(r"nextmv (cloud [a-z]+ [a-z]+) (--[^<|#\n]*)", TEXT):
-        ours.setdefault(("-c", *name.split()), []).append(options)
+    ours = {"nextmv_exporter.nextmv": re.findall(r"nextmv-queue (--[^`|\n]*)", TEXT + RULES)}
+    for words, options in re.findall(r"nextmv (cloud [a-z]+ [a-z]+) (--[^<|#\n]*)", TEXT):
+        ours.setdefault(words, []).append(options)
     assert len(ours) == 2
-    for (program, *words), commands in ours.items():
-        python = [sys.executable, "-m", program]
-        command = [Path(sys.executable).with_name("nextmv"), *words] if words else python
+    for name, commands in ours.items():
+        cli = [str(Path(sys.executable).with_name("nextmv")), *name.split()]
+        command = cli if " " in name else [sys.executable, "-m", name]
         told = subprocess.run([*command, "--help"], capture_output=True, text=True, check=True)
         asked = {option for each in commands for option in re.findall(r"--[a-z][a-z-]+", each)}
         assert asked
