@@ -160,7 +160,6 @@ Deployment | hostNetwork: true, dnsPolicy: Default | dnsPolicy: Default
 Deployment | | lifecycle: {preStop: {exec: {command: [sleep, "5"]}}}
 Deployment | lifecycle: {preStop: {sleep: {seconds: 9}}} | lifecycle: {preStop: {exec: null}}
 Deployment | lifecycle: {preStop: {exec: null}} | lifecycle: null
-Deployment | lifecycle: null | lifecycle: null
 Deployment | terminationGracePeriodSeconds: 10000000 | terminationGracePeriodSeconds: 10000000
 Deployment | priorityClassName: "null" | priorityClassName: "null"
 Deployment | nodeSelector: {disk: 1, ssd: true} | nodeSelector: {disk: "1", ssd: "true"}

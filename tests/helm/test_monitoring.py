@@ -53,7 +53,6 @@ replicas: 2 | every replica is scraped | replicas: 1
 replicas: 2, serviceMonitor: null, service: {clusterIP: None} | a replica for each | service: null
 webConfig: {existingSecret: s, tls: true} | set serviceMonitor.tlsConfig | webConfig: {tls: false}
 serviceMonitor: null, webConfig: {existingSecret: s, basicAuth: true} | Add basic_auth | webConfig: null
-ingress: {enabled: true} | need no password | ingress: {enabled: false}
 ingress: {enabled: true} | need no password | webConfig: {existingSecret: s, basicAuth: true}, serviceMonitor: null
 ingress: {enabled: true}, networkPolicy: {enabled: true} | set networkPolicy.ingress.controllers | ingress: null
 image: null | no registry has the image | image: {registry: a.io}
@@ -75,8 +74,9 @@ def test_the_rules_look_at_the_job_of_the_monitors_and_link_to_the_runbooks() ->
     assert "https://runbooks.example.com/docs/runbooks.md#" in str(spec("PrometheusRule", linked))
 
 
-@pytest.mark.parametrize("text", [README, rendered(DEMO)["NOTES.txt"]], ids=["README", "notes"])
-def test_prometheus_accepts_the_scrape_configuration_of_the(text: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("source", ["README", "notes"])
+def test_prometheus_accepts_the_scrape_configuration_of_the(source: str, tmp_path: Path) -> None:
+    text = README if source == "README" else rendered(DEMO)["NOTES.txt"]
     snippet = re.search(r"^( *)scrape_configs:\n(\1 +.*\n)+", text, re.MULTILINE)
     assert snippet
     assert ".svc:10057/sd" in snippet[0]
@@ -86,13 +86,10 @@ def test_prometheus_accepts_the_scrape_configuration_of_the(text: str, tmp_path:
 
 
 def test_the_chart_takes_the_values_of_its_readme() -> None:
-    snippets = [yaml.safe_load(text) for text in re.findall(r"(?s)```yaml\n(.*?)```", README)]
-    values = [
-        each if "nextmv" in each else DEMO | each
-        for each in snippets
-        if len(each) and "scrape_configs" not in each
-    ]
-    kinds = {manifest["kind"] for each in values for manifest in render(each)}
+    snippets = map(yaml.safe_load, re.findall(r"(?s)```yaml\n(.*?)```", README))
+    values = [each for each in snippets if "scrape_configs" not in each]
+    key = {"extraEnv": [{"name": "NEXTMV_API_KEY"}]}
+    kinds = {manifest["kind"] for each in values for manifest in render(key | each)}
     assert {"ScrapeConfig", "HTTPRoute", "VerticalPodAutoscaler", "ServiceMonitor"} <= kinds
 
 

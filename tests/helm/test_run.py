@@ -17,7 +17,7 @@ from .test_monitoring import README
 
 pytestmark = pytest.mark.system
 
-ACCOUNTS = "apikey: first\nstaging:\n  apikey: second\n"
+FILE = "configFile: '{apikey: first, staging: {apikey: second}}'"
 
 
 @pytest.fixture
@@ -78,17 +78,17 @@ def test_a_key_rotated_in_an_existing_secret_needs_no_restart(tmp_path: Path, ap
 @pytest.mark.parametrize(
     ("nextmv", "accounts"),
     [
-        ({"apiKey": "first"}, {"default": "first"}),
-        ({"apiKey": "first", "accountName": "production"}, {"production": "first"}),
-        ({"configFile": ACCOUNTS}, {"default": "first"}),
-        ({"configFile": ACCOUNTS, "profiles": ["staging"]}, {"staging": "second"}),
-        ({"configFile": ACCOUNTS, "profiles": ["*"]}, {"default": "first", "staging": "second"}),
+        ("apiKey: first", {"default": "first"}),
+        ("apiKey: first, accountName: production", {"production": "first"}),
+        (FILE, {"default": "first"}),
+        (f"{FILE}, profiles: [staging]", {"staging": "second"}),
+        (f"{FILE}, profiles: ['*'], accountName: a", {"a": "first", "staging": "second"}),
     ],
 )
 def test_each_account_is_scraped_and_listed_in_the_container_by_its_name(
-    tmp_path: Path, api: FakeAPI, nextmv: dict[str, object], accounts: dict[str, str]
+    tmp_path: Path, api: FakeAPI, nextmv: str, accounts: dict[str, str]
 ) -> None:
-    pod = Pod({"nextmv": {**nextmv, "endpoint": api.url}}, tmp_path)
+    pod = Pod(f"nextmv: {{endpoint: '{api.url}', {nextmv}}}", tmp_path)
     with pod.run() as exporter:
         metrics = exporter.get("/metrics").body
         groups = json.loads(exporter.get("/sd").body)

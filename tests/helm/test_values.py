@@ -45,20 +45,16 @@ nextmv: {apikey: k} | apikey
 nextmv: {timeout: 0s} | timeout
 nextmv: {source: queue} | source
 nextmv: {maxResponseBytes: "0"} | maxResponseBytes
-queue: {maxGroups: 0} | maxGroups
 web: {telemetryPath: /sd} | telemetryPath
 web: {telemetryPath: /-/ready} | telemetryPath
 webConfig: {content: {basic_auth_user: {}}} | basic_auth_user
 image: {repository: registry.example.com/exporter:1.0} | repository
-image: {tag: 1.1} | tag
 global: {imageRegistry: "https://ghcr.io"} | imageRegistry
-imagePullSecrets: [{}] | imagePullSecrets
 extraArgs: [web.timeout-offset=1s] | extraArgs
 extraArgs: [--web.telemetry-path=/m] | extraArgs
 resources: {limit: {}} | limit
 serviceMonitor: {scrapeTimout: 10s} | scrapeTimout
 podMonitor: {attachMetadata: {pod: true}} | attachMetadata
-networkPolicy: {egress: {ports: [https]}} | ports
 podDisruptionBudget: {minAvailable: half} | minAvailable
 ingress: {hosts: []} | hosts
 prometheusRule: {thresholds: {noSuchThreshold: 1}} | noSuchThreshold
@@ -70,7 +66,6 @@ demo: true, nextmv: {profiles: [staging]} | set nextmv.existingConfigSecret
 nextmv: {profiles: ["*"]}, extraEnv: [{name: A}] | set nextmv.existingConfigSecret
 nextmv: {configFile: /root/.nextmv/config.yaml} | --set-file nextmv.configFile
 demo: true, webConfig: {existingSecret: s, content: {tls_server_config: {a: b}}} | keep one of webConfig.content,
-demo: true, webConfig: {tls: true} | set webConfig.content.tls_server_config
 demo: true, webConfig: {tls: true, content: {basic_auth_users: {a: b}}} | set webConfig.content.tls_server_config
 demo: true, webConfig: {tlsSecret: s} | set webConfig.content.tls_server_config
 demo: true, webConfig: {clientCertificate: true} | set webConfig.content.tls_server_config
