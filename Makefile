@@ -123,11 +123,6 @@ dashboards: $(VENV)/developed ## Write the dashboard's JSON and the alerting rul
 .PHONY: generated
 generated: $(VENV)/developed ## Check that no generated file is stale
 	$(BIN)/python -m grafana --check
-	$(BIN)/python helm/generate_readme.py --check
-
-.PHONY: chart-docs
-chart-docs: $(VENV)/developed ## Write the chart's README from its values
-	$(BIN)/python helm/generate_readme.py
 
 PIN := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --custom-compile-command "make requirements"

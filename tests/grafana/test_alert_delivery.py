@@ -5,21 +5,18 @@ only windows are shortened. Nextmv's API is a server that misbehaves when told t
 """
 
 from collections.abc import Iterator
-from contextlib import ExitStack
-from dataclasses import dataclass, field
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-import requests
 import yaml
-from support.exporter import Process, exporter_process
+from support.exporter import exporter_process
 from support.fake_api import RUN, FakeAPI
 from support.programs import (
     ROOT,
     Webhook,
     alertmanager,
-    ask,
     free_port,
     prometheus,
     prometheus_config,
@@ -28,174 +25,86 @@ from support.waiting import until
 
 from grafana.alerts.render import plain_rules
 
+pytestmark = pytest.mark.system
+
 CLASS = RUN["execution_class"]
 QUEUED = [{**RUN, "id": f"run-{number}"} for number in range(3)]
 RUNNING = [*QUEUED[1:], {**QUEUED[0], "status_v2": "running"}]
 SHORT = {
     "stalledFor": "3s",
     "gapTolerance": "3s",
-    "rateWindow": "4s",
     "errorWindow": "4s",
     "authFailedFor": "3s",
     "exporterDownFor": "3s",
+    "keepFiringFor": "1s",
 }
-IMPATIENT = {"group_wait": "0s", "group_interval": "1s"}
 
 
-def alertmanager_config(webhook_url: str) -> dict[str, Any]:
-    """Return the local stack's configuration, without waiting, and with a receiver."""
-    config: dict[str, Any] = yaml.safe_load((ROOT / "grafana" / "alertmanager.yml").read_text())
-    config["route"] |= IMPATIENT
-    config["receivers"][0]["webhook_configs"] = [{"url": webhook_url}]
-    return config
-
-
-@dataclass
-class Stack:
-    """All that stands between Nextmv's API and whoever is woken."""
-
-    api: FakeAPI
-    prometheus_url: str
-    address: str
-    webhook: Webhook
-    _exporter: ExitStack = field(default_factory=ExitStack)
-
-    def start_exporter(self) -> Process:
-        return self._exporter.enter_context(
-            exporter_process("--web.listen-address", self.address, endpoint=self.api.url)
-        )
-
-    def stop_exporter(self) -> None:
-        self._exporter.close()
-
-    def message(self, alert: str, status: str) -> dict[str, Any]:
-        """Wait for a message, and return its alert."""
-
-        def received() -> list[dict[str, Any]]:
-            return [
-                each
-                for each in self.webhook.alerts
-                if (each["labels"]["alertname"], each["status"]) == (alert, status)
-            ]
-
-        return until(received, seconds=90, what=f"{alert} {status}")[0]
-
-
-@pytest.fixture
-def stack(tmp_path: Path) -> Iterator[Stack]:
-    rules = tmp_path / "rules.yaml"
+@contextmanager
+def monitored(directory: Path, address: str) -> Iterator[Webhook]:
+    """Monitor an exporter at an address; gives what receives the messages."""
+    rules = directory / "rules.yaml"
     rules.write_text(
-        plain_rules(
-            SHORT,
-            dashboardUrl="https://grafana.example/d/nextmv-account-queue",
-            runbookBaseUrl="https://wiki.example/",
-        )
+        plain_rules(SHORT, dashboardUrl="https://d.example/d", runbookBaseUrl="https://r.example/")
     )
-    address = f"127.0.0.1:{free_port()}"
-    with (
-        Webhook() as webhook,
-        FakeAPI() as api,
-        alertmanager(tmp_path, alertmanager_config(webhook.url)) as alertmanager_address,
-        prometheus(
-            tmp_path,
-            prometheus_config(
-                address,
-                rule_files=[str(rules)],
-                alerting={
-                    "alertmanagers": [{"static_configs": [{"targets": [alertmanager_address]}]}]
-                },
-            ),
-        ) as prometheus_url,
-    ):
-        running = Stack(api, prometheus_url, address, webhook)
-        running.start_exporter()
-        yield running
-        running.stop_exporter()
+    routing = yaml.safe_load((ROOT / "grafana" / "alertmanager.yml").read_text())
+    routing["route"] |= {"group_wait": "0s", "group_interval": "1s"}
+    with ExitStack() as stack:
+        webhook = stack.enter_context(Webhook())
+        routing["receivers"][0]["webhook_configs"] = [{"url": webhook.url}]
+        target = stack.enter_context(alertmanager(directory, routing))
+        alerting = {"alertmanagers": [{"static_configs": [{"targets": [target]}]}]}
+        config = prometheus_config(address, rule_files=[str(rules)], alerting=alerting)
+        stack.enter_context(prometheus(directory, config))
+        yield webhook
+
+
+def message(webhook: Webhook, alert: str, status: str) -> dict[str, Any]:
+    """Wait for a message, and return its alert."""
+
+    def received() -> list[dict[str, Any]]:
+        wanted = alert, status
+        return [a for a in webhook.alerts if (a["labels"]["alertname"], a["status"]) == wanted]
+
+    return until(received, seconds=90, what=f"{alert} {status}")[0]
 
 
 def test_a_stalled_class_a_revoked_key_and_a_gone_exporter_wake_someone_until_they_are_over(
-    stack: Stack,
+    tmp_path: Path,
 ) -> None:
-    stack.api.serves(*QUEUED)
-    stalled = stack.message("NextmvQueueStalled", "firing")
-    assert stalled["labels"]["severity"] == "critical"
-    assert stalled["labels"]["execution_class"] == CLASS
-    assert stalled["annotations"]["summary"] == (
-        f"Nextmv account default: runs of {CLASS} are queued and none is running"
-    )
-    assert stalled["annotations"]["description"].startswith(
-        f"3 runs of {CLASS} are queued in account default (job nextmv-exporter), and none has been "
-        "running for 3s. Next step: "
-    )
-    assert stalled["annotations"]["dashboard_url"] == (
-        "https://grafana.example/d/nextmv-account-queue?from=now-6h&var-job=nextmv-exporter"
-        f"&var-account=default&var-execution_class={CLASS}"
-    )
-    runbook = "https://wiki.example/docs/runbooks.md#nextmvqueuestalled"
-    assert stalled["annotations"]["runbook_url"] == runbook
-    stack.api.serves(*RUNNING)
-    stack.message("NextmvQueueStalled", "resolved")
-    # The run that started is measured: the service level's time is a bucket of the exporter.
-    starts = "instance:nextmv_account_queue_starts_late_allowed:total > 0"
-    late = f"instance:nextmv_account_queue_starts_late:total and {starts}"
-    until(
-        lambda: ask(stack.prometheus_url, "query", query=late)["result"],
-        seconds=30,
-        what="the service level",
-    )
+    address = f"127.0.0.1:{free_port()}"
+    with FakeAPI() as api, monitored(tmp_path, address) as webhook:
+        with exporter_process("--web.listen-address", address, endpoint=api.url):
+            api.serves(*QUEUED)
+            stalled = message(webhook, "NextmvQueueStalled", "firing")
+            assert stalled["labels"]["severity"] == "critical"
+            assert stalled["labels"]["execution_class"] == CLASS
+            told = stalled["annotations"]
+            assert told["summary"] == (
+                f"Nextmv account default: runs of {CLASS} are queued and none is running"
+            )
+            command = f"nextmv-queue --account default --status running --execution-class {CLASS}"
+            assert told["description"].endswith(f"`{command}`")
+            assert told["dashboard_url"] == (
+                "https://d.example/d?from=now-6h&var-job=nextmv-exporter"
+                f"&var-account=default&var-execution_class={CLASS}"
+            )
+            assert told["runbook_url"] == "https://r.example/docs/runbooks.md#nextmvqueuestalled"
+            api.serves(*RUNNING)
+            message(webhook, "NextmvQueueStalled", "resolved")
 
-    stack.api.answers(401, b"the key was revoked")
-    rejected = stack.message("NextmvAccountAuthFailed", "firing")
-    assert rejected["labels"]["account"] == "default"
-    assert "valid key" in rejected["annotations"]["description"]
-    stack.api.serves(*RUNNING)
-    stack.message("NextmvAccountAuthFailed", "resolved")
+            api.answers(401, b"the key was revoked")
+            rejected = message(webhook, "NextmvAccountAuthFailed", "firing")
+            assert "default is not monitored: " in rejected["annotations"]["summary"]
+            api.serves(*RUNNING)
+            message(webhook, "NextmvAccountAuthFailed", "resolved")
 
-    stack.stop_exporter()
-    down = stack.message("NextmvExporterDown", "firing")
-    assert down["annotations"]["summary"].endswith(f"at {stack.address}")
-    stack.start_exporter()
-    stack.message("NextmvExporterDown", "resolved")
-
-    assert {each["labels"]["alertname"] for each in stack.webhook.alerts} == {
-        "NextmvQueueStalled",
-        "NextmvAccountAuthFailed",
-        "NextmvExporterDown",
-    }
-
-
-@pytest.mark.parametrize("elsewhere", ["job", "namespace", "cluster", "account", "execution_class"])
-def test_a_cause_silences_what_follows_from_it_in_the_same_environment_only(
-    elsewhere: str, tmp_path: Path
-) -> None:
-    here = {"account": "default", "execution_class": "c"}  # with none of the other labels
-    there = here | {elsewhere: "other"}
-    alerts = [
-        {"labels": {"alertname": name, **labels}}
-        for name, labels in [
-            ("NextmvQueueStalled", here),
-            ("NextmvRunsNotStarting", here),
-            ("NextmvRunsNotStarting", there),
-            ("NextmvOldestQueuedRunTooOld", here),
-        ]
-    ]
-    config = alertmanager_config("http://127.0.0.1:9/")
-    with alertmanager(tmp_path, config) as address:
-        url = f"http://{address}/api/v2/alerts"
-        requests.post(url, json=alerts, timeout=10).raise_for_status()
-
-        def silenced() -> list[tuple[str, bool]] | None:
-            found = requests.get(url, timeout=10).json()
-            states = [
-                (each["labels"]["alertname"], each["labels"].get(elsewhere) == "other")
-                for each in found
-                if each["status"]["state"] == "suppressed"
-            ]
-            # The state is known once the alerts were routed.
-            processed = all(each["status"]["state"] != "unprocessed" for each in found)
-            return sorted(states) if len(found) == len(alerts) and processed else None
-
-        assert until(silenced, seconds=30, what="the state of the alerts") == [
-            ("NextmvOldestQueuedRunTooOld", False),
-            ("NextmvRunsNotStarting", False),
-        ]
+        down = message(webhook, "NextmvExporterDown", "firing")
+        assert down["annotations"]["summary"].endswith(f"cannot scrape {address}")
+        with exporter_process("--web.listen-address", address, endpoint=api.url):
+            message(webhook, "NextmvExporterDown", "resolved")
+        assert {each["labels"]["alertname"] for each in webhook.alerts} == {
+            "NextmvQueueStalled",
+            "NextmvAccountAuthFailed",
+            "NextmvExporterDown",
+        }

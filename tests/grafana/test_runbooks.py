@@ -1,4 +1,4 @@
-"""What the runbooks name exists: alerts, reasons, panels, settings and commands."""
+"""What the runbooks name exists: alerts, reasons, panels, settings, links and commands."""
 
 import json
 import re
@@ -11,71 +11,61 @@ import yaml
 from support.programs import ROOT
 
 from grafana.alerts.settings import THRESHOLDS
-from nextmv_exporter.nextmv.__main__ import print_queue
-from nextmv_exporter.nextmv.errors import Reason
+from nextmv_exporter.web.landing import ADVICE
 
-RULES = ROOT / "grafana" / "alerts" / "nextmv-exporter.rules.yaml"
-RUNBOOKS = ROOT / "docs" / "runbooks.md"
-ALERTS = {
+RULES = (ROOT / "grafana" / "alerts" / "nextmv-exporter.rules.yaml").read_text()
+TEXT = (ROOT / "docs" / "runbooks.md").read_text()
+SECTIONS = dict(re.findall(r"^## (\w+)\n\n(.*?)(?=^## |\Z)", TEXT, re.MULTILINE | re.DOTALL))
+ALERTS = [
     rule["alert"]
-    for group in yaml.safe_load(RULES.read_text())["groups"]
+    for group in yaml.safe_load(RULES)["groups"]
     for rule in group["rules"]
     if "alert" in rule
-}
+]
 
 
-def test_runbooks_are_of_alerts_that_exist() -> None:
-    assert set(re.findall(r"^## (Nextmv\w+)$", RUNBOOKS.read_text(), re.MULTILINE)) == set(ALERTS)
+def test_each_alert_has_a_runbook_that_says_what_is_broken_and_what_to_do() -> None:
+    assert list(SECTIONS) == list(dict.fromkeys(SECTIONS))
+    assert sorted(SECTIONS) == sorted(ALERTS)
+    for section in SECTIONS.values():
+        parts = re.findall(r"^- \*\*(What is broken|See it|Do|Ask)\b", section, re.MULTILINE)
+        assert parts == ["What is broken", "See it", "Do", "Ask"]
+    assert len(TEXT.splitlines()) <= 250
 
 
-def test_runbooks_name_every_reason_once() -> None:
-    section = (
-        RUNBOOKS.read_text().partition("\n## NextmvAccountUnreadable\n")[2].partition("\n## ")[0]
-    )
-    reasons = re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)
-    assert sorted(reasons) == sorted(Reason)
+def test_the_table_of_reasons_gives_the_advice_of_the_status_page() -> None:
+    row = r'^ *\| <a id="reason-(\w+)"></a>`\1` \| .+ \| (.+) \|$'
+    assert dict(re.findall(row, SECTIONS["NextmvAccountUnreadable"], re.MULTILINE)) == ADVICE
 
 
-def test_runbooks_and_next_steps_name_panels_and_flags_that_exist() -> None:
-    text = RUNBOOKS.read_text() + RULES.read_text()
+def test_links_within_the_page_lead_somewhere() -> None:
+    anchors = {name.lower() for name in SECTIONS} | set(re.findall(r'<a id="(.+?)">', TEXT))
+    links = set(re.findall(r"\]\(#(.+?)\)", TEXT))
+    assert "reason-timeout" in links
+    assert links <= anchors
+
+
+def test_panels_settings_and_flags_that_are_named_exist() -> None:
     dashboard = json.loads((ROOT / "grafana" / "dashboards" / "account-queue.json").read_text())
-    titles = {
-        panel["title"]
-        for row in dashboard["panels"]
-        for panel in (row, *row.get("panels", []))
-        if panel.get("title")
-    }
-    named = re.findall(r"\*([A-Z][^*→]+)\*", RUNBOOKS.read_text().replace("**", ""))
-    assert named
-    assert set(named) <= titles
-    flags = {flag for each in print_queue.params for flag in each.opts}
-    for command in re.findall(r"nextmv-queue([^`|]*)", text):
-        assert set(re.findall(r"--[\w-]+", command.partition("# ")[0])) <= flags
-
-
-def test_settings_that_runbooks_name_exist() -> None:
-    settings = set(re.findall(r"`([a-z]+[A-Z]\w+)`", RUNBOOKS.read_text()))
-    assert settings
+    panels = [panel for row in dashboard["panels"] for panel in (row, *row.get("panels", []))]
+    named = set(re.findall(r"\*([A-Z][^*→]+)\*", TEXT.replace("**", "")))
+    assert "Wait at start" in named
+    assert named - {"EOF"} <= {panel.get("title") for panel in panels}
+    settings = set(re.findall(r"`([a-z]+[A-Z]\w+)`", TEXT))
+    assert "malformedRuns" in settings
     assert settings - {"jobRegex"} <= set(THRESHOLDS)
 
 
-@pytest.mark.parametrize("alert", sorted(ALERTS))
-def test_each_runbook_says_what_is_broken_how_to_see_it_what_to_do_and_whom_to_ask(
-    alert: str,
-) -> None:
-    section = RUNBOOKS.read_text().partition(f"\n## {alert}\n")[2].partition("\n## ")[0]
-    parts = re.findall(r"^\*\*(What is broken|See it|Do|Ask)\b", section, re.MULTILINE)
-    assert parts == ["What is broken", "See it", "Do", "Ask"]
-
-
-def test_commands_of_nextmvs_cli_have_the_options_that_runbooks_give_them() -> None:
-    commands = re.findall(r"nextmv (cloud [a-z]+ [a-z]+) (--[^<|#\n]*)", RUNBOOKS.read_text())
-    assert commands
-    for command, options in commands:
-        shown = subprocess.run(
-            [Path(sys.executable).with_name("nextmv"), *command.split(), "--help"],
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        assert all(option in shown.stdout for option in re.findall(r"--[a-z-]+", options))
+@pytest.mark.system
+def test_commands_have_the_options_that_runbooks_and_alerts_give_them() -> None:
+    ours = {"nextmv_exporter.nextmv": re.findall(r"nextmv-queue (--[^`|\n]*)", TEXT + RULES)}
+    for words, options in re.findall(r"nextmv (cloud [a-z]+ [a-z]+) (--[^<|#\n]*)", TEXT):
+        ours.setdefault(words, []).append(options)
+    assert len(ours) == 2
+    for name, commands in ours.items():
+        cli = [str(Path(sys.executable).with_name("nextmv")), *name.split()]
+        command = cli if " " in name else [sys.executable, "-m", name]
+        told = subprocess.run([*command, "--help"], capture_output=True, text=True, check=True)
+        asked = {option for each in commands for option in re.findall(r"--[a-z][a-z-]+", each)}
+        assert asked
+        assert all(option in told.stdout for option in asked), asked

@@ -14,6 +14,8 @@ from support.metrics import samples
 from support.programs import ROOT, ask, prometheus, simulated_account
 from support.waiting import until
 
+pytestmark = pytest.mark.system
+
 RUNS, ACCOUNTS = 12, 2
 RECIPES = {
     path.name: yaml.safe_load(path.read_text())
@@ -63,25 +65,17 @@ def values(url: str, query: str) -> list[float]:
     return [float(each["value"][1]) for each in ask(url, "query", query=query)["result"]]
 
 
-def test_each_series_is_there_once(prometheus_url: str) -> None:
+def test_each_series_is_there_once_with_its_true_value_and_the_job_that_alerts_select_by(
+    prometheus_url: str,
+) -> None:
     query = '{__name__=~"nextmv_.+|process_.+|python_info"}'
     found = [each["metric"] for each in ask(prometheus_url, "query", query=query)["result"]]
     assert {each["__name__"] for each in found} > set(OWN_METRICS)
     series = Counter(tuple(sorted((each | {"instance": ""}).items())) for each in found)
     assert max(series.values()) == 1
-
-
-def test_sums_are_the_truth(prometheus_url: str) -> None:
-    truth = RUNS * ACCOUNTS
-    assert values(prometheus_url, "sum(nextmv_account_queue_length)") == [truth]
-    assert values(prometheus_url, "sum(nextmv_account_queue_runs)") == [truth]
-
-
-def test_all_series_have_the_job_that_alerts_and_the_dashboard_select_by(
-    prometheus_url: str,
-) -> None:
-    jobs = ask(prometheus_url, "label/job/values")
-    assert jobs == ["nextmv-exporter"]
+    assert {each["job"] for each in found} == {"nextmv-exporter"}
+    for metric in ("length", "runs"):
+        assert values(prometheus_url, f"sum(nextmv_account_queue_{metric})") == [RUNS * ACCOUNTS]
 
 
 @pytest.mark.parametrize("panel", ["Memory A", "Version A", "Account readable A"])
@@ -91,22 +85,15 @@ def test_panels_of_the_exporter_itself_are_filled(prometheus_url: str, panel: st
     until(lambda: values(prometheus_url, query), what=panel)
 
 
-def test_the_second_job_asks_for_all_that_the_exporter_says_of_itself(exporter: Process) -> None:
-    own = {
-        line.partition("{")[0].partition(" ")[0]
-        for line in exporter.scrape().splitlines()
-        if not line.startswith("#") and 'account="' not in line
-    }
-    assert own == set(OWN_METRICS)
-
-
-def test_the_second_job_reads_no_queue() -> None:
+def test_the_second_job_asks_for_all_that_the_exporter_says_of_itself_and_reads_no_queue() -> None:
     with FakeAPI() as api, exporter_process(endpoint=api.url) as exporter:
         query = "&".join(f"name[]={name}" for name in OWN_METRICS)
-        text = exporter.scrape(f"?{query}")
-        assert samples(text, "process_resident_memory_bytes")
-        assert samples(text, "nextmv_exporter_build_info")
+        told = exporter.scrape(f"?{query}")
         assert api.requests == []
+        lines = [line for line in exporter.scrape().splitlines() if not line.startswith("#")]
+    own = {re.split(r"[{ ]", line)[0] for line in lines if 'account="' not in line}
+    assert own == set(OWN_METRICS)
+    assert all(samples(told, name) for name in OWN_METRICS)
 
 
 def test_the_readme_shows_the_second_job_as_it_is_shipped() -> None:

@@ -1,343 +1,169 @@
 {{- /*
 The source of the recording and alerting rules. The chart renders it into a PrometheusRule, and
 `make dashboards` renders it at its defaults into grafana/alerts/nextmv-exporter.rules.yaml.
+Helpers are in templates/prometheusrule.yaml. Annotations are quoted: an apostrophe ends them.
 */ -}}
 {{- $settings := .Values.prometheusRule -}}
 {{- $t := $settings.thresholds -}}
-
-{{- /* What Prometheus fills in. */ -}}
-{{- $class := "{{ $labels.execution_class }}" -}}
+{{- $gap := $t.gapTolerance -}}
+{{- /* Labels of a target that change when its pod moves, or that differ between replicas. */ -}}
+{{- $moving := "instance, pod, container, endpoint, node, nodename, host, hostname, pod_ip, host_ip, pod_template_hash" -}}
+{{- $once := printf "max without (%s)" $moving -}}
 {{- $account := "account {{ $labels.account }}" -}}
-{{- $where := "{{ with $labels.job }}job {{ . }}{{ end }}{{ with $labels.namespace }}, namespace {{ . }}{{ end }}{{ with $labels.cluster }}, cluster {{ . }}{{ end }}" -}}
+{{- $class := "{{ $labels.execution_class }}" -}}
+{{- $queue := printf "nextmv-queue --account %s" (include "nextmv-exporter.quoted" "account") -}}
+{{- $ofClass := printf "--execution-class %s" (include "nextmv-exporter.quoted" "execution_class") -}}
 {{- $count := `{{ $value | printf "%.0f" }}` -}}
 {{- $duration := "{{ $value | humanizeDuration }}" -}}
-{{- $reason := `{{ with printf "topk(1, account:nextmv_scrape_errors:rate{account=%q, job=%q, namespace=%q, cluster=%q} > 0)" $labels.account $labels.job $labels.namespace $labels.cluster | query }}{{ . | first | label "reason" }}{{ else }}unknown{{ end }}` -}}
-
-{{- /* Classes with settings of their own. */ -}}
-{{- $ownWindow := keys $t.notStartingForByClass | sortAlpha | join "|" -}}
-{{- $ownLevel := keys $t.serviceLevelSecondsByClass | sortAlpha | join "|" -}}
-{{- $ownShare := keys $t.serviceLevelShareByClass | sortAlpha | join "|" -}}
-
-# Aggregations are `without` labels, so that job, namespace, cluster and whatever
-# else distinguishes two environments stays. Without `instance` and `pod` a series
-# outlives a restarted pod, and an account that two replicas watch counts once. What
-# compares with the last day is by job, namespace, cluster and account alone, since
-# other labels of a target change. A group holds all that depends on each other,
-# since groups are evaluated in any order.
+{{- $level := include "nextmv-exporter.byClass" (list "nextmv-exporter.minutes" $t.serviceLevelSeconds $t.serviceLevelSecondsByClass) -}}
+{{- $may := include "nextmv-exporter.byClass" (list "nextmv-exporter.rest" $t.serviceLevelShare $t.serviceLevelShareByClass) -}}
+{{- $unlessFiring := `unless ignoring (alertname, alertstate, severity) ALERTS{alertname=%q, alertstate="firing"}` -}}
+{{- $unlessClockOff := "unless ignoring (execution_class) max_over_time(account:nextmv_api_clock_offset_seconds:max[%s]) > 30" -}}
+# Aggregations are `without` the labels that change when a pod moves, so that job, namespace,
+# cluster and whatever else distinguishes two environments stays. A series thus outlives a pod,
+# and an account that two replicas watch counts once.
 groups:
   - name: nextmv-exporter.queue
     rules:
-      - record: execution_class:nextmv_account_queue_length:sum
-        expr: max without (instance, pod) (sum without (application_id) (nextmv_account_queue_length))
-
-      - record: execution_class:nextmv_account_queue_oldest_queued_run_age_seconds:max
-        expr: max without (application_id, instance, pod) (nextmv_account_queue_oldest_queued_run_age_seconds)
-
-      - record: execution_class:nextmv_account_queue_runs_started:rate
-        expr: max without (instance, pod) (sum without (application_id) (rate(nextmv_account_queue_runs_started_total[{{ $t.rateWindow }}])))
-
-      # A class's name ends in the longest run time, such as 870s, 120m or 12h. While a
-      # class is at its limit, that long may pass until a run starts. So classes of
-      # more than 45 minutes have bounds of their own, in seconds, each a little longer
-      # than run times of up to 3, 12 or 24 hours.
-      - record: execution_class:nextmv_execution_class:seen
-        expr: |
-          group by (execution_class) (
-            last_over_time(nextmv_account_queue_length[{{ $t.gapTolerance }}])
-            or last_over_time(nextmv_account_queue_runs_started_total[{{ $t.gapTolerance }}])
-          )
-
-      - record: execution_class:nextmv_longest_run_seconds:bound
-        expr: |
-          execution_class:nextmv_execution_class:seen{execution_class=~"(.*[^0-9])?((270[1-9]|27[1-9][0-9]|2[89][0-9]{2}|[3-9][0-9]{3}|10[0-7][0-9]{2}|10800)s|(4[6-9]|[5-9][0-9]|1[0-7][0-9]|180)m|[1-3]h)"} * 12000
-          or
-          execution_class:nextmv_execution_class:seen{execution_class=~"(.*[^0-9])?((1080[1-9]|108[1-9][0-9]|109[0-9]{2}|1[1-9][0-9]{3}|[23][0-9]{4}|4[0-2][0-9]{3}|43[01][0-9]{2}|43200)s|(18[1-9]|19[0-9]|[2-6][0-9]{2}|7[01][0-9]|720)m|([4-9]|1[0-2])h)"} * 46800
-          or
-          execution_class:nextmv_execution_class:seen{execution_class=~"(.*[^0-9])?((4320[1-9]|432[1-9][0-9]|43[3-9][0-9]{2}|4[4-9][0-9]{3}|[5-9][0-9]{4}|[0-9]{6,})s|(72[1-9]|7[3-9][0-9]|[89][0-9]{2}|[0-9]{4,})m|(1[3-9]|[2-9][0-9]|[0-9]{3,})h|[0-9]+d)"} * 90000
-
-      # No series of running runs means none, as in a class that has just appeared.
-      # `last_over_time` covers failed scrapes.
-      - alert: NextmvQueueStalled
-        expr: |
-          last_over_time(execution_class:nextmv_account_queue_length:sum{status_v2="queued"}[{{ $t.gapTolerance }}]) > 0
-          unless ignoring (status_v2)
-          last_over_time(execution_class:nextmv_account_queue_length:sum{status_v2="running"}[{{ $t.gapTolerance }}]) > 0
-        for: {{ $t.stalledFor }}
-        labels:
-          severity: critical
-        annotations:
-          summary: >-
-            Nextmv {{ $account }}: runs of {{ $class }} are queued and none is running
-          description: >-
-            {{ $count }} runs of {{ $class }} are queued in {{ $account }} ({{ $where }}), and none
-            has been running for {{ $t.stalledFor }}. Next step: list the oldest runs with
-            `nextmv-queue --status queued --execution-class {{ $class }}`, and see whether Nextmv
-            reports an incident.
-          {{- include "nextmv-exporter.links" (list "NextmvQueueStalled" $settings) }}
-
-      - record: execution_class:nextmv_account_queue_length:not_starting
-        expr: |
-          last_over_time(execution_class:nextmv_account_queue_length:sum{status_v2="queued"}[{{ $t.gapTolerance }}]) > 0
-          unless ignoring (status_v2)
-          execution_class:nextmv_account_queue_runs_started:rate > 0
-
-      {{- $default := printf `execution_class:nextmv_account_queue_length:not_starting{execution_class!~"%s"}` $ownWindow }}
-      {{- $bound := "execution_class:nextmv_longest_run_seconds:bound" }}
-      {{- $alerts := list
-            (dict "window" $t.notStartingFor "expr" (printf "%s unless on (execution_class) %s" $default $bound))
-            (dict "window" "3h20m" "expr" (printf "%s and on (execution_class) %s == 12000" $default $bound))
-            (dict "window" "13h" "expr" (printf "%s and on (execution_class) %s == 46800" $default $bound))
-            (dict "window" "25h" "expr" (printf "%s and on (execution_class) %s == 90000" $default $bound)) }}
-      {{- range $name, $window := $t.notStartingForByClass }}
-      {{- $expr := printf `execution_class:nextmv_account_queue_length:not_starting{execution_class="%s"}` $name }}
-      {{- $alerts = append $alerts (dict "window" $window "expr" $expr "class" $name) }}
-      {{- end }}
-      {{- range $alerts }}
-
-      - alert: NextmvRunsNotStarting
-        expr: {{ .expr }}
-        for: {{ .window }}
-        labels:
-          severity: critical
-          window: {{ .window }}
-          {{- with .class }}
-          execution_class: {{ . | quote }}
-          {{- end }}
-        annotations:
-          summary: >-
-            Nextmv {{ $account }}: no run of {{ $class }} has started for {{ .window }}
-          description: >-
-            {{ $count }} runs of {{ $class }} are queued in {{ $account }} ({{ $where }}), and none
-            has started for {{ .window }}. Next step: list the runs that hold the class with
-            `nextmv-queue --status running --execution-class {{ $class }}`, and cancel those that
-            hang.
-          {{- include "nextmv-exporter.links" (list "NextmvRunsNotStarting" $settings) }}
-      {{- end }}
-
-      # An execution class with a threshold of its own has it as a series. With
-      # plain files, add one rule like this per class to a file of your own:
-      #   - record: execution_class:nextmv_oldest_queued_run_age_seconds:threshold
-      #     expr: vector(7200)
-      #     labels:
-      #       execution_class: 16c60gb12h
-      {{- range $name, $seconds := $t.oldestQueuedSecondsByClass }}
-      - record: execution_class:nextmv_oldest_queued_run_age_seconds:threshold
-        expr: vector({{ $seconds }})
-        labels:
-          execution_class: {{ $name | quote }}
-      {{- end }}
-
-      - alert: NextmvOldestQueuedRunTooOld
-        expr: |
-          last_over_time(execution_class:nextmv_account_queue_oldest_queued_run_age_seconds:max[{{ $t.gapTolerance }}])
-          > on (execution_class) group_left ()
-          max by (execution_class) (execution_class:nextmv_oldest_queued_run_age_seconds:threshold)
-          or
-          (
-            last_over_time(execution_class:nextmv_account_queue_oldest_queued_run_age_seconds:max[{{ $t.gapTolerance }}])
-            > on (execution_class) group_left ()
-            execution_class:nextmv_longest_run_seconds:bound
-            or
-            (
-              last_over_time(execution_class:nextmv_account_queue_oldest_queued_run_age_seconds:max[{{ $t.gapTolerance }}])
-              unless on (execution_class)
-              execution_class:nextmv_longest_run_seconds:bound
-            )
-            > {{ $t.oldestQueuedSeconds }}
-          )
-          unless on (execution_class)
-          execution_class:nextmv_oldest_queued_run_age_seconds:threshold
-        for: {{ $t.oldestQueuedFor }}
-        keep_firing_for: {{ $t.keepFiringFor }}
-        labels:
-          severity: warning
-        annotations:
-          summary: >-
-            Nextmv {{ $account }}: a run of {{ $class }} has waited for {{ $duration }}
-          description: >-
-            The oldest queued run of {{ $class }} in {{ $account }} ({{ $where }}) has waited for
-            {{ $duration }}, longer than its execution class should make anyone wait. Next step: see
-            which run it is with `nextmv-queue --status queued --execution-class {{ $class }}`.
-          {{- include "nextmv-exporter.links" (list "NextmvOldestQueuedRunTooOld" $settings) }}
-
-      # The service level: the share of runs that start in time. Runs that never start
-      # are not counted: for them there are the alerts above. First counters, as the
-      # exporter's: starts that came too late, and as many of all starts as may. A class
-      # whose runs may take more than three hours has no service level unless it is
-      # given one.
-      - record: instance:nextmv_account_queue_starts_late:total
-        expr: |
-          (
-            nextmv_account_queue_start_wait_seconds_count{execution_class!~"{{ $ownLevel }}"}
-            - sum without (le) (nextmv_account_queue_start_wait_seconds_bucket{le=~"{{ $t.serviceLevelSeconds }}([.]0)?"})
-          )
-          unless on (execution_class) execution_class:nextmv_longest_run_seconds:bound > 12000
-          {{- range $name, $seconds := $t.serviceLevelSecondsByClass }}
-          or
-          nextmv_account_queue_start_wait_seconds_count{execution_class={{ $name | quote }}}
-          - sum without (le) (nextmv_account_queue_start_wait_seconds_bucket{execution_class={{ $name | quote }}, le=~"{{ $seconds }}([.]0)?"})
-          {{- end }}
-
-      - record: instance:nextmv_account_queue_starts_late_allowed:total
-        expr: |
-          nextmv_account_queue_start_wait_seconds_count{execution_class!~"{{ $ownShare }}"} * (1 - {{ $t.serviceLevelShare }})
-          {{- range $name, $share := $t.serviceLevelShareByClass }}
-          or
-          nextmv_account_queue_start_wait_seconds_count{execution_class={{ $name | quote }}} * (1 - {{ $share }})
-          {{- end }}
-
-      # How many times as fast as allowed. From 1 on the service level is missed.
-      {{- $burns := list
-            (list "fast" $t.fastBurnWindow) (list "fast_short" $t.fastBurnShortWindow)
-            (list "medium" $t.mediumBurnWindow) (list "medium_short" $t.mediumBurnShortWindow)
-            (list "slow" $t.slowBurnWindow) (list "slow_short" $t.slowBurnShortWindow) }}
-      {{- range $burns }}
-
-      - record: execution_class:nextmv_account_queue_starts_late:burn_{{ first . }}
-        expr: |
-          sum without (instance, pod) (increase(instance:nextmv_account_queue_starts_late:total[{{ last . }}]))
-          / sum without (instance, pod) (increase(instance:nextmv_account_queue_starts_late_allowed:total[{{ last . }}]))
-      {{- end }}
-
-      - alert: NextmvServiceLevelFastBurn
-        expr: |
-          round(sum without (instance, pod) (increase(instance:nextmv_account_queue_starts_late:total[{{ $t.fastBurnWindow }}]))) >= {{ $t.serviceLevelMinimumLate }}
-          and execution_class:nextmv_account_queue_starts_late:burn_fast > {{ $t.fastBurnFactor }}
-          and execution_class:nextmv_account_queue_starts_late:burn_fast_short > {{ $t.fastBurnFactor }}
-          or
-          round(sum without (instance, pod) (increase(instance:nextmv_account_queue_starts_late:total[{{ $t.mediumBurnWindow }}]))) >= {{ $t.serviceLevelMinimumLate }}
-          and execution_class:nextmv_account_queue_starts_late:burn_medium > {{ $t.mediumBurnFactor }}
-          and execution_class:nextmv_account_queue_starts_late:burn_medium_short > {{ $t.mediumBurnFactor }}
-        keep_firing_for: {{ $t.keepFiringFor }}
-        labels:
-          severity: critical
-        annotations:
-          summary: >-
-            Nextmv {{ $account }}: many runs of {{ $class }} start late
-          description: >-
-            {{ $count }} runs of {{ $class }} in {{ $account }} ({{ $where }}) have waited for longer
-            than their service level allows, within {{ $t.fastBurnWindow }} or
-            {{ $t.mediumBurnWindow }}, and more do. Next step: see who fills the queue with
-            `nextmv-queue --execution-class {{ $class }} --limit 0`.
-          {{- include "nextmv-exporter.links" (list "NextmvServiceLevelFastBurn" $settings) }}
-
-      - alert: NextmvServiceLevelSlowBurn
-        expr: |
-          round(sum without (instance, pod) (increase(instance:nextmv_account_queue_starts_late:total[{{ $t.slowBurnWindow }}]))) >= {{ $t.serviceLevelMinimumLate }}
-          and execution_class:nextmv_account_queue_starts_late:burn_slow > {{ $t.slowBurnFactor }}
-          and execution_class:nextmv_account_queue_starts_late:burn_slow_short > {{ $t.slowBurnFactor }}
-        keep_firing_for: {{ $t.keepFiringFor }}
-        labels:
-          severity: warning
-        annotations:
-          summary: >-
-            Nextmv {{ $account }}: too many runs of {{ $class }} start late
-          description: >-
-            {{ $count }} runs of {{ $class }} in {{ $account }} ({{ $where }}) have waited for longer
-            than their service level allows, within {{ $t.slowBurnWindow }}, and more do. Next step:
-            see on the dashboard when they arrive and which application they belong to.
-          {{- include "nextmv-exporter.links" (list "NextmvServiceLevelSlowBurn" $settings) }}
-
-      # The time must be one of the histogram's buckets, and these be scraped.
-      - alert: NextmvServiceLevelUnknown
-        expr: |
-          (
-            group without (application_id, instance, pod) (nextmv_account_queue_runs_started_total{execution_class!~"{{ $ownLevel }}"})
-            unless on (execution_class) execution_class:nextmv_longest_run_seconds:bound > 12000
-            {{- with $ownLevel }}
-            or group without (application_id, instance, pod) (nextmv_account_queue_runs_started_total{execution_class=~"{{ . }}"})
-            {{- end }}
-          )
-          unless group without (instance, pod) (instance:nextmv_account_queue_starts_late:total)
-        for: {{ $t.serviceLevelUnknownFor }}
-        labels:
-          severity: warning
-        annotations:
-          summary: >-
-            Nextmv {{ $account }}: whether runs of {{ $class }} start in time is not measured
-          description: >-
-            nextmv_account_queue_start_wait_seconds_bucket of {{ $class }} in {{ $account }}
-            ({{ $where }}) has no bucket at the time of the service level. Next step: choose a time
-            from `--queue.wait-buckets`, or scrape classic histograms.
-          {{- include "nextmv-exporter.links" (list "NextmvServiceLevelUnknown" $settings) }}
-
-  - name: nextmv-exporter.account
-    rules:
       - record: account:nextmv_up:max
-        expr: max without (instance, pod) (nextmv_up)
-
+        expr: {{ $once }} (nextmv_up)
       # The share of time in which the account was readable.
       - record: account:nextmv_up:avg
         expr: avg_over_time(account:nextmv_up:max[{{ $t.errorWindow }}])
-
       - record: account:nextmv_scrape_errors:rate
-        expr: sum without (instance, pod) (rate(nextmv_scrape_errors_total[{{ $t.errorWindow }}]))
+        expr: {{ replace "max" "sum" $once }} (rate(nextmv_scrape_errors_total[{{ $t.errorWindow }}]))
+      - record: account:nextmv_api_clock_offset_seconds:max
+        expr: {{ $once }} (abs(nextmv_api_clock_offset_seconds))
+      - record: execution_class:nextmv_account_queue_length:sum
+        expr: {{ $once }} (sum without (application_id) (nextmv_account_queue_length))
+      - record: execution_class:nextmv_account_queue_oldest_queued_run_age_seconds:max
+        expr: max without (application_id, {{ $moving }}) (nextmv_account_queue_oldest_queued_run_age_seconds)
+      # What was last seen goes on for a while if nobody can see, so that failed scrapes reset nothing.
+      - record: execution_class:nextmv_account_queue_queued:last
+        expr: |
+          sum without (status_v2) (
+            execution_class:nextmv_account_queue_length:sum{status_v2="queued"}
+            or last_over_time(execution_class:nextmv_account_queue_length:sum{status_v2="queued"}[{{ $gap }}])
+            unless ignoring (execution_class, status_v2) account:nextmv_up:max == 1
+          )
+      # Ages mean nothing while the exporter's clock is off.
+      - record: execution_class:nextmv_account_queue_oldest_queued_run_age_seconds:last
+        expr: |
+          (
+            execution_class:nextmv_account_queue_oldest_queued_run_age_seconds:max
+            or last_over_time(execution_class:nextmv_account_queue_oldest_queued_run_age_seconds:max[{{ $gap }}])
+            unless ignoring (execution_class) account:nextmv_up:max == 1
+          )
+          {{ printf $unlessClockOff $gap }}
+      # Not in the future, as a clock that was ahead leaves it.
+      - record: execution_class:nextmv_account_queue_last_start_timestamp_seconds:max
+        expr: {{ $once }} (nextmv_account_queue_last_start_timestamp_seconds) < time() + 60
+      # A restarted exporter has seen no start: Prometheus remembers it for a day.
+      - record: execution_class:nextmv_account_queue_last_start_age_seconds:min
+        expr: |
+          time() - max_over_time(execution_class:nextmv_account_queue_last_start_timestamp_seconds:max[1d])
+          {{ printf $unlessClockOff $gap }}
+      # While a class is at its limit, the longest run may pass until the next one starts.
+      - record: execution_class:nextmv_account_queue_last_start_age_seconds:threshold
+        expr: |
+          {{- range $name, $seconds := $t.notStartingSecondsByClass }}
+          execution_class:nextmv_account_queue_queued:last{execution_class={{ $name | quote }}} * 0 + {{ int64 $seconds }} or
+          {{- end }}
+          clamp_min(1.1 * {{ $once }} (nextmv_execution_class_max_run_seconds), {{ int64 $t.notStartingSeconds }})
+          or execution_class:nextmv_account_queue_queued:last * 0 + {{ int64 $t.notStartingSeconds }}
+      - record: execution_class:nextmv_account_queue_oldest_queued_run_age_seconds:threshold
+        expr: |
+          {{- range $name, $seconds := $t.oldestQueuedSecondsByClass }}
+          execution_class:nextmv_account_queue_queued:last{execution_class={{ $name | quote }}} * 0 + {{ $seconds }} or
+          {{- end }}
+          clamp_min(1.1 * {{ $once }} (nextmv_execution_class_max_run_seconds), {{ $t.oldestQueuedSeconds }})
+          or execution_class:nextmv_account_queue_queued:last * 0 + {{ $t.oldestQueuedSeconds }}
+
+      # No series of running runs means none, as in a class that has just appeared.
+      - alert: NextmvQueueStalled
+        expr: |
+          execution_class:nextmv_account_queue_queued:last > 0
+          unless ignoring (status_v2) last_over_time(execution_class:nextmv_account_queue_length:sum{status_v2="running"}[{{ $gap }}]) > 0
+          or {{ include "nextmv-exporter.unseen" "NextmvQueueStalled" | nindent 10 | trim }}
+        for: {{ $t.stalledFor }}
+        labels: {severity: critical}
+        annotations:
+          summary: 'Nextmv {{ $account }}: runs of {{ $class }} are queued and none is running'
+          description: 'Nobody who submits runs of {{ $class }} gets a result. See whether any run: `{{ $queue }} --status running {{ $ofClass }}`'{{ include "nextmv-exporter.links" (list "NextmvQueueStalled" $settings) }}
+
+      # Either the oldest run waits for longer than any run may take, or nothing has started for
+      # that long, so that all running runs should have ended, and something is queued all the time.
+      - alert: NextmvRunsNotStarting
+        expr: |
+          (
+            execution_class:nextmv_account_queue_oldest_queued_run_age_seconds:last > execution_class:nextmv_account_queue_last_start_age_seconds:threshold
+            or execution_class:nextmv_account_queue_last_start_age_seconds:min > execution_class:nextmv_account_queue_last_start_age_seconds:threshold
+            and execution_class:nextmv_account_queue_queued:last > 0
+            and min_over_time(execution_class:nextmv_account_queue_queued:last[{{ int64 $t.notStartingSeconds }}s]) > 0
+            and last_over_time(execution_class:nextmv_account_queue_queued:last[{{ div $t.notStartingSeconds 2 }}s] offset {{ div $t.notStartingSeconds 2 }}s)
+          )
+          unless execution_class:nextmv_account_queue_last_start_age_seconds:min <= execution_class:nextmv_account_queue_last_start_age_seconds:threshold
+          {{ printf $unlessFiring "NextmvQueueStalled" }}
+          or {{ include "nextmv-exporter.unseen" "NextmvRunsNotStarting" | nindent 10 | trim }}
+        for: {{ $t.notStartingFor }}
+        labels: {severity: critical}
+        annotations:
+          summary: 'Nextmv {{ $account }}: runs of {{ $class }} are queued and none starts'
+          description: 'No run of {{ $class }} has started for longer than one of them may take. See which hang: `{{ $queue }} --status running {{ $ofClass }} --wide`'{{ include "nextmv-exporter.links" (list "NextmvRunsNotStarting" $settings) }}
+
+      - alert: NextmvOldestQueuedRunTooOld
+        expr: |
+          execution_class:nextmv_account_queue_oldest_queued_run_age_seconds:last
+          > execution_class:nextmv_account_queue_oldest_queued_run_age_seconds:threshold
+          {{ printf $unlessFiring "NextmvQueueStalled" }}
+          {{ printf $unlessFiring "NextmvRunsNotStarting" }}
+        for: {{ $t.oldestQueuedFor }}
+        labels: {severity: warning}
+        annotations:
+          summary: 'Nextmv {{ $account }}: a run of {{ $class }} has waited for {{ $duration }}'
+          description: 'Its owner waits for longer than the class should make anyone wait. See which run it is: `{{ $queue }} --status queued {{ $ofClass }} --wide`'{{ include "nextmv-exporter.links" (list "NextmvOldestQueuedRunTooOld" $settings) }}
 
       # Most scrapes fail, and most of those for the key.
       - alert: NextmvAccountAuthFailed
         expr: |
           account:nextmv_up:avg < 0.5
-          and ignoring (reason)
-          account:nextmv_scrape_errors:rate{reason="auth"}
-          > ignoring (reason)
-          0.5 * sum without (reason) (account:nextmv_scrape_errors:rate)
+          and ignoring (reason) account:nextmv_scrape_errors:rate{reason="auth"} > ignoring (reason) 0.5 * sum without (reason) (account:nextmv_scrape_errors:rate)
         for: {{ $t.authFailedFor }}
-        labels:
-          severity: critical
+        keep_firing_for: {{ $t.keepFiringFor }}
+        labels: {severity: critical}
         annotations:
-          summary: >-
-            Nextmv {{ $account }}: the API key is rejected, its queue is not monitored
-          description: >-
-            Nextmv has rejected the API key of {{ $account }} ({{ $where }}) with 401 or 403 for
-            {{ $t.authFailedFor }}. Alerts on its queue cannot fire. Next step: give the exporter a
-            valid key, and check it with `nextmv-queue --limit 1`.
-          {{- include "nextmv-exporter.links" (list "NextmvAccountAuthFailed" $settings) }}
+          summary: 'Nextmv {{ $account }} is not monitored: its API key is rejected'
+          description: 'No alert on its queue can fire until the exporter has a valid key. See the error: `{{ $queue }} --limit 1`'{{ include "nextmv-exporter.links" (list "NextmvAccountAuthFailed" $settings) }}
 
+      # It goes on for as long as the alerts on the queue need to fire again.
       - alert: NextmvAccountUnreadable
         expr: |
           account:nextmv_up:avg < 0.5
-          unless ignoring (reason)
-          account:nextmv_scrape_errors:rate{reason="auth"}
-          > ignoring (reason)
-          0.5 * sum without (reason) (account:nextmv_scrape_errors:rate)
+          unless ignoring (alertname, alertstate, severity) ALERTS{alertname="NextmvAccountAuthFailed"}
         for: {{ $t.unreadableFor }}
-        labels:
-          severity: critical
+        keep_firing_for: {{ $t.keepFiringFor }}
+        labels: {severity: critical}
         annotations:
-          summary: >-
-            Nextmv {{ $account }}: the queue cannot be read ({{ $reason }}), it is not monitored
-          description: >-
-            Most scrapes of {{ $account }} ({{ $where }}) have failed for {{ $t.unreadableFor }}, most
-            of them with reason {{ $reason }}. Alerts on its queue cannot fire until then. Next step:
-            read the error on the exporter's status page, and look up the reason in the runbook.
-          {{- include "nextmv-exporter.links" (list "NextmvAccountUnreadable" $settings) }}
+          summary: 'Nextmv {{ $account }} is not monitored: its queue cannot be read ({{ include "nextmv-exporter.reason" . }})'
+          description: 'No alert on its queue can fire until most scrapes succeed again. See the error: `{{ $queue }} --limit 1`'{{ include "nextmv-exporter.links" (list "NextmvAccountUnreadable" $settings) }}
 
-      # One replica cannot read what others can, or one target only at times, as where a
-      # Service leads it to replicas of which one has another key: half of the scrapes
-      # then succeed. For as long again, so that an outage that is over does not count.
+      # One replica cannot read what others can, or one target only at times, as where a Service
+      # leads it to replicas of which one has another key: half of the scrapes then succeed. For
+      # as long again, so that an outage that is over does not count.
       - alert: NextmvAccountPartlyUnreadable
         expr: |
           avg_over_time(nextmv_up[{{ $t.partlyUnreadableFor }}]) < 0.75
-          and last_over_time(nextmv_up[{{ $t.gapTolerance }}])
-          and on (job, namespace, cluster, account)
-          avg_over_time(account:nextmv_up:max[{{ $t.partlyUnreadableFor }}]) > 0.48
+          and last_over_time(nextmv_up[{{ $gap }}])
+          and on (job, namespace, cluster, account) avg_over_time(account:nextmv_up:max[{{ $t.partlyUnreadableFor }}]) > 0.48
         for: {{ $t.partlyUnreadableFor }}
-        labels:
-          severity: warning
+        labels: {severity: warning}
         annotations:
-          summary: >-
-            Nextmv {{ $account }}: {{ "{{ $labels.instance }}" }} often cannot read the queue
-          description: >-
-            Many scrapes of {{ $account }} at {{ "{{ $labels.instance }}{{ with $labels.pod }}, pod {{ . }}{{ end }}" }}
-            ({{ $where }}) have failed for {{ $t.partlyUnreadableFor }}, while the account can be
-            read otherwise. Next step: compare the replicas' errors on their status pages, and
-            their keys.
-          {{- include "nextmv-exporter.links" (list "NextmvAccountPartlyUnreadable" $settings) }}
+          summary: 'Nextmv {{ $account }} is monitored in part: {{ "{{ $labels.instance }}" }} often cannot read it'
+          description: 'Many of its scrapes fail while others succeed. See whether its key is valid, where it runs: `{{ $queue }} --limit 1`'{{ include "nextmv-exporter.links" (list "NextmvAccountPartlyUnreadable" $settings) }}
 
-      # An account that is gone while its exporter is not. Other labels of a target, such
-      # as the node, may change. An account is not missed while all targets that are
-      # left of those that reported it are down. Ends by itself, since it may have been
-      # removed on purpose.
+      # An account that is gone while its exporter is not, whatever other labels its target had,
+      # and unless all targets that are left of those that reported it are down. Ends by itself,
+      # since it may have been removed on purpose.
       - alert: NextmvAccountVanished
         expr: |
           max by (job, namespace, cluster, account) (last_over_time(nextmv_up[{{ $t.vanishedWithin }}]))
@@ -345,89 +171,121 @@ groups:
           unless on (job, namespace, cluster, account)
           max by (job, namespace, cluster, account) (
             last_over_time(nextmv_up[{{ $t.vanishedWithin }}]) * 0
-            + on (job, namespace, cluster, instance) group_left ()
-            max by (job, namespace, cluster, instance) (up)
+            + on (job, namespace, cluster, instance) group_left () max by (job, namespace, cluster, instance) (up)
           ) == 0
           and on (job, namespace, cluster) up == 1
         for: {{ $t.vanishedFor }}
-        labels:
-          severity: critical
+        labels: {severity: critical}
         annotations:
-          summary: >-
-            Nextmv {{ $account }}: the exporter no longer monitors it
-          description: >-
-            The exporter ({{ $where }}) has reported no metrics of {{ $account }} for
-            {{ $t.vanishedFor }}. Next step: unless it was removed on purpose, restore its profile or
-            its key. This alert ends {{ $t.vanishedWithin }} after the last metrics.
-          {{- include "nextmv-exporter.links" (list "NextmvAccountVanished" $settings) }}
+          summary: 'Nextmv {{ $account }} is not monitored: the exporter no longer reports it'
+          description: 'Unless it was removed on purpose, restore its profile or its key. This alert ends {{ $t.vanishedWithin }} after its last metrics. See the error: `{{ $queue }} --limit 1`'{{ include "nextmv-exporter.links" (list "NextmvAccountVanished" $settings) }}
 
       # Where most scrapes fail, the account is unreadable.
       - alert: NextmvApiRateLimited
-        expr: |
-          account:nextmv_up:avg >= 0.5
-          and ignoring (reason)
-          account:nextmv_scrape_errors:rate{reason="rate_limited"} > 0
+        expr: account:nextmv_up:avg >= 0.5 and ignoring (reason) account:nextmv_scrape_errors:rate{reason="rate_limited"} > 0
         for: {{ $t.rateLimitedFor }}
-        labels:
-          severity: warning
+        labels: {severity: warning}
         annotations:
-          summary: >-
-            Nextmv {{ $account }}: the API limits the rate of requests
-          description: >-
-            Scrapes of {{ $account }} ({{ $where }}) fail again and again, since the API responds
-            with 429. Next step: scrape less often, or find out who else uses the same key.
-          {{- include "nextmv-exporter.links" (list "NextmvApiRateLimited" $settings) }}
+          summary: 'Nextmv {{ $account }} is monitored with gaps: the API limits the rate of requests'
+          description: 'Scrape less often, or find out who else uses the key. See whether it is over: `{{ $queue }} --limit 1`'{{ include "nextmv-exporter.links" (list "NextmvApiRateLimited" $settings) }}
 
       - alert: NextmvMalformedRuns
-        expr: max without (instance, pod) (nextmv_account_queue_malformed_runs) > {{ $t.malformedRuns }}
+        expr: {{ $once }} (nextmv_account_queue_malformed_runs) > {{ $t.malformedRuns }}
         for: {{ $t.malformedFor }}
         keep_firing_for: {{ $t.keepFiringFor }}
-        labels:
-          severity: warning
+        labels: {severity: warning}
         annotations:
-          summary: >-
-            Nextmv {{ $account }}: the queue holds malformed runs
-          description: >-
-            {{ $count }} runs in {{ $account }} ({{ $where }}) have a missing or invalid field, and
-            are counted as far as they are known. Next step: look at them with
-            `nextmv-queue --json --limit 0`.
-          {{- include "nextmv-exporter.links" (list "NextmvMalformedRuns" $settings) }}
+          summary: 'Nextmv {{ $account }}: {{ $count }} runs have a missing or invalid field'
+          description: 'They are counted as far as they are known. See them: `{{ $queue }} --json --limit 0`'{{ include "nextmv-exporter.links" (list "NextmvMalformedRuns" $settings) }}
 
       - alert: NextmvGroupsFolded
-        expr: max without (instance, pod) (nextmv_account_queue_folded_groups) > {{ $t.foldedGroups }}
+        expr: {{ $once }} (nextmv_account_queue_folded_groups) > {{ $t.foldedGroups }}
         for: {{ $t.foldedFor }}
         keep_firing_for: {{ $t.keepFiringFor }}
-        labels:
-          severity: info
+        labels: {severity: info}
         annotations:
-          summary: >-
-            Nextmv {{ $account }}: applications are folded together
-          description: >-
-            {{ $count }} label groups of {{ $account }} ({{ $where }}) are reported under
-            application_id="__other__", since there are more than --queue.max-groups. Next step:
-            raise that flag if Prometheus can store more series.
-          {{- include "nextmv-exporter.links" (list "NextmvGroupsFolded" $settings) }}
+          summary: 'Nextmv {{ $account }}: {{ $count }} groups are reported together as application __other__'
+          description: 'Raise --queue.max-groups if Prometheus can store more series. See what fills the queue: `{{ $queue }} --limit 0`'{{ include "nextmv-exporter.links" (list "NextmvGroupsFolded" $settings) }}
+
+  # The service level: the share of runs that start in time. Runs that never start are not
+  # counted: for them there are the alerts above. Days are summed up from hours.
+  - name: nextmv-exporter.service-level
+    interval: 2m
+    rules:
+      # A class whose runs may take more than three hours has none unless it is given one.
+      - record: execution_class:nextmv_account_queue_start_wait_seconds:level
+        expr: |
+          {{- range $name, $seconds := $t.serviceLevelSecondsByClass }}
+          {{ $once }} (nextmv_account_queue_last_start_timestamp_seconds{execution_class={{ $name | quote }}}) * 0 + {{ $seconds }} or
+          {{- end }}
+          {{ $once }} (nextmv_account_queue_last_start_timestamp_seconds) * 0 + {{ $t.serviceLevelSeconds }}
+          unless {{ $once }} (nextmv_execution_class_max_run_seconds) > 10800
+      # Of several replicas the one that has seen most.
+      - record: execution_class:nextmv_account_queue_starts_late:increase1h
+        expr: |
+          (
+            {{- range $n, $seconds := uniq (prepend (values $t.serviceLevelSecondsByClass) $t.serviceLevelSeconds) }}
+            {{ if $n }}or {{ end }}{{ $once }} (
+              increase(nextmv_account_queue_start_wait_seconds_count[1h])
+              - sum without (le) (increase(nextmv_account_queue_start_wait_seconds_bucket{le=~"{{ $seconds }}([.]0)?"}[1h]))
+            ) and execution_class:nextmv_account_queue_start_wait_seconds:level == {{ $seconds }}
+            {{- end }}
+          )
+          {{ printf $unlessClockOff "1h" }}
+      - record: execution_class:nextmv_account_queue_starts_late_allowed:increase1h
+        expr: |
+          (
+            {{- range $name, $share := $t.serviceLevelShareByClass }}
+            {{ $once }} (increase(nextmv_account_queue_start_wait_seconds_count{execution_class={{ $name | quote }}}[1h])) * (1 - {{ $share }}) or
+            {{- end }}
+            {{ $once }} (increase(nextmv_account_queue_start_wait_seconds_count[1h])) * (1 - {{ $t.serviceLevelShare }})
+          ) and execution_class:nextmv_account_queue_starts_late:increase1h
+      - record: execution_class:nextmv_account_queue_starts_late:sum3d
+        expr: sum_over_time(execution_class:nextmv_account_queue_starts_late:increase1h[3d:1h])
+
+      - alert: NextmvServiceLevelFastBurn
+        expr: |
+          round(execution_class:nextmv_account_queue_starts_late:increase1h) >= {{ $t.serviceLevelMinimumLate }}
+          and execution_class:nextmv_account_queue_starts_late:increase1h > {{ $t.fastBurnFactor }} * execution_class:nextmv_account_queue_starts_late_allowed:increase1h
+        labels: {severity: {{ $settings.severity.NextmvServiceLevelFastBurn }}}
+        annotations:
+          summary: 'Nextmv {{ $account }}: {{ $count }} runs of {{ $class }} started later than {{ $level }} within an hour, {{ $may }} may'
+          description: 'All who submit runs of {{ $class }} wait. See who fills the queue: `{{ $queue }} {{ $ofClass }} --limit 0 --wide`'{{ include "nextmv-exporter.links" (list "NextmvServiceLevelFastBurn" $settings) }}
+
+      - alert: NextmvServiceLevelSlowBurn
+        expr: |
+          round(execution_class:nextmv_account_queue_starts_late:sum3d) >= {{ $t.serviceLevelMinimumLate }}
+          and execution_class:nextmv_account_queue_starts_late:sum3d > sum_over_time(execution_class:nextmv_account_queue_starts_late_allowed:increase1h[3d:1h])
+          and sum_over_time(execution_class:nextmv_account_queue_starts_late:increase1h[6h:1h]) > sum_over_time(execution_class:nextmv_account_queue_starts_late_allowed:increase1h[6h:1h])
+          {{ printf $unlessFiring "NextmvServiceLevelFastBurn" }}
+        labels: {severity: {{ $settings.severity.NextmvServiceLevelSlowBurn }}}
+        annotations:
+          summary: 'Nextmv {{ $account }}: {{ $count }} runs of {{ $class }} started later than {{ $level }} within three days, {{ $may }} may'
+          description: 'The class is too small for its work, or all of it comes at once. See who fills the queue: `{{ $queue }} {{ $ofClass }} --limit 0 --wide`'{{ include "nextmv-exporter.links" (list "NextmvServiceLevelSlowBurn" $settings) }}
+
+      # The time must be one of the histogram's buckets, and these be scraped.
+      - alert: NextmvServiceLevelUnknown
+        expr: |
+          execution_class:nextmv_account_queue_start_wait_seconds:level unless execution_class:nextmv_account_queue_starts_late:increase1h
+          {{ printf $unlessClockOff "1h" }}
+        for: {{ $t.serviceLevelUnknownFor }}
+        labels: {severity: warning}
+        annotations:
+          summary: 'Nextmv {{ $account }}: whether runs of {{ $class }} start within {{ $level }} is not measured'
+          description: 'Choose a time from --queue.wait-buckets, or scrape classic histograms. See the waits so far: `{{ $queue }} {{ $ofClass }}`'{{ include "nextmv-exporter.links" (list "NextmvServiceLevelUnknown" $settings) }}
 
   - name: nextmv-exporter.exporter
     rules:
-      # An average, since an exporter that crashes again and again is up at times.
+      # An average, since an exporter that crashes again and again is up at times, and since one
+      # failed scrape is none. And it is still a target: a range also has what is gone.
       - alert: NextmvExporterDown
-        # And it is still a target: a range also has what is gone.
         expr: |
-          avg_over_time(up{job=~{{ $settings.jobRegex | quote }}}[{{ $t.exporterDownFor }}]) < 0.5
-          and up
+          avg_over_time(up{job=~{{ $settings.jobRegex | quote }}}[{{ $gap }}]) < 0.5 and up
         for: {{ $t.exporterDownFor }}
-        labels:
-          severity: critical
+        labels: {severity: critical}
         annotations:
-          summary: >-
-            Prometheus cannot scrape nextmv-exporter at {{ "{{ $labels.instance }}" }}
-          description: >-
-            Scrapes of {{ "{{ $labels.instance }}" }} ({{ $where }}) have failed for
-            {{ $t.exporterDownFor }}. Unless another exporter monitors the same accounts, alerts on
-            their queues cannot fire. Next step:
-            see the error on Prometheus's page of targets, then the exporter's log.
-          {{- include "nextmv-exporter.links" (list "NextmvExporterDown" $settings) }}
+          summary: 'Nextmv queues are not monitored: Prometheus cannot scrape {{ "{{ $labels.instance }}" }}'
+          description: 'Unless another exporter monitors the same accounts, no alert on their queues can fire. See the error on the page of targets in Prometheus, then the log of the exporter.'{{ include "nextmv-exporter.links" (list "NextmvExporterDown" $settings) }}
 
       # A job that had targets within the last day, or that none is known at all.
       - alert: NextmvExporterAbsent
@@ -436,12 +294,26 @@ groups:
           unless on (job, namespace, cluster) up
           or on () absent(up{job=~{{ $settings.jobRegex | quote }}})
         for: {{ $t.exporterAbsentFor }}
-        labels:
-          severity: critical
+        labels: {severity: critical}
         annotations:
-          summary: >-
-            Prometheus has no target for nextmv-exporter{{ "{{ with $labels.job }} in job {{ . }}{{ end }}" }}
-          description: >-
-            There is no target ({{ "{{ if $labels.job }}" }}{{ $where }}{{ "{{ else }}" }}no job matches {{ $settings.jobRegex }}{{ "{{ end }}" }}).
-            The Nextmv queues are not monitored. Next step: see Prometheus's page of service discovery.
-          {{- include "nextmv-exporter.links" (list "NextmvExporterAbsent" $settings) }}
+          summary: 'Nextmv queues are not monitored: Prometheus has no target for nextmv-exporter'
+          description: 'See why on the page of service discovery in Prometheus. This alert ends {{ $t.vanishedWithin }} after the last target of the job.'{{ include "nextmv-exporter.links" (list "NextmvExporterAbsent" $settings) }}
+
+      # The best target counts: one that has just moved has few samples.
+      - alert: NextmvScrapeIntervalTooLong
+        expr: |
+          1200 / {{ $once }} (count_over_time(up{job=~{{ $settings.jobRegex | quote }}}[20m])) > 150
+        for: 20m
+        labels: {severity: warning}
+        annotations:
+          summary: 'Nextmv queues are monitored too rarely: Prometheus scrapes them about every {{ $duration }}'
+          description: 'Alerts come late, and starts are missed. Set the scrape interval of this job to a minute or less.'{{ include "nextmv-exporter.links" (list "NextmvScrapeIntervalTooLong" $settings) }}
+
+      # One alert for all accounts of a job: they share the clock.
+      - alert: NextmvExporterClockOff
+        expr: max without (account) (last_over_time(account:nextmv_api_clock_offset_seconds:max[{{ $gap }}])) > 30
+        for: 10m
+        labels: {severity: warning}
+        annotations:
+          summary: 'Nextmv queues are monitored in part: the clock of the exporter is off by {{ $duration }}'
+          description: 'Ages and waits are wrong, and alerts on them are silent until the clock is right. See its time where the exporter runs: `date -u`'{{ include "nextmv-exporter.links" (list "NextmvExporterClockOff" $settings) }}

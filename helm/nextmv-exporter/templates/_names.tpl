@@ -69,11 +69,12 @@ app.kubernetes.io/name: {{ printf "%s-test" (include "nextmv-exporter.name" . | 
 app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end -}}
 
-{{/* All labels of a resource. Takes a dict of: root, and optionally labels, selector (the name of a template). */}}
-{{- define "nextmv-exporter.labels" -}}
+{{/*
+The labels of a pod. None of them has a version, so that a new version of the chart alone restarts no pod.
+Takes a dict of: root, and optionally labels, selector (the name of a template).
+*/}}
+{{- define "nextmv-exporter.podLabels" -}}
 {{- $standard := dict
-      "helm.sh/chart" (printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-")
-      "app.kubernetes.io/version" .root.Chart.AppVersion
       "app.kubernetes.io/component" "metrics"
       "app.kubernetes.io/part-of" (include "nextmv-exporter.name" .root)
       "app.kubernetes.io/managed-by" .root.Release.Service -}}
@@ -81,7 +82,15 @@ app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- $_ := set $standard "release" .root.Release.Name -}}
 {{- end -}}
 {{- $selector := include (default "nextmv-exporter.selectorLabels" .selector) .root | fromYaml -}}
-{{- include "nextmv-exporter.mergedText" (dict "root" .root "maps" (list $standard .root.Values.commonLabels .labels $selector)) -}}
+{{- include "nextmv-exporter.mergedText" (dict "root" .root "maps" (list (default dict .versions) $standard .root.Values.commonLabels .labels $selector)) -}}
+{{- end -}}
+
+{{/* The labels of all else. Takes a dict of: root, and optionally labels, selector. */}}
+{{- define "nextmv-exporter.labels" -}}
+{{- $versions := dict
+      "helm.sh/chart" (printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-")
+      "app.kubernetes.io/version" .root.Chart.AppVersion -}}
+{{- include "nextmv-exporter.podLabels" (merge (dict "versions" $versions) .) -}}
 {{- end -}}
 
 {{/* The metadata of a resource. Takes a dict of: root, and optionally name, namespace, labels, selector, annotations. */}}
@@ -94,4 +103,19 @@ labels:
 annotations:
   {{- . | nindent 2 }}
 {{- end }}
+{{- end -}}
+
+{{/*
+Those of some values that are set, under their own names, templates expanded and large numbers written in full.
+Takes a dict of: root, values, names.
+*/}}
+{{- define "nextmv-exporter.pass" -}}
+{{- $passed := dict -}}
+{{- range .names -}}
+{{- $value := get $.values . -}}
+{{- if not (has (toJson $value) (list "null" `""` "[]" "{}")) -}}
+{{- $_ := set $passed . (kindIs "float64" $value | ternary (int64 $value) $value) -}}
+{{- end -}}
+{{- end -}}
+{{- if $passed }}{{ tpl (toYaml $passed) .root }}{{ end -}}
 {{- end -}}

@@ -4,7 +4,8 @@
 {{- if .Values.image.digest }}@{{ .Values.image.digest }}{{ else }}:{{ default .Chart.AppVersion .Values.image.tag }}{{ end -}}
 {{- end -}}
 
-{{- define "nextmv-exporter.imagePullSecrets" -}}
+{{/* What the exporter's pod and the test's have in common. */}}
+{{- define "nextmv-exporter.podSpec" -}}
 {{- $names := list -}}
 {{- range concat (.Values.global.imagePullSecrets | default list) (.Values.imagePullSecrets | default list) -}}
 {{- $names = append $names (kindIs "map" . | ternary . (dict "name" .) | dig "name" "") -}}
@@ -14,6 +15,21 @@ imagePullSecrets:
 {{- range . }}
   - name: {{ . | quote }}
 {{- end }}
+{{- end }}
+automountServiceAccountToken: false
+# A Service's variables, such as NEXTMV_EXPORTER_PORT, would be read as the exporter's settings.
+enableServiceLinks: false
+{{- with .Values.podSecurityContext }}
+securityContext:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with include "nextmv-exporter.mergedText" (dict "root" . "maps" (list .Values.nodeSelector)) }}
+nodeSelector:
+  {{- . | nindent 2 }}
+{{- end }}
+{{- with .Values.tolerations }}
+tolerations:
+  {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- end -}}
 
@@ -53,6 +69,11 @@ all keys of the Secret are mounted.
   key: web-config.yml
   {{- end }}
 {{- end }}
+{{- with .Values.webConfig.tlsSecret }}
+- name: tls
+  directory: /etc/nextmv-exporter/tls
+  secret: {{ tpl . $ | quote }}
+{{- end }}
 {{- end -}}
 
 {{/* The data of the chart's own Secret; empty when there is none to make. */}}
@@ -69,22 +90,17 @@ web-config.yml: {{ toYaml . | b64enc }}
 {{- end -}}
 
 {{- define "nextmv-exporter.args" -}}
-{{- $args := list
-      (printf "--web.listen-address=:%d" (int .Values.containerPort))
-      (printf "--web.telemetry-path=%s" .Values.web.telemetryPath)
-      (printf "--log.level=%s" .Values.log.level)
-      (printf "--log.format=%s" .Values.log.format) -}}
-{{- if .Values.demo -}}
-{{- $args = append $args "--demo" -}}
-{{- end -}}
+{{- $args := empty .Values.demo | ternary list (list "--demo") -}}
 {{- range include "nextmv-exporter.files" . | fromYamlArray -}}
-{{- $args = append $args (printf "%s=%s/%s" .flag .directory .file) -}}
+{{- if .flag }}{{ $args = append $args (printf "%s=%s/%s" .flag .directory .file) }}{{ end -}}
 {{- end -}}
 {{- range .Values.nextmv.profiles -}}
 {{- $args = append $args (printf "--nextmv.profile=%s" .) -}}
 {{- end -}}
 {{- $maxGroups := kindIs "invalid" .Values.queue.maxGroups | ternary "" (int64 .Values.queue.maxGroups | toString) -}}
 {{- range $flag, $value := dict
+      "--log.format" .Values.log.format
+      "--log.level" .Values.log.level
       "--nextmv.account-name" .Values.nextmv.accountName
       "--nextmv.endpoint" .Values.nextmv.endpoint
       "--nextmv.max-response-bytes" .Values.nextmv.maxResponseBytes
@@ -95,33 +111,30 @@ web-config.yml: {{ toYaml . | b64enc }}
       "--queue.wait-buckets" (.Values.queue.waitBuckets | default list | join ",")
       "--queue.zero-retention" .Values.queue.zeroRetention
       "--web.external-url" .Values.web.externalUrl
+      "--web.listen-address" (printf ":%d" (int .Values.containerPort))
+      "--web.telemetry-path" .Values.web.telemetryPath
       "--web.timeout-offset" .Values.web.timeoutOffset -}}
-{{- if $value -}}
-{{- $args = append $args (printf "%s=%s" $flag $value) -}}
+{{- if $value }}{{ $args = append $args (printf "%s=%s" $flag $value) }}{{ end -}}
 {{- end -}}
-{{- end -}}
-{{- range .Values.extraArgs -}}
-{{- $args = append $args (tpl . $) -}}
-{{- end -}}
+{{- range .Values.extraArgs }}{{ $args = append $args (tpl . $) }}{{ end -}}
 {{- toYaml $args -}}
 {{- end -}}
 
 {{/*
 The environment: values become text, as Kubernetes demands. `kubectl exec … -- nextmv-queue` sees none of the exporter's
-arguments, so what both need is there too, unless `extraEnv` sets it.
+arguments, so the variables say again which accounts there are, unless `extraEnv` sets them.
 */}}
 {{- define "nextmv-exporter.env" -}}
-{{- $shared := dict
+{{- $variables := dict
+      "NEXTMV_ACCOUNT_NAME" .Values.nextmv.accountName
       "NEXTMV_ENDPOINT" .Values.nextmv.endpoint
       "NEXTMV_EXPORTER_NEXTMV_TIMEOUT" .Values.nextmv.timeout
       "NEXTMV_PROFILE" (.Values.nextmv.profiles | default list | join ",") -}}
 {{- range include "nextmv-exporter.files" . | fromYamlArray -}}
-{{- $shared = set $shared (.variable | default "") (printf "%s/%s" .directory .file) -}}
+{{- if .variable }}{{ $_ := set $variables .variable (printf "%s/%s" .directory .file) }}{{ end -}}
 {{- end -}}
-{{- range .Values.extraEnv -}}
-{{- $shared = unset $shared .name -}}
-{{- end -}}
-{{- range $name, $value := unset $shared "" -}}
+{{- range .Values.extraEnv }}{{ $_ := unset $variables .name }}{{ end -}}
+{{- range $name, $value := $variables -}}
 {{- if $value }}
 - name: {{ $name }}
   value: {{ $value | quote }}
@@ -136,38 +149,38 @@ arguments, so what both need is there too, unless `extraEnv` sets it.
 {{- end -}}
 {{- end -}}
 
-{{/* The container's hooks. A preStop of another kind replaces the default's command, which Helm merges with it. */}}
+{{/*
+A probe or a hook. Helm merges a handler of another kind with the default's, of which Kubernetes accepts one.
+Takes a dict of: handler, default (the default's kind).
+*/}}
+{{- define "nextmv-exporter.handler" -}}
+{{- $others := omit (pick .handler "exec" "grpc" "httpGet" "sleep" "tcpSocket") .default -}}
+{{- $handler := empty (values $others | compact) | ternary .handler (omit .handler .default) -}}
+{{- with $handler }}{{ toYaml . }}{{ end -}}
+{{- end -}}
+
+{{/* The probes: over TLS where the port has it, and no more than a connection where clients need a certificate. */}}
+{{- define "nextmv-exporter.probes" -}}
+{{- range $name := list "startupProbe" "livenessProbe" "readinessProbe" -}}
+{{- with get $.Values $name -}}
+{{- $probe := include "nextmv-exporter.handler" (dict "handler" . "default" "httpGet") | fromYaml -}}
+{{- if and $probe.httpGet (include "nextmv-exporter.clientCertificate" $) -}}
+{{- $probe = set (omit $probe "httpGet") "tcpSocket" (dict "port" "http") -}}
+{{- else if $probe.httpGet -}}
+{{- $_ := merge $probe.httpGet (dict "scheme" (include "nextmv-exporter.scheme" $ | upper)) -}}
+{{- end }}
+{{ $name }}:
+  {{- toYaml $probe | nindent 2 }}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
 {{- define "nextmv-exporter.lifecycle" -}}
 {{- $hooks := dict -}}
 {{- range $name, $hook := .Values.lifecycle -}}
-{{- if and (kindIs "map" $hook) (or $hook.sleep $hook.httpGet $hook.tcpSocket) -}}
-{{- $hook = omit $hook "exec" -}}
-{{- end -}}
-{{- if $hook -}}
-{{- $_ := set $hooks $name $hook -}}
+{{- with include "nextmv-exporter.handler" (dict "handler" ($hook | default dict) "default" "exec") | fromYaml -}}
+{{- $_ := set $hooks $name . -}}
 {{- end -}}
 {{- end -}}
 {{- if $hooks }}{{ toYaml $hooks }}{{ end -}}
-{{- end -}}
-
-{{/*
-A probe that fits the web configuration: its scheme, or a command in the container where clients need a certificate,
-which the kubelet does not have. Takes a dict of: root, probe.
-*/}}
-{{- define "nextmv-exporter.probe" -}}
-{{- $probe := deepCopy .probe -}}
-{{- if or $probe.exec $probe.tcpSocket $probe.grpc -}}
-{{- $probe = omit $probe "httpGet" -}}
-{{- else if and $probe.httpGet (include "nextmv-exporter.clientCertificate" .root) -}}
-{{- $command := list "nextmv-exporter" "--web.healthcheck" -}}
-{{- range include "nextmv-exporter.args" .root | fromYamlArray -}}
-{{- if regexMatch "^--web\\.(listen-address|config\\.file)=" . -}}
-{{- $command = append $command . -}}
-{{- end -}}
-{{- end -}}
-{{- $probe = set (omit $probe "httpGet") "exec" (dict "command" $command) -}}
-{{- else if $probe.httpGet -}}
-{{- $_ := merge $probe.httpGet (dict "scheme" (include "nextmv-exporter.scheme" .root | upper)) -}}
-{{- end -}}
-{{- toYaml $probe -}}
 {{- end -}}

@@ -1,13 +1,9 @@
-{{/* Reject values that contradict each other or that the exporter could not run with. Renders nothing. */}}
+{{/* Reject values that contradict each other, or that another chart would have. Renders nothing. */}}
 {{- define "nextmv-exporter.validate" -}}
-{{- include "nextmv-exporter.validateAccounts" . -}}
-{{- include "nextmv-exporter.validateImage" . -}}
-{{- include "nextmv-exporter.validateWebConfig" . -}}
-{{- include "nextmv-exporter.validateMonitors" . -}}
-{{- include "nextmv-exporter.validateOthers" . -}}
+{{- with include "nextmv-exporter.found" (dict "root" . "list" "foreign") | fromYamlArray -}}
+{{- fail (printf "some values have other names in this chart:\n- %s" (join "\n- " .)) -}}
 {{- end -}}
 
-{{- define "nextmv-exporter.validateAccounts" -}}
 {{- $given := list -}}
 {{- range list "apiKey" "existingSecret" "configFile" "existingConfigSecret" -}}
 {{- if get $.Values.nextmv . }}{{ $given = append $given (printf "nextmv.%s" .) }}{{ end -}}
@@ -21,53 +17,30 @@
 {{- if not (or .Values.demo $given .Values.extraEnv .Values.extraEnvFrom .Values.extraVolumeMounts) -}}
 {{- fail "no Nextmv account is configured: set nextmv.existingSecret (or apiKey, existingConfigSecret, configFile), or demo: true to try the chart without one" -}}
 {{- end -}}
-{{- $key := or .Values.demo .Values.nextmv.apiKey .Values.nextmv.existingSecret -}}
 {{- $file := or .Values.nextmv.configFile .Values.nextmv.existingConfigSecret .Values.extraVolumeMounts -}}
-{{- if and .Values.nextmv.profiles (or $key (not $file)) -}}
-{{- $source := empty .Values.demo | ternary (first (append $given "the environment")) "demo: true" -}}
-{{- fail (printf "nextmv.profiles names profiles of a configuration file, and %s is not one: set nextmv.existingConfigSecret or nextmv.configFile in its place, or remove nextmv.profiles" $source) -}}
+{{- if and .Values.nextmv.profiles (or .Values.demo .Values.nextmv.apiKey .Values.nextmv.existingSecret (not $file)) -}}
+{{- fail "nextmv.profiles names profiles of a configuration file: set nextmv.existingConfigSecret or nextmv.configFile in place of other credentials, or remove nextmv.profiles" -}}
 {{- end -}}
-{{- /* A profile may be called Error too. */ -}}
-{{- $fault := get (fromYaml (default "{}" .Values.nextmv.configFile)) "Error" -}}
-{{- if and (kindIs "string" $fault) $fault -}}
-{{- fail "nextmv.configFile must be the text of a configuration file, a YAML mapping: give it with --set-file nextmv.configFile=PATH" -}}
-{{- end -}}
+{{- if and .Values.nextmv.configFile (not (contains ":" .Values.nextmv.configFile)) -}}
+{{- fail "nextmv.configFile must be the text of a configuration file: give it with --set-file nextmv.configFile=PATH" -}}
 {{- end -}}
 
-{{- define "nextmv-exporter.validateImage" -}}
-{{- $registry := default .Values.image.registry .Values.global.imageRegistry -}}
-{{- $host := splitList "/" .Values.image.repository | initial | first | default "" -}}
-{{- if and $registry (or (regexMatch "[.:]" $host) (eq $host "localhost")) -}}
-{{- fail (printf "image.repository %q names the registry %s, and %s is put before it: remove the registry from image.repository, or clear image.registry and global.imageRegistry" .Values.image.repository $host $registry) -}}
-{{- end -}}
-{{- end -}}
-
-{{- define "nextmv-exporter.validateWebConfig" -}}
 {{- $web := .Values.webConfig -}}
 {{- if and $web.content $web.existingSecret -}}
 {{- fail "the web configuration comes from one place: keep one of webConfig.content, webConfig.existingSecret" -}}
 {{- end -}}
-{{- /* A file brought by extraVolumes and named by a flag of its own is a web configuration too. */ -}}
-{{- $elsewhere := contains "--web.config.file" (join " " .Values.extraArgs) -}}
-{{- $opaque := or $web.existingSecret $elsewhere -}}
-{{- range $value, $key := dict "tls" "tls_server_config" "basicAuth" "basic_auth_users" "clientCertificate" "tls_server_config" -}}
-{{- if and (get $web $value) (not (or $opaque (get ($web.content | default dict) $key))) -}}
-{{- fail (printf "webConfig.%s is true, but no web configuration says so: set webConfig.content.%s, or webConfig.existingSecret" $value $key) -}}
+{{- /* The chart knows nothing of a file in a Secret, or of a file that is mounted by extraVolumes. */ -}}
+{{- if not (or $web.existingSecret (contains "--web.config.file" (join " " .Values.extraArgs))) -}}
+{{- range $name, $key := dict "tls" "tls_server_config" "tlsSecret" "tls_server_config" "clientCertificate" "tls_server_config" "basicAuth" "basic_auth_users" -}}
+{{- if and (get $web $name) (not (get ($web.content | default dict) $key)) -}}
+{{- fail (printf "webConfig.%s is set, but the web configuration has no %s: set webConfig.content.%s, or webConfig.existingSecret" $name $key $key) -}}
 {{- end -}}
-{{- end -}}
-{{- if and $web.tlsSecret (not (or $opaque ($web.content | default dict).tls_server_config)) -}}
-{{- fail "webConfig.tlsSecret is only mounted: name its files in webConfig.content.tls_server_config (cert_file: /etc/nextmv-exporter/tls/tls.crt, key_file: /etc/nextmv-exporter/tls/tls.key)" -}}
-{{- end -}}
-{{- if and $web.clientCertificate (eq (include "nextmv-exporter.scheme" .) "http") -}}
-{{- fail "webConfig.clientCertificate needs TLS: set webConfig.tls too" -}}
 {{- end -}}
 {{- end -}}
 
-{{/* Reject a monitor whose scrapes the exporter would reject. */}}
-{{- define "nextmv-exporter.validateMonitors" -}}
-{{- range $name := list "serviceMonitor" "podMonitor" "scrapeConfig" -}}
-{{- $monitor := get $.Values $name -}}
-{{- if $monitor.enabled -}}
+{{- range $name := list "serviceMonitor" "podMonitor" -}}
+{{- $monitor := merge (deepCopy (get $.Values $name)) $.Values.serviceMonitor -}}
+{{- if (get $.Values $name).enabled -}}
 {{- if and (include "nextmv-exporter.password" $) (not (or $monitor.basicAuth $monitor.authorization)) -}}
 {{- fail (printf "the web configuration asks for a password, and Prometheus has none to send: set %s.basicAuth" $name) -}}
 {{- end -}}
@@ -79,23 +52,28 @@
 {{- end -}}
 {{- end -}}
 
-{{- define "nextmv-exporter.validateOthers" -}}
-{{- range .Values.extraArgs -}}
-{{- if regexMatch "^--web\\.telemetry-path(=|$)" (tpl . $) -}}
-{{- fail (printf "extraArgs: %s is unknown to the monitors and the test: set web.telemetryPath in its place" (tpl . $)) -}}
+{{/*
+What files/renamed.yaml says of values that are there, as a list. Takes a dict of: root, list (the name of a list).
+*/}}
+{{- define "nextmv-exporter.found" -}}
+{{- $names := get (.root.Files.Get "files/renamed.yaml" | fromYaml) .list -}}
+{{- range $path, $advice := deepCopy $names -}}
+{{- if hasPrefix "serviceMonitor." $path -}}
+{{- $_ := set $names (replace "serviceMonitor" "podMonitor" $path) (replace "serviceMonitor" "podMonitor" $advice) -}}
 {{- end -}}
 {{- end -}}
-{{- if regexMatch "^/(sd$|-/)" .Values.web.telemetryPath -}}
-{{- fail (printf "web.telemetryPath: %s has another use (as have / and all below /-/): set it to a path such as /metrics" .Values.web.telemetryPath) -}}
+{{- range $path, $advice := $names -}}
+{{- $value := $.root.Values -}}
+{{- range splitList "." $path -}}
+{{- $value = get (kindIs "map" $value | ternary $value dict) . -}}
 {{- end -}}
-{{- $budget := .Values.podDisruptionBudget -}}
-{{- if and $budget.enabled (not (kindIs "invalid" $budget.minAvailable)) (not (kindIs "invalid" $budget.maxUnavailable)) -}}
-{{- fail "a PodDisruptionBudget takes one of podDisruptionBudget.minAvailable, podDisruptionBudget.maxUnavailable" -}}
+{{- $was := "" -}}
+{{- if kindIs "map" $advice -}}
+{{- $was = $advice.was -}}
+{{- $advice = $advice.now -}}
 {{- end -}}
-{{- if and .Values.ingress.enabled (not .Values.ingress.hosts) -}}
-{{- fail "ingress.hosts is empty: name the host of the Ingress" -}}
+{{- if not (has (toJson $value) (list `""` (toJson $was))) }}
+- {{ printf "%s: %s" $path $advice | quote }}
 {{- end -}}
-{{- if and .Values.httpRoute.enabled (not .Values.httpRoute.parentRefs) -}}
-{{- fail "httpRoute.parentRefs: name the Gateway that the route attaches to" -}}
 {{- end -}}
 {{- end -}}

@@ -1,21 +1,21 @@
-{{/* What the web configuration makes of the exporter's port */}}
+{{/* What the web configuration makes of the exporter's port. Each of these is "true" or empty, but for the scheme. */}}
 
 {{- define "nextmv-exporter.scheme" -}}
-{{- if or .Values.webConfig.tls (.Values.webConfig.content | default dict).tls_server_config }}https{{ else }}http{{ end -}}
+{{- if or .Values.webConfig.tls .Values.webConfig.clientCertificate (.Values.webConfig.content | default dict).tls_server_config }}https{{ else }}http{{ end -}}
 {{- end -}}
 
-{{/* Whether the metrics need a password: "true" or empty. */}}
+{{/* Whether the metrics need a password. */}}
 {{- define "nextmv-exporter.password" -}}
 {{- if or .Values.webConfig.basicAuth (.Values.webConfig.content | default dict).basic_auth_users }}true{{ end -}}
 {{- end -}}
 
-{{/* Whether every client needs a certificate: "true" or empty. */}}
+{{/* Whether every client needs a certificate. */}}
 {{- define "nextmv-exporter.clientCertificate" -}}
 {{- $type := dig "tls_server_config" "client_auth_type" "" (.Values.webConfig.content | default dict) -}}
 {{- if or .Values.webConfig.clientCertificate (eq $type "RequireAndVerifyClientCert") }}true{{ end -}}
 {{- end -}}
 
-{{/* Whether there may be several pods: "true" or empty. */}}
+{{/* Whether there may be several pods. */}}
 {{- define "nextmv-exporter.replicated" -}}
 {{- if or (kindIs "invalid" .Values.replicas) (gt (int .Values.replicas) 1) }}true{{ end -}}
 {{- end -}}
