@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from nextmv_exporter.files import Reloaded, Watch, stamp
@@ -11,7 +12,6 @@ from nextmv_exporter.nextmv.client import Client
 from nextmv_exporter.nextmv.credentials import ALL_PROFILES, DEFAULT_PROFILE, Credentials
 from nextmv_exporter.nextmv.errors import (
     ConfigurationError,
-    InvalidNameError,
     UnknownProfileError,
     UnreadableFileError,
 )
@@ -20,6 +20,66 @@ from nextmv_exporter.scrape.target import ScrapeOptions, Target
 from nextmv_exporter.settings import Settings
 
 log = get_logger()
+
+
+def profiles(settings: Settings) -> Sequence[str]:
+    """List the profiles that the settings select, one account each.
+
+    Args:
+        settings: the settings.
+
+    Returns:
+        Names of profiles; for a bare key that of the default profile.
+
+    Raises:
+        ConfigurationError: no profile has a key, or one key is given for several profiles.
+    """
+    asked = [credentials.profile_name(each) for each in settings.nextmv_profile if each]
+    chosen = list(dict.fromkeys(asked)) or [DEFAULT_PROFILE]
+    if len(chosen) == 1 and chosen != [ALL_PROFILES]:
+        return chosen
+    key = "NEXTMV_API_KEY" if os.environ.get("NEXTMV_API_KEY") else ""
+    if origin := "--nextmv.api-key-file" if settings.nextmv_api_key_file else key:
+        raise ConfigurationError(
+            f"{origin} holds one key, which would be used for all of several profiles: "
+            "unset it, or choose one profile"
+        )
+    config = credentials.load_config(settings.nextmv_config_file)
+    if ALL_PROFILES not in chosen:
+        return chosen
+    if found := credentials.profiles_with_key(config):
+        return found
+    path = settings.nextmv_config_file or credentials.default_config_file()
+    raise ConfigurationError(
+        f"no profile in {path} has an API key: add one with `nextmv configuration create`"
+    )
+
+
+def account_name(settings: Settings, profile: str) -> str:
+    """Return the value of the `account` label for a profile."""
+    return settings.nextmv_account_name if profile == DEFAULT_PROFILE else profile
+
+
+def resolve(settings: Settings, profile: str) -> Credentials:
+    """Find the credentials of a profile that the settings select.
+
+    Args:
+        settings: the settings.
+        profile: one of `profiles`.
+
+    Returns:
+        The credentials.
+
+    Raises:
+        ConfigurationError: they are missing or invalid.
+    """
+    key_file = settings.nextmv_api_key_file
+    return credentials.resolve(
+        profile,
+        api_key=credentials.read_api_key_file(key_file) if key_file else None,
+        url=settings.nextmv_endpoint,
+        config_file=settings.nextmv_config_file,
+    )
 
 
 class _Found(NamedTuple):
@@ -44,12 +104,13 @@ class Accounts:
 
     def __init__(self, settings: Settings, given: Mapping[str, Credentials] | None = None) -> None:
         self.targets: Mapping[str, Target] = {}
+        default = credentials.default_config_file()
+        if settings.nextmv_config_file is None and stamp(default):
+            # It existed at start, so its absence is a failure: the default endpoint is not used.
+            settings = replace(settings, nextmv_config_file=default)
         self._settings = settings
         self._given = given
         self._drop_missing = False
-        default = credentials.default_config_file()
-        # If it existed at start, its absence is a failure: the default endpoint is not used.
-        self._config_file = settings.nextmv_config_file or (default if stamp(default) else None)
         self._found = _Found({}, {})
         self._latest = Reloaded(self._find, self._update, "Reload failed, keeping current accounts")
         self._update(self._found, self._latest())
@@ -76,21 +137,25 @@ class Accounts:
         """Find the credentials of each account, so that an invalid one affects no other."""
         if self._given:
             return _Found(self._given, {})
-        settings = self._settings
-        watch(self._config_file or credentials.default_config_file())
-        if settings.nextmv_api_key_file:
-            watch(settings.nextmv_api_key_file)
+        watch(self._settings.nextmv_config_file or credentials.default_config_file())
+        if self._settings.nextmv_api_key_file:
+            watch(self._settings.nextmv_api_key_file)
         known = last.credentials if last else {}
         found: dict[str, Credentials] = {}
         faults: dict[str, str] = {}
-        for profile in self._profiles():
-            account = self._account(profile)
+        for profile in profiles(self._settings):
+            account = account_name(self._settings, profile)
             try:
-                found[account] = self._resolve(profile, taken=account in found)
+                if account in found:
+                    raise ConfigurationError(  # noqa: TRY301
+                        f"profile {profile!r} has the name that --nextmv.account-name gives to "
+                        "the default profile: choose another"
+                    )
+                found[account] = resolve(self._settings, profile)
             except UnreadableFileError:
                 raise
             except ConfigurationError as error:
-                if last is None and not isinstance(error, InvalidNameError):
+                if last is None:
                     raise
                 faults[profile] = str(error)
                 dropped = self._drop_missing and isinstance(error, UnknownProfileError)
@@ -101,10 +166,8 @@ class Accounts:
         return _Found(found, faults)
 
     def _update(self, old: _Found, new: _Found) -> None:
-        for profile, error in new.faults.items():
-            account = self._account(profile)
-            if error == old.faults.get(profile):
-                continue
+        for profile, error in sorted(new.faults.items() - old.faults.items()):
+            account = account_name(self._settings, profile)
             if account in old.credentials and account in new.credentials:
                 log.warning(
                     "Reload failed, keeping current credentials", account=account, err=error
@@ -127,48 +190,17 @@ class Accounts:
             for account in new.credentials
         }
 
-    def _profiles(self) -> Sequence[str]:
-        asked = [credentials.profile_name(p) for p in self._settings.nextmv_profile if p]
-        profiles = list(dict.fromkeys(asked)) or [DEFAULT_PROFILE]
-        if len(profiles) == 1 and profiles != [ALL_PROFILES]:
-            return profiles
-        self._reject_one_key_for_all()
-        config = credentials.load_config(self._config_file)
-        if ALL_PROFILES not in profiles:
-            return profiles
-        found = credentials.profiles_with_key(config)
-        if not found:
-            path = self._config_file or credentials.default_config_file()
-            raise ConfigurationError(
-                f"no profile in {path} has an API key: add one with `nextmv configuration create`"
-            )
-        return found
-
-    def _account(self, profile: str) -> str:
-        return self._settings.nextmv_account_name if profile == DEFAULT_PROFILE else profile
-
-    def _reject_one_key_for_all(self) -> None:
-        given = {
-            "--nextmv.api-key-file": self._settings.nextmv_api_key_file,
-            "NEXTMV_API_KEY": os.environ.get("NEXTMV_API_KEY"),
-        }
-        for name in filter(given.get, given):
-            raise ConfigurationError(
-                f"{name} holds one key, which would be used for all of several profiles: "
-                "unset it, or choose one profile"
-            )
-
     def _target(self, name: str) -> Target:
         settings = self._settings
-        client = Client(
-            credentials=self._credentials(name),
-            max_response_bytes=settings.nextmv_max_response_bytes,
-        )
         options = ScrapeOptions(
             timeout=settings.nextmv_timeout,
             wait_buckets=settings.queue_wait_buckets,
             max_groups=settings.queue_max_groups,
             zero_retention=settings.queue_zero_retention,
+        )
+        client = Client(
+            credentials=self._credentials(name),
+            max_response_bytes=settings.nextmv_max_response_bytes,
         )
         source = choose_source(settings.nextmv_source, settings.nextmv_run_lookback)
         return Target(name, client, source, options)
@@ -183,17 +215,3 @@ class Accounts:
             return last
 
         return latest
-
-    def _resolve(self, profile: str, *, taken: bool) -> Credentials:
-        if taken:
-            raise ConfigurationError(
-                f"profile {profile!r} has the name that --nextmv.account-name gives to the "
-                "default profile: choose another"
-            )
-        key_file = self._settings.nextmv_api_key_file
-        return credentials.resolve(
-            profile,
-            api_key=credentials.read_api_key_file(key_file) if key_file else None,
-            url=self._settings.nextmv_endpoint,
-            config_file=self._config_file,
-        )
