@@ -16,3 +16,18 @@ from nextmv_exporter.demo.simulator import Simulator
 from nextmv_exporter.demo.standing import StandingAccount
 
 __all__ = ["DEMO_KEY", "DemoAPI", "DemoServer", "Simulator", "StandingAccount"]
+
+
+# Stand-in until the parts are merged.
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from nextmv_exporter.nextmv.credentials import Credentials
+
+
+@contextmanager
+def simulated_account() -> Iterator[Credentials]:
+    """Serve a simulated account."""
+    with DemoServer(DemoAPI({DEMO_KEY: Simulator(seed=1, start=time.time())})) as server:
+        yield Credentials(DEMO_KEY, server.url)

@@ -151,7 +151,7 @@ class Account:
         self.client = client
         self.endpoint = endpoint
 
-    def queue(self) -> Queue:
+    def queue(self, *, source: str = "auto", run_lookback: float = 86400.0) -> Queue:
         """Fetch the queue.
 
         Where the API no longer has the endpoint, the queue is assembled from the runs of each

@@ -137,3 +137,36 @@ def _outermost(app: ASGIApp) -> ASGIApp:
             await found(scope, receive, send)
 
     return call
+
+
+# Stand-in until the parts are merged.
+from collections.abc import Sequence  # noqa: E402
+
+from nextmv_exporter.accounts import Accounts  # noqa: E402
+from nextmv_exporter.settings import Settings  # noqa: E402
+
+
+def serve(
+    settings: Settings, accounts: Accounts, on_listening: Callable[[Sequence[str]], None]
+) -> None:
+    """Serve until a signal."""
+    import threading
+
+    from nextmv_exporter.web.listener import listen
+
+    web_config = None
+    if settings.web_config_file:
+        from nextmv_exporter.web.toolkit.reloading import ReloadingWebConfig
+
+        web_config = ReloadingWebConfig(settings.web_config_file)
+    scheme = "https" if web_config and web_config.tls else "http"
+    with contextlib.ExitStack() as stack:
+        listeners = [stack.enter_context(listen(each)) for each in settings.web_listen_address]
+        names = [listener.getsockname()[:2] for listener in listeners]
+        urls = [f"{scheme}://{f'[{h}]' if ':' in h else h}:{port}" for h, port in names]
+        Server(
+            Exporter(settings, accounts),
+            on_hangup=lambda: threading.Thread(target=accounts.reload).start(),
+            on_started=lambda: on_listening(urls),
+            web_config=web_config,
+        ).run(listeners)
