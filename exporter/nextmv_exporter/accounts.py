@@ -3,7 +3,6 @@
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import NamedTuple
 
 from nextmv_exporter.files import Reloaded, Watch, stamp
 from nextmv_exporter.logs import get_logger
@@ -20,6 +19,9 @@ from nextmv_exporter.scrape.target import ScrapeOptions, Target
 from nextmv_exporter.settings import Settings
 
 log = get_logger()
+
+Found = Mapping[str, Credentials]
+"""Credentials by account."""
 
 
 def profiles(settings: Settings) -> Sequence[str]:
@@ -57,7 +59,8 @@ def profiles(settings: Settings) -> Sequence[str]:
 
 def account_name(settings: Settings, profile: str) -> str:
     """Return the value of the `account` label for a profile."""
-    return settings.nextmv_account_name if profile == DEFAULT_PROFILE else profile
+    named = settings.nextmv_account_name or DEFAULT_PROFILE
+    return named if profile == DEFAULT_PROFILE else profile
 
 
 def resolve(settings: Settings, profile: str) -> Credentials:
@@ -82,15 +85,6 @@ def resolve(settings: Settings, profile: str) -> Credentials:
     )
 
 
-class _Found(NamedTuple):
-    """The accounts that settings and files specify."""
-
-    credentials: Mapping[str, Credentials]
-    """By account."""
-    faults: Mapping[str, str]
-    """By profile: its account is missing in `credentials`, or keeps its previous credentials."""
-
-
 class Accounts:
     """The accounts that the settings select, a target each.
 
@@ -102,7 +96,7 @@ class Accounts:
         ConfigurationError: an account has no valid credentials.
     """
 
-    def __init__(self, settings: Settings, given: Mapping[str, Credentials] | None = None) -> None:
+    def __init__(self, settings: Settings, given: Found | None = None) -> None:
         self.targets: Mapping[str, Target] = {}
         default = credentials.default_config_file()
         if settings.nextmv_config_file is None and stamp(default):
@@ -111,9 +105,9 @@ class Accounts:
         self._settings = settings
         self._given = given
         self._drop_missing = False
-        self._found = _Found({}, {})
+        self._faults: Mapping[str, str] = {}
         self._latest = Reloaded(self._find, self._update, "Reload failed, keeping current accounts")
-        self._update(self._found, self._latest())
+        self._update({}, self._latest())
 
     def refresh(self) -> None:
         """Reload changed files: new keys, and profiles that were added or removed under `*`."""
@@ -133,24 +127,19 @@ class Accounts:
         self._latest.reload()
         self._drop_missing = False
 
-    def _find(self, last: _Found | None, watch: Watch) -> _Found:
+    def _find(self, last: Found | None, watch: Watch) -> Found:
         """Find the credentials of each account, so that an invalid one affects no other."""
         if self._given:
-            return _Found(self._given, {})
-        watch(self._settings.nextmv_config_file or credentials.default_config_file())
-        if self._settings.nextmv_api_key_file:
-            watch(self._settings.nextmv_api_key_file)
-        known = last.credentials if last else {}
+            return self._given
+        key_file, own = self._settings.nextmv_api_key_file, credentials.default_config_file()
+        for file in filter(None, (self._settings.nextmv_config_file or own, key_file)):
+            watch(file)
         found: dict[str, Credentials] = {}
         faults: dict[str, str] = {}
         for profile in profiles(self._settings):
             account = account_name(self._settings, profile)
             try:
-                if account in found:
-                    raise ConfigurationError(  # noqa: TRY301
-                        f"profile {profile!r} has the name that --nextmv.account-name gives to "
-                        "the default profile: choose another"
-                    )
+                _reject_taken(account, profile, found)
                 found[account] = resolve(self._settings, profile)
             except UnreadableFileError:
                 raise
@@ -159,38 +148,33 @@ class Accounts:
                     raise
                 faults[profile] = str(error)
                 dropped = self._drop_missing and isinstance(error, UnknownProfileError)
-                if account in known and not dropped:
-                    found.setdefault(account, known[account])
+                if account in last and not dropped:
+                    found.setdefault(account, last[account])
         if not found:
             raise ConfigurationError(next(iter(faults.values())))
-        return _Found(found, faults)
+        for profile, fault in sorted(faults.items() - self._faults.items()):
+            kept = account_name(self._settings, profile) in found
+            message = "Reload failed, keeping current credentials" if kept else "Skipping account"
+            log.warning(message, profile=profile, err=fault)
+        self._faults = faults
+        return found
 
-    def _update(self, old: _Found, new: _Found) -> None:
-        for profile, error in sorted(new.faults.items() - old.faults.items()):
-            account = account_name(self._settings, profile)
-            if account in old.credentials and account in new.credentials:
-                log.warning(
-                    "Reload failed, keeping current credentials", account=account, err=error
-                )
-            else:
-                log.warning("Skipping account with invalid configuration", err=error)
-        added = [account for account in new.credentials if account not in old.credentials]
-        removed = [account for account in old.credentials if account not in new.credentials]
-        if self.targets and (added or removed):
+    def _update(self, old: Found, new: Found) -> None:
+        added, removed = sorted(new.keys() - old.keys()), sorted(old.keys() - new.keys())
+        if old and (added or removed):
             log.info("Accounts reloaded", added=",".join(added), removed=",".join(removed))
-        for account, previous in old.credentials.items():
-            if new.credentials.get(account, previous) != previous:
+        for account in old.keys() & new.keys():
+            if old[account] != new[account]:
                 log.info("Credentials reloaded", account=account)
-        in_clear = [a for a, found in new.credentials.items() if found.sent_in_clear]
-        if in_clear and new.credentials != old.credentials:
-            log.warning("API key is sent unencrypted: use https", accounts=",".join(in_clear))
-        self._found = new
+        in_clear = ",".join(account for account, found in new.items() if found.sent_in_clear)
+        if in_clear and new != old:
+            log.warning("API key is sent unencrypted: use https", accounts=in_clear)
         self.targets = {
-            account: self.targets.get(account) or self._target(account)
-            for account in new.credentials
+            account: self.targets.get(account) or self._target(account, found)
+            for account, found in new.items()
         }
 
-    def _target(self, name: str) -> Target:
+    def _target(self, name: str, found: Credentials) -> Target:
         settings = self._settings
         options = ScrapeOptions(
             timeout=settings.nextmv_timeout,
@@ -199,19 +183,26 @@ class Accounts:
             zero_retention=settings.queue_zero_retention,
         )
         client = Client(
-            credentials=self._credentials(name),
+            credentials=self._credentials(name, found),
             max_response_bytes=settings.nextmv_max_response_bytes,
         )
         source = choose_source(settings.nextmv_source, settings.nextmv_run_lookback)
         return Target(name, client, source, options)
 
-    def _credentials(self, account: str) -> Callable[[], Credentials]:
+    def _credentials(self, account: str, last: Credentials) -> Callable[[], Credentials]:
         """Return a function that returns the current credentials of an account."""
-        last = self._found.credentials[account]
 
         def latest() -> Credentials:
             nonlocal last  # used by a fetch in progress when its account is removed
-            last = self._latest().credentials.get(account, last)
+            last = self._latest().get(account, last)
             return last
 
         return latest
+
+
+def _reject_taken(account: str, profile: str, found: Found) -> None:
+    if account in found:
+        raise ConfigurationError(
+            f"profile {profile!r} has the name that --nextmv.account-name gives to the default "
+            "profile: choose another"
+        )

@@ -60,6 +60,10 @@ def run_command(parser: click.Command, arguments: Sequence[str] | None) -> int:
     except OSError as error:  # of the help, which click prints
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or Python would print it again at its exit
         message = f"can't write to stdout: {error.strerror}"
+    except RuntimeError as error:
+        if "can't start new thread" not in str(error):
+            raise
+        message = "can't start a thread: raise the limit of processes (ulimit -u, TasksMax)"
     else:
         return status
     if parser.name != "nextmv-exporter":
@@ -105,13 +109,7 @@ def run(settings: Settings) -> int:
     """
     # `_created` series double the number of counters and add nothing that rates need.
     disable_created_metrics()  # type: ignore[no-untyped-call]
-    try:
-        logs.configure(settings.log_level, settings.log_format)
-    except RuntimeError:
-        raise ConfigurationError(
-            "can't start a thread: raise the limit of processes (ulimit -u, TasksMax of systemd, "
-            "the container's limit of PIDs)"
-        ) from None
+    logs.configure(settings.log_level, settings.log_format)
     if unknown := unknown_variables():
         log.warning("Ignoring unknown environment variables", variables=",".join(unknown))
     if not settings.demo:

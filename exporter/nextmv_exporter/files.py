@@ -85,7 +85,7 @@ def read_yaml(path: Path, description: str, loader: "type[yaml.SafeLoader] | Non
     # IndexError, AttributeError, TypeError, ... Some of them quote the value.
     except Exception as error:  # noqa: BLE001
         mark = getattr(error, "problem_mark", None)
-        fault = " is not valid YAML" + (f" (line {mark.line + 1})" if mark else "")
+        fault = f" is not valid YAML{f' (line {mark.line + 1})' if mark else ''}: correct it"
     raise ConfigurationError(f"{description} {path}{fault}")
 
 

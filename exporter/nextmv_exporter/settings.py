@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import click
 from click.core import ParameterSource
 
-from nextmv_exporter.nextmv.credentials import check_url, without_secrets
+from nextmv_exporter.nextmv.credentials import check_url
 from nextmv_exporter.nextmv.errors import ConfigurationError
 
 ENVIRONMENT_PREFIX = "NEXTMV_EXPORTER_"
@@ -115,28 +115,19 @@ def path(text: str) -> str:
 
 def url(text: str) -> str:
     """Check a URL of http or https, without user and query."""
-    with suppress(ConfigurationError):
-        if re.match("https?://", text):
-            return check_url(text)
-    shown = without_secrets(text)
-    raise ValueError(f"{shown!r} is not a URL: write it like https://exporter.example:10057")
-
-
-def name_or_empty(text: str) -> str:
-    """Check a name, such as a profile's; decode it as UTF-8 where the locale could not."""
-    name = text.strip()
-    with suppress(UnicodeError):
-        name = os.fsencode(name).decode()
-    if not name.isprintable():
-        raise ValueError(f"{text!r} has characters that can't be printed")
-    return name
+    if "://" not in text:
+        raise ValueError("it has no scheme: write it like https://exporter.example:10057")
+    return check_url(text, "it")
 
 
 def name(text: str) -> str:
-    """Check a name as `name_or_empty` does; it must not be empty."""
-    if not (checked := name_or_empty(text)):
-        raise ValueError("it is empty")
-    return checked
+    """Check a name, such as a profile's; decode it as UTF-8 where the locale could not."""
+    decoded = text.strip()
+    with suppress(UnicodeError):
+        decoded = os.fsencode(decoded).decode()
+    if not decoded.isprintable():
+        raise ValueError(f"{text!r} has characters that can't be printed")
+    return decoded
 
 
 class Parsed(click.ParamType):  # type: ignore[type-arg] # generic from click 8.5 on
@@ -207,6 +198,7 @@ def _option(flag: str, help: str, **attributes: Any) -> click.Option:  # noqa: A
     return click.Option(declared, envvar=variables, help=help, **attributes)
 
 
+NAME = Parsed("name", name)
 _FILE = click.Path(path_type=Path)
 _LENGTH, _LENGTH_OR_ZERO = Parsed("duration", duration), Parsed("duration", duration_or_zero)
 _SOURCES = click.Choice(["auto", "account-queue", "application-runs"])
@@ -217,11 +209,11 @@ _BUCKETS = "5s,15s,30s,1m,2m,5m,10m,30m,1h,2h,6h,12h"
 OPTIONS: tuple[click.Option, ...] = (
     _option("demo", "Monitor a simulated account that the program itself serves on loopback; needs "
             "no key and no network.", is_flag=True),
-    _option("once", "Print one scrape and exit: 0 if all accounts are up, 1 if any is down, 2 if it "
-            "could not be printed.", is_flag=True),
+    _option("once", "Print one scrape and exit: 0 if all accounts are up, 1 if any is down, 2 if "
+            "it could not be printed.", is_flag=True),
     _option("nextmv.profile", "Profile of the configuration file to monitor, one account each; "
             "repeatable; * for all that have a key. [default: the default profile]",
-            type=Parsed("name", name_or_empty), multiple=True, own="NEXTMV_PROFILE"),
+            type=NAME, multiple=True, own="NEXTMV_PROFILE"),
     _option("nextmv.config-file", "Nextmv configuration file. [default: ~/.nextmv/config.yaml]",
             type=_FILE, own="NEXTMV_CONFIG_FILE"),
     _option("nextmv.api-key-file", "File that holds the API key; read again when it changes.",
@@ -229,7 +221,7 @@ OPTIONS: tuple[click.Option, ...] = (
     _option("nextmv.endpoint", "Base URL of the API. [default: https://api.cloud.nextmv.io]",
             metavar="URL", own="NEXTMV_ENDPOINT"),
     _option("nextmv.account-name", "Account label for a bare API key or the default profile.",
-            type=Parsed("name", name), default="default", own="NEXTMV_ACCOUNT_NAME"),
+            type=NAME, default="default", own="NEXTMV_ACCOUNT_NAME"),
     _option("nextmv.timeout", "Timeout for reading one account.", type=_LENGTH, default="10s"),
     _option("nextmv.max-response-bytes", "Maximum size of a response, decompressed.",
             type=Parsed("size", size), default="64MiB"),

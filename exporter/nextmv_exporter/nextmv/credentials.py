@@ -17,11 +17,7 @@ from urllib.parse import urlsplit
 from urllib3.util import parse_url
 
 from nextmv_exporter import files
-from nextmv_exporter.nextmv.errors import (
-    ConfigurationError,
-    UnknownProfileError,
-    UnreadableFileError,
-)
+from nextmv_exporter.nextmv.errors import ConfigurationError, UnknownProfileError
 
 DEFAULT_ENDPOINT = "https://api.cloud.nextmv.io"
 DEFAULT_PROFILE = "default"
@@ -135,26 +131,16 @@ def load_config(config_file: Path | None = None) -> Mapping[str, Any]:
     path = config_file or default_config_file()
     if config_file is None and not os.path.exists(path):  # noqa: PTH110 - Path's raises
         return {}
-    config = _parse(path, files.stamp(path))
-    if isinstance(config, str):
-        raise ConfigurationError(config)
-    return config
+    return _parse(path, files.stamp(path))
 
 
 @lru_cache(maxsize=1)
-def _parse(path: Path, _: object) -> Mapping[str, Any] | str:
-    """Return the file's mapping, or what is wrong with it; only a failed read is not cached."""
-    try:
-        config = files.read_yaml(path, "configuration file")
-    except UnreadableFileError:
-        raise
-    except ConfigurationError as error:
-        return f"{error}: fix it, or recreate it with {_CREATE}"
+def _parse(path: Path, _stamp: object) -> Mapping[str, Any]:
+    config = files.read_yaml(path, "configuration file")
     if config is None or isinstance(config, dict):
         return config or {}
-    kind = type(config).__name__
-    return (
-        f"configuration file {path} holds a YAML {kind} instead of a mapping: "
+    raise ConfigurationError(
+        f"configuration file {path} holds a YAML {type(config).__name__} instead of a mapping: "
         f"recreate it with {_CREATE}"
     )
 
@@ -207,7 +193,7 @@ def read_api_key_file(path: Path) -> str:
     return check_api_key(key, f"the key in API key file {path}")
 
 
-def check_api_key(key: str, origin: str = "the API key") -> str:
+def check_api_key(key: str, origin: str) -> str:
     """Reject a key that would break a header, or that holds more than the key.
 
     Args:
@@ -235,7 +221,7 @@ def check_api_key(key: str, origin: str = "the API key") -> str:
     raise ConfigurationError(f"{origin} {fault}")
 
 
-def check_url(url: str, origin: str = "the endpoint") -> str:
+def check_url(url: str, origin: str) -> str:
     """Return an endpoint in the form of a base URL.
 
     Args:
@@ -277,12 +263,6 @@ def without_secrets(url: str) -> str:
 def _profile(config: Mapping[str, Any], name: str, path: Path) -> Mapping[str, Any]:
     if name == DEFAULT_PROFILE:
         return config
-    if not config:
-        raise ConfigurationError(
-            f"profile {name!r} is requested, but there is no configuration in {path}: "
-            f"create it with {_CREATE}",
-            "config-file",
-        )
     entry = config.get(name)
     if name in _SETTINGS or not isinstance(entry, dict):
         raise UnknownProfileError(
@@ -306,26 +286,27 @@ def listed(names: list[str]) -> str:
     return (", ".join(names[:_SHOWN]) or "none") + more
 
 
+def _text(entry: Mapping[str, Any], key: str, name: str, path: Path) -> str:
+    value = entry.get(key)
+    if value is None or isinstance(value, str):
+        return value or ""
+    raise ConfigurationError(f"{key} of profile {name!r} in {path} is not text: put it in quotes")
+
+
 def _api_key(config: Mapping[str, Any], entry: Mapping[str, Any], name: str, path: Path) -> str:
-    key = entry.get("apikey")
     if entry.get("auth_type") == "pkce":
         raise ConfigurationError(
-            f"profile {name!r} in {path} signs in through a browser (auth_type: pkce), "
-            "which a server can't do: create an API key in the Nextmv console and use a profile "
-            "with an apikey"
+            f"profile {name!r} in {path} signs in through a browser (auth_type: pkce), which a "
+            "server can't do: create an API key in the Nextmv console and use a profile with it"
         )
-    if isinstance(key, str) and key:
+    if key := _text(entry, "apikey", name, path):
         return key
-    if key not in (None, ""):
-        raise ConfigurationError(
-            f"apikey of profile {name!r} in {path} is not text: put it in quotes"
-        )
     if name != DEFAULT_PROFILE:
         raise ConfigurationError(f"profile {name!r} in {path} has no apikey: add it with {_CREATE}")
     if others := profiles_with_key(config):
         raise ConfigurationError(
-            f"the default profile in {path} has no apikey, but these profiles have: "
-            f"{listed(others)}: choose one, or * for all, with NEXTMV_PROFILE",
+            f"no API key: the default profile in {path} has no apikey, but these profiles have: "
+            f"{listed(others)}; choose one, or * for all, with NEXTMV_PROFILE",
             "profile",
         )
     raise ConfigurationError(
@@ -335,15 +316,12 @@ def _api_key(config: Mapping[str, Any], entry: Mapping[str, Any], name: str, pat
 
 
 def _endpoint(entry: Mapping[str, Any], name: str, path: Path) -> str:
-    endpoint = entry.get("endpoint")
-    if isinstance(endpoint, str) and endpoint:
+    if endpoint := _text(entry, "endpoint", name, path):
         return endpoint
-    if endpoint not in (None, ""):
-        raise ConfigurationError(f"endpoint of profile {name!r} in {path} is not text")
-    if name != DEFAULT_PROFILE:
-        # As the SDK: a key is never sent to an endpoint that its profile does not name.
-        raise ConfigurationError(
-            f"profile {name!r} in {path} has no endpoint: add one, like "
-            f"`endpoint: {DEFAULT_ENDPOINT.removeprefix('https://')}`"
-        )
-    return DEFAULT_ENDPOINT
+    if name == DEFAULT_PROFILE:
+        return DEFAULT_ENDPOINT
+    # As the SDK: a key is never sent to an endpoint that its profile does not name.
+    raise ConfigurationError(
+        f"profile {name!r} in {path} has no endpoint: add one, like "
+        f"`endpoint: {DEFAULT_ENDPOINT.removeprefix('https://')}`"
+    )

@@ -21,7 +21,7 @@ from nextmv_exporter.nextmv.account import Account, QueuedRun
 from nextmv_exporter.nextmv.client import Client
 from nextmv_exporter.nextmv.credentials import listed, load_config, profiles_with_key
 from nextmv_exporter.nextmv.errors import ConfigurationError, NextmvError
-from nextmv_exporter.settings import Parsed, Settings, from_environment, name
+from nextmv_exporter.settings import NAME, Settings, from_environment
 
 EXIT_FAILED = 1
 UNKNOWN = "unknown"
@@ -30,7 +30,6 @@ UNKNOWN = "unknown"
 _CONCURRENT = 8  # accounts that are read at once
 _NARROWEST = 40  # columns of a terminal; lines are not cut further
 _LAST = datetime.max.replace(tzinfo=UTC)
-_NAME = Parsed("name", name)
 
 
 class Row(NamedTuple):
@@ -50,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _filter(flag: str, field: str, help: str) -> Callable[..., Callable[..., int]]:  # noqa: A002
-    return click.option(flag, field, type=_NAME, multiple=True, help=f"{help}; repeatable.")
+    return click.option(flag, field, type=NAME, multiple=True, help=f"{help}; repeatable.")
 
 
 @click.command(
@@ -62,7 +61,7 @@ def _filter(flag: str, field: str, help: str) -> Callable[..., Callable[..., int
 @click.option("--limit", type=click.IntRange(0), default=20, help="Maximum runs; 0 for all.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line, all fields.")
 @click.option("--wide", is_flag=True, help="Print versions and e-mail addresses too; cut no line.")
-@click.option("--account", type=_NAME, help="Account, named as in the metrics. [default: all]")
+@click.option("--account", type=NAME, help="Account, named as in the metrics. [default: all]")
 @click.option("--profile", help="Profile of the configuration file; * for all that have a key.")
 @click.option("--config-file", help="Nextmv configuration file. [default: ~/.nextmv/config.yaml]")
 @click.option("--api-key-file", help="File that holds the API key.")
@@ -204,9 +203,9 @@ def age(created: datetime | None, now: datetime) -> str | None:
     if created is None:
         return None
     seconds = max(0, int((now - created).total_seconds()))
-    units = {"d": seconds // 86400, "h": seconds // 3600 % 24, "m": seconds // 60 % 60}
-    parts = [f"{amount}{unit}" for unit, amount in (units | {"s": seconds % 60}).items()]
-    first = next((i for i, amount in enumerate(units.values()) if amount), len(units))
+    counts = (seconds // 86400, seconds // 3600 % 24, seconds // 60 % 60, seconds % 60)
+    parts = [f"{count}{unit}" for count, unit in zip(counts, "dhms", strict=True)]
+    first = next((place for place, count in enumerate(counts) if count), 3)
     return "".join(parts[first : first + 2])
 
 
