@@ -1,5 +1,6 @@
 """Files are loaded again when they change, and the last good value stays after a failure."""
 
+import itertools
 import os
 import threading
 from collections.abc import Mapping, Sequence
@@ -61,16 +62,6 @@ def test_a_file_that_is_written_is_loaded_again(file: Path) -> None:
     file.write_text("second")
     assert [text.latest() for _ in range(3)] == ["second"] * 3
     assert (text.loads, text.reloads) == (2, [("first", "second")])
-
-
-def test_any_of_several_files_counts(file: Path) -> None:
-    other = file.with_name("other")
-    other.write_text("+1")
-    text = Text(file, other)
-    other.write_text("+2")
-    assert text.latest() == "first+2"
-    file.write_text("second")
-    assert text.latest() == "second+2"
 
 
 def test_a_file_replaced_by_one_of_the_same_size_and_time_is_seen(file: Path) -> None:
@@ -157,20 +148,6 @@ def test_a_file_that_vanished_keeps_the_last_value_until_it_is_back(file: Path) 
     assert text.latest() == "back"
 
 
-def test_an_error_of_the_system_while_loading_is_tried_again_too(file: Path) -> None:
-    def load(last: str | None, watch: Watch) -> str:
-        watch(file)
-        if last:
-            os.close(os.open(file, os.O_RDONLY))
-        return file.read_text()
-
-    latest = Reloaded(load, lambda *_: None, KEPT)
-    file.write_text("second")
-    with no_descriptor_left():
-        assert latest() == "first"
-    assert latest() == "second"
-
-
 def test_a_reload_that_is_asked_for_loads_an_unchanged_file(file: Path) -> None:
     text = Text(file)
     text.latest.reload()
@@ -180,21 +157,6 @@ def test_a_reload_that_is_asked_for_loads_an_unchanged_file(file: Path) -> None:
 def test_the_first_load_must_succeed(tmp_path: Path) -> None:
     with pytest.raises(UnreadableFileError, match="can't be read: No such file"):
         Text(tmp_path / "missing")
-
-
-def test_after_an_unexpected_error_the_value_is_loaded_again(file: Path) -> None:
-    def load(last: str | None, watch: Watch) -> str:
-        if last and file.read_text() == "second":
-            raise KeyError(last)
-        watch(file)
-        return file.read_text()
-
-    latest = Reloaded(load, lambda *_: None, KEPT)
-    file.write_text("second")
-    with pytest.raises(KeyError):
-        latest()
-    file.write_text("third")
-    assert latest() == "third"
 
 
 def test_threads_that_ask_at_once_cost_one_load(file: Path) -> None:
@@ -214,13 +176,6 @@ def test_threads_that_ask_at_once_cost_one_load(file: Path) -> None:
         thread.join()
     assert seen == ["second"] * 20
     assert text.loads == 2
-
-
-def test_a_stamp_distinguishes_a_file_from_its_absence(file: Path) -> None:
-    before = stamp(file)
-    assert stamp(file) == before is not None
-    file.unlink()
-    assert stamp(file) is None
 
 
 @pytest.mark.parametrize("name", ["nul\0", "surrogate\ud800"])
@@ -245,23 +200,11 @@ def failure(file: Path) -> str:
     return ""
 
 
-TAGS = [
-    "bool",
-    "int",
-    "float",
-    "null",
-    "str",
-    "timestamp",
-    "binary",
-    "omap",
-    "pairs",
-    "set",
-    "seq",
-    "map",
-    "merge",
-    "value",
-]
-VALUES = [
+TAGS = (
+    *("bool", "int", "float", "null", "str", "timestamp", "binary", "omap", "pairs", "set", "seq"),
+    *("map", "merge", "value"),
+)
+VALUES = (
     "SECR",
     "''",
     "[SECR]",
@@ -270,31 +213,26 @@ VALUES = [
     "[{SECR: 1, b: 2}]",
     "2026-13-99",
     "0x",
-]
+)
+SHAPES = ("apikey: !!{} {}", "!!{} {}", "!!{} {}: x", "[!!{} {}]")
 
 
-@pytest.mark.parametrize("tag", [*TAGS, "python/object:os.system", "unknown", ""])
-@pytest.mark.parametrize("value", VALUES)
-@pytest.mark.parametrize("shape", ["apikey: !!{} {}", "!!{} {}", "!!{} {}: x", "[!!{} {}]"])
 def test_whatever_a_tag_does_with_a_value_is_a_configuration_error_that_does_not_quote_it(
-    tmp_path: Path, tag: str, value: str, shape: str
+    tmp_path: Path,
 ) -> None:
     file = tmp_path / "file.yaml"
-    file.write_text(shape.format(tag, value))
-    message = failure(file)
-    assert message == "" or message.startswith(f"file {file} is not valid YAML")
-    assert "SECR" not in message
-
-
-@pytest.mark.parametrize(
-    "text",
-    ["!!bool x", "!!int ''", "!!timestamp x", "a: " + "[" * 2000, "2026-13-99", "? [a]\n: b"],
-)
-def test_what_pyyaml_itself_trips_over_is_refused(tmp_path: Path, text: str) -> None:
-    file = tmp_path / "file.yaml"
-    file.write_text(text)
-    with pytest.raises(ConfigurationError, match="is not valid YAML"):
-        read_yaml(file, "file")
+    refused = 0
+    tags = (*TAGS, "python/object:os.system", "unknown", "")
+    for tag, value, shape in itertools.product(tags, VALUES, SHAPES):
+        file.write_text(shape.format(tag, value))
+        message = failure(file)
+        refused += bool(message)
+        assert message == "" or message.startswith(f"file {file} is not valid YAML")
+        assert "SECR" not in message
+    assert refused > 100
+    for text in ("!!bool x", "!!int ''", "a: " + "[" * 2000, "2026-13-99", "? [a]\n: b", "a: [\n"):
+        file.write_text(text)
+        assert "is not valid YAML" in failure(file), text
 
 
 PIECES = st.sampled_from(

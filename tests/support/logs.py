@@ -9,6 +9,7 @@ import pytest
 
 from nextmv_exporter import logs
 
+
 class _List(logging.Handler):
     def __init__(self) -> None:
         super().__init__()
