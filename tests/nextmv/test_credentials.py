@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -263,8 +264,8 @@ REFUSED: dict[str, tuple[str | None, str, str]] = {
     "no YAML": ("a: b\nSECR: [\n", "default", "is not valid YAML (line 3): correct it"),
     "not UTF-8": ("apikey: SECR\xff", "default", "is not valid YAML"),
     "empty": ("", "default", f"set NEXTMV_API_KEY, or add an apikey to FILE with {CREATE}"),
-    "named profiles only": (NAMED, "default", "has no apikey, but these profiles have: a, b; choose"),
-    "unknown": (NAMED, "c", f"'c' is not in FILE: choose one that is there (with an API key: a, b), or"),
+    "named profiles only": (NAMED, "default", "but these profiles have: a, b; choose"),
+    "unknown": (NAMED, "c", "'c' is not in FILE: choose one that is there (with an API key: a, b)"),
     "unknown of many": (
         "\n".join(f"p{number}: {{apikey: SECR}}" for number in range(10, 40)),
         "c",
@@ -276,9 +277,9 @@ REFUSED: dict[str, tuple[str | None, str, str]] = {
     "browser": ("auth_type: pkce", "default", "(auth_type: pkce), which a server can't do: create"),
     "no key": ("p: {endpoint: e}", "p", f"'p' in FILE has no apikey: add it with {CREATE}"),
     "no endpoint": ("p: {apikey: k}", "p", "add one, like `endpoint: api.cloud.nextmv.io`"),
-    "two words": ("p: {apikey: SECR k, endpoint: e}", "p", "of profile 'p' in FILE has white space"),
+    "two words": ("p: {apikey: SECR k, endpoint: e}", "p", "'p' in FILE has white space"),
     "not ASCII": ("apikey: SECRÉT", "default", "or non-ASCII characters: copy it again"),
-    "bad URL": ("p: {apikey: k, endpoint: ht tp}", "p", "endpoint of profile 'p' in FILE 'ht tp' is"),
+    "bad URL": ("p: {apikey: k, endpoint: ht tp}", "p", "of profile 'p' in FILE 'ht tp' is"),
 }  # fmt: skip
 
 
@@ -302,8 +303,8 @@ def test_a_bad_file_is_named_with_what_is_wrong_and_what_to_do(case: str, tmp_pa
 def test_profiles_with_a_key_are_those_that_a_server_can_use(tmp_path: Path) -> None:
     file = tmp_path / "config.yaml"
     file.write_text(
-        "apikey: k\na: {apikey: k}\nb: {apikey: k, auth_type: pkce}\nc: {endpoint: e}\n7: {apikey: k}\n"
-        "' d ': {apikey: k}\nDEFAULT: {apikey: k}\nsystem_certs: {apikey: k}\ne: text\n"
+        "apikey: k\na: {apikey: k}\nb: {apikey: k, auth_type: pkce}\nc: {endpoint: e}\n"
+        "7: {apikey: k}\n' d ': {apikey: k}\nDEFAULT: {apikey: k}\ne: text\n"
         '"f\\a": {apikey: k}\ntwo words: {apikey: k}\n'
     )
     assert profiles_with_key(load_config(file)) == ["default", "a", "two words"]
@@ -336,14 +337,11 @@ def test_a_key_file_holds_just_the_key(tmp_path: Path) -> None:
 
 @given(st.text())
 def test_a_key_that_is_let_through_fits_in_a_header(key: str) -> None:
-    try:
+    with suppress(ConfigurationError):
         check_api_key(key, "NEXTMV_API_KEY")
-    except ConfigurationError as error:
-        assert str(error).startswith("NEXTMV_API_KEY ")
-    else:
         assert key.isascii()
         assert key.isprintable()
-        assert " " not in key
+        assert key.split() == [key]
 
 
 def test_urls_are_completed_or_refused_without_what_may_be_secret() -> None:
@@ -372,7 +370,7 @@ def test_urls_are_completed_or_refused_without_what_may_be_secret() -> None:
         *("SECR@a", "https://me:SECR@a", "https://a?k=SECR", "a#SECR", "https://me:SECR@a:b"),
         "https://me:SECR\n@a",
     ):
-        with pytest.raises(ConfigurationError, match="NEXTMV_ENDPOINT .* is not a URL") as caught:
+        with pytest.raises(ConfigurationError, match="NEXTMV_ENDPOINT") as caught:
             check_url(url, "NEXTMV_ENDPOINT")
         assert "SECR" not in str(caught.value)
         assert str(caught.value).isprintable()

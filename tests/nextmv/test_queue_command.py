@@ -11,7 +11,6 @@ import sys
 import termios
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from typing import Any
 import pytest
 from nextmv.cloud import Client as SdkClient  # type: ignore[import-untyped]
 from nextmv.cloud.account import Queue as SdkQueue  # type: ignore[import-untyped]
+from support.commands import Command, Ended
 from support.fake_api import KEY, RUN, FakeAPI
 from support.metrics import by, samples
 from support.programs import redirected
@@ -35,39 +35,19 @@ def run(number: int = 1, *, minutes: float = 1, **fields: Any) -> dict[str, Any]
     return {**RUN, "id": f"run-{number}", "created_at": created.isoformat(), **fields}
 
 
-@dataclass(frozen=True)
-class Done:
-    """What the command has printed, and its status."""
-
-    stdout: str
-    stderr: str
-    status: int
-
-    @property
-    def ids(self) -> list[str]:
-        assert self.status == 0, self.stderr
-        return [line.split()[0] for line in self.stdout.splitlines()[1:]]
-
-
-class Command:
-    """The programs inside this process, which is fast."""
-
-    def __init__(self, capfd: pytest.CaptureFixture[str]) -> None:
-        self._capfd = capfd
-
-    def __call__(self, *arguments: str, main: Any = queue_command.main, **variables: str) -> Done:
-        with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as ended:
-            patch.setattr("nextmv_exporter.logs.configure", lambda *_: None)
-            for name, text in variables.items():
-                patch.setenv(name, text)
-            main(arguments)
-        assert isinstance(ended.value.code, int)
-        return Done(*self._capfd.readouterr(), ended.value.code)
+def ids(ended: Ended) -> list[str]:
+    assert ended.status == 0, ended.err
+    return [line.split()[0] for line in ended.out.splitlines()[1:]]
 
 
 @pytest.fixture
 def queue(capfd: pytest.CaptureFixture[str]) -> Command:
-    return Command(capfd)
+    return Command(queue_command.main, capfd)
+
+
+@pytest.fixture
+def exporter(capfd: pytest.CaptureFixture[str]) -> Command:
+    return Command(cli.main, capfd)
 
 
 @pytest.fixture
@@ -88,8 +68,8 @@ def test_the_runs_are_a_table_with_the_oldest_first(api: FakeAPI, queue: Command
     oldest = run(3, minutes=90.5, status_v2="RUNNING", user_email="me@a.example")
     api.serves(newest, run(2, created_at="0001-01-01T00:00:00Z"), oldest)
     done = queue()
-    assert (done.status, done.stderr) == (0, "")
-    header, *rows = [line.split(maxsplit=6) for line in done.stdout.splitlines()]
+    assert (done.status, done.err) == (0, "")
+    header, *rows = [line.split(maxsplit=6) for line in done.out.splitlines()]
     assert header == ["ID", "STATUS", "AGE", "CLASS", "APPLICATION", "INSTANCE", "NAME"]
     places = ["6c9500mb870s", "routing", "production"]
     assert rows[0] == ["run-3", "running", "1h30m", *places, "Daily plan"]
@@ -97,8 +77,8 @@ def test_the_runs_are_a_table_with_the_oldest_first(api: FakeAPI, queue: Command
     assert rows[1][2].startswith("2m")
     assert rows[2] == ["run-2", "queued", "-", *places, "Daily plan"]
     for flag in ("--wide", "--json"):
-        assert "me@a.example" in queue(flag).stdout
-    assert "me@a.example" not in done.stdout
+        assert "me@a.example" in queue(flag).out
+    assert "me@a.example" not in done.out
 
 
 def test_an_age_is_in_its_two_largest_units() -> None:
@@ -117,11 +97,11 @@ def test_the_oldest_twenty_are_shown_and_how_many_more_there_are(
 ) -> None:
     api.serves(*(run(number, minutes=number) for number in range(25)))
     done = queue()
-    assert done.ids == [f"run-{number}" for number in range(24, 4, -1)]
-    assert done.stderr == "5 more runs: --limit 0 prints all.\n"
-    assert queue("--limit", "24").stderr == "1 more run: --limit 0 prints all.\n"
+    assert ids(done) == [f"run-{number}" for number in range(24, 4, -1)]
+    assert done.err == "5 more runs: --limit 0 prints all.\n"
+    assert queue("--limit", "24").err == "1 more run: --limit 0 prints all.\n"
     everything = queue("--limit", "0")
-    assert (len(everything.ids), everything.stderr) == (25, "")
+    assert (len(ids(everything)), everything.err) == (25, "")
 
 
 FILTERS: Mapping[tuple[str, ...], str] = {
@@ -156,13 +136,13 @@ def test_runs_are_chosen_by_status_class_and_application(api: FakeAPI, queue: Co
     for arguments, expected in FILTERS.items():
         done = queue(*arguments)
         if expected.startswith("No"):
-            assert (done.status, done.stdout, done.stderr) == (0, "", f"{expected}\n")
+            assert (done.status, done.out, done.err) == (0, "", f"{expected}\n")
         else:
-            assert sorted(done.ids) == [f"run-{number}" for number in expected.split()], arguments
+            assert sorted(ids(done)) == [f"run-{number}" for number in expected.split()], arguments
     api.serves()
     for arguments in FILTERS:
         done = queue(*arguments)
-        assert (done.status, done.stdout, done.stderr) == (0, "", "No runs found.\n")
+        assert (done.status, done.out, done.err) == (0, "", "No runs found.\n")
 
 
 @with_key
@@ -185,8 +165,8 @@ def test_json_is_an_object_a_line_with_all_fields_as_the_sdk_reads_them(
     api.serves(run(1, minutes=1), run(2, minutes=2, name="Plan\n\x1b[31m計画"))
     done = queue("--json", "--limit", "0")
     assert done.status == 0
-    assert done.stdout.isascii()
-    ours = [json.loads(line) for line in done.stdout.splitlines()]
+    assert done.out.isascii()
+    ours = [json.loads(line) for line in done.out.splitlines()]
     client = SdkClient(api_key=KEY, url=api.url)
     read = client.request(method="GET", endpoint="v1/account/queue").json()
     theirs = [each.to_dict() for each in SdkQueue.from_dict(read).runs]
@@ -234,7 +214,7 @@ def test_lines_are_cut_to_the_terminal_unless_all_is_asked_for(
         assert header.startswith("ID  ")
     whole = ("計画 plan " * 30).strip()
     assert on_terminal("--wide", columns=60)[1].endswith(whole)
-    assert queue(COLUMNS="40").stdout.splitlines()[1].endswith(whole)
+    assert queue(COLUMNS="40").out.splitlines()[1].endswith(whole)
 
 
 @with_key
@@ -242,11 +222,11 @@ def test_no_escape_sequence_of_the_api_is_printed(api: FakeAPI, queue: Command) 
     odd = "\x1b]0;owned\x07\x1b[2Jname\r\nnext\u202e\x9b1m"
     api.serves({field: odd for field in RUN if field not in ("created_at", "user_email")})
     for arguments in ((), ("--wide",), ("--json",)):
-        text = queue(*arguments).stdout.replace("\n", "")
+        text = queue(*arguments).out.replace("\n", "")
         assert text
         assert text.isprintable()
     api.answers(500, "\x1b[2J\nsorry \u202e".encode())
-    assert queue().stderr.removesuffix("\n").isprintable()
+    assert queue().err.removesuffix("\n").isprintable()
 
 
 @with_key
@@ -332,43 +312,43 @@ def configuration(api: FakeAPI, tmp_path: Path) -> Configuration:
 
 @pytest.mark.parametrize("set_up", SET_UPS)
 def test_accounts_are_named_as_the_metrics_name_them_whatever_the_set_up(
-    configuration: Configuration, queue: Command, set_up: str
+    configuration: Configuration, exporter: Command, queue: Command, set_up: str
 ) -> None:
     environment, expected = configuration.environment(set_up), SET_UPS[set_up][1]
-    exported = queue("--once", main=cli.main, **environment)
-    up = by("account", samples(exported.stdout, "nextmv_up"))
-    assert up == dict.fromkeys(expected, 1), exported.stderr
+    exported = exporter("--once", **environment)
+    up = by("account", samples(exported.out, "nextmv_up"))
+    assert up == dict.fromkeys(expected, 1), exported.err
     sent = configuration.sent()
     one_by_one = set()
     for account in expected:
         done = queue("--account", account, **environment)
-        assert done.ids == ["run-1", "run-2"]
+        assert ids(done) == ["run-1", "run-2"]
         [key] = configuration.sent()
         one_by_one.add(key)
     assert one_by_one == sent, "the same accounts, read with the same keys"
     done = queue(**environment)
     assert configuration.sent() == sent
     several = len(expected) > 1
-    assert done.stdout.startswith("ACCOUNT " if several else "ID ")
-    assert len(done.ids) == 2 * len(expected)
-    assert not several or set(done.ids) == expected
-    objects = [json.loads(line) for line in queue("--json", **environment).stdout.splitlines()]
+    assert done.out.startswith("ACCOUNT " if several else "ID ")
+    assert len(ids(done)) == 2 * len(expected)
+    assert not several or set(ids(done)) == expected
+    objects = [json.loads(line) for line in queue("--json", **environment).out.splitlines()]
     assert {each.get("account") for each in objects} == (expected if several else {None})
     unknown = queue("--account=nowhere", **environment)
-    assert (unknown.status, unknown.stdout) == (2, "")
-    assert unknown.stderr.startswith("nextmv-queue: no account is named 'nowhere': choose one of")
-    assert all(account in unknown.stderr for account in expected)
+    assert (unknown.status, unknown.out) == (2, "")
+    assert unknown.err.startswith("nextmv-queue: no account is named 'nowhere': choose one of")
+    assert all(account in unknown.err for account in expected)
 
 
 def test_an_account_of_a_profile_that_the_exporter_has_by_flag_is_found_too(
     configuration: Configuration, queue: Command
 ) -> None:
     environment = {"NEXTMV_CONFIG_FILE": str(configuration.config)}
-    assert queue("--account=staging", **environment).ids == ["run-1", "run-2"]
+    assert ids(queue("--account=staging", **environment)) == ["run-1", "run-2"]
     assert configuration.sent() == {"Bearer staging"}
     refused = queue("--account=staging", NEXTMV_API_KEY="k", **environment)
     assert refused.status == 2
-    assert "--profile asks for staging, but NEXTMV_API_KEY" in refused.stderr
+    assert "--profile asks for staging, but NEXTMV_API_KEY" in refused.err
 
 
 def test_the_settings_are_those_of_the_exporter_and_its_flags_go_first(
@@ -376,17 +356,17 @@ def test_the_settings_are_those_of_the_exporter_and_its_flags_go_first(
 ) -> None:
     environment = {"NEXTMV_CONFIG_FILE": "/nowhere", "NEXTMV_PROFILE": "*"}
     config = f"--config-file={configuration.config}"
-    assert queue(config, "--profile=staging", **environment).ids
-    assert queue(config, "--profile=default", **environment).ids
+    assert ids(queue(config, "--profile=staging", **environment))
+    assert ids(queue(config, "--profile=default", **environment))
     assert configuration.sent() == {"Bearer staging", "Bearer def"}
     file = f"--api-key-file={configuration.file}"
     url = f"--endpoint={configuration.api.url}"
-    assert queue(file, url, NEXTMV_API_KEY="k", NEXTMV_ENDPOINT="http://127.0.0.1:9").ids
+    assert ids(queue(file, url, NEXTMV_API_KEY="k", NEXTMV_ENDPOINT="http://127.0.0.1:9"))
     assert configuration.sent() == {"Bearer of-file"}
     limit = {"NEXTMV_EXPORTER_NEXTMV_MAX_RESPONSE_BYTES": "10"}
     done = queue(file, url, **limit)
-    assert (done.status, done.stdout) == (1, "")
-    assert "is larger than 10 bytes" in done.stderr
+    assert (done.status, done.out) == (1, "")
+    assert "is larger than 10 bytes" in done.err
 
 
 def test_of_several_accounts_a_failing_one_is_told_and_the_others_are_listed(
@@ -398,8 +378,8 @@ def test_of_several_accounts_a_failing_one_is_told_and_the_others_are_listed(
     configuration.config.write_text(json.dumps(profiles))
     done = queue(NEXTMV_CONFIG_FILE=str(configuration.config), NEXTMV_PROFILE="*")
     assert done.status == 1
-    assert done.stdout.count("run-") == 2
-    first, second = done.stderr.splitlines()
+    assert done.out.count("run-") == 2
+    first, second = done.err.splitlines()
     assert first.startswith("nextmv-queue: cannot read the queue of staging: ")
     assert second.startswith("nextmv-queue: cannot read the queue of prod: profile 'prod' in ")
     environment = {"NEXTMV_CONFIG_FILE": str(configuration.config), "NEXTMV_PROFILE": "*"}
@@ -428,11 +408,11 @@ BAD: tuple[tuple[tuple[str, ...], dict[str, str], str], ...] = (
 def test_a_bad_configuration_is_one_line_and_status_2(queue: Command) -> None:
     for arguments, variables, named in BAD:
         done = queue(*arguments, **variables)
-        assert (done.status, done.stdout) == (2, ""), done
-        assert done.stderr.startswith("nextmv-queue: ")
-        assert done.stderr.count("\n") == 1
-        assert named in done.stderr
-        assert "--nextmv" not in done.stderr
+        assert (done.status, done.out) == (2, ""), done
+        assert done.err.startswith("nextmv-queue: ")
+        assert done.err.count("\n") == 1
+        assert named in done.err
+        assert "--nextmv" not in done.err
 
 
 @with_key
@@ -445,11 +425,11 @@ def test_a_queue_that_cannot_be_read_is_one_line_and_status_1(api: FakeAPI, queu
     failed.append(queue("--timeout", "100ms"))
     api.answer.held_until.set()
     for done in failed:
-        assert (done.status, done.stdout) == (1, "")
-        assert done.stderr.startswith("nextmv-queue: cannot read the queue of default: ")
-        assert done.stderr.count("\n") == 1
-        assert KEY not in done.stderr
-    assert "401" in refused.stderr
+        assert (done.status, done.out) == (1, "")
+        assert done.err.startswith("nextmv-queue: cannot read the queue of default: ")
+        assert done.err.count("\n") == 1
+        assert KEY not in done.err
+    assert "401" in refused.err
 
 
 def catches_sigterm(process: subprocess.Popen[Any]) -> bool:
@@ -485,9 +465,9 @@ def test_an_interrupt_ends_it_quietly(api: FakeAPI, during: str) -> None:
 
 
 def test_help_and_version_are_printed(queue: Command) -> None:
-    assert queue("--version").stdout == f"nextmv-queue {__version__}\n"
+    assert queue("--version").out == f"nextmv-queue {__version__}\n"
     for flag in ("-h", "--help"):
         done = queue(flag)
-        assert done.stdout.startswith("Usage: nextmv-queue [OPTIONS]\n")
+        assert done.out.startswith("Usage: nextmv-queue [OPTIONS]\n")
         for named in ("--account", "--profile", "--wide", "--timeout"):
-            assert f"  {named} " in done.stdout
+            assert f"  {named} " in done.out
