@@ -15,7 +15,6 @@ from nextmv_exporter import __version__
 from nextmv_exporter.deadline import Deadline
 from nextmv_exporter.nextmv.errors import ConfigurationError
 from nextmv_exporter.scrape.metrics import BUILD_INFO, families
-from nextmv_exporter.scrape.sources import RUN_LOOKBACK, choose_source
 from nextmv_exporter.scrape.target import ScrapeOptions, Target
 
 if TYPE_CHECKING:
@@ -95,6 +94,8 @@ class QueueCollector(Collector):
         options = ScrapeOptions(
             **_given(
                 timeout=timeout,
+                source=source,
+                run_lookback=run_lookback,
                 wait_buckets=wait_buckets,
                 max_groups=max_groups,
                 zero_retention=zero_retention,
@@ -102,16 +103,10 @@ class QueueCollector(Collector):
         )
         self._timeout = options.timeout
         _reject_shared_credentials(accounts)
-        lookback = RUN_LOOKBACK if run_lookback is None else run_lookback
         self._targets = {
             name: account
             if isinstance(account, Target)
-            else Target(
-                name,
-                account.client,
-                choose_source(source or "auto", lookback, account.endpoint),
-                options,
-            )
+            else Target(name, account.client, replace(options, endpoint=account.endpoint))
             for name, account in accounts.items()
         }
 

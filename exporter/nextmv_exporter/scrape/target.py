@@ -5,7 +5,7 @@ All of it is guarded by the target's lock: scrapes and fetches run in different 
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -14,13 +14,20 @@ from operator import lt
 from nextmv_exporter.deadline import Deadline
 from nextmv_exporter.forks import repair_after_fork
 from nextmv_exporter.logs import get_logger
-from nextmv_exporter.nextmv.client import TIMEOUT, Client
+from nextmv_exporter.nextmv.client import TIMEOUT, Client, Exchange
 from nextmv_exporter.nextmv.errors import ConfigurationError, NextmvError, Reason, StatusError
 from nextmv_exporter.scrape.counters import AccountMetrics
 from nextmv_exporter.scrape.flow import Baseline, compare
 from nextmv_exporter.scrape.outcome import Failure, Outcome, Scrape
 from nextmv_exporter.scrape.recent import RecentGroups
-from nextmv_exporter.scrape.sources import Requests, Source, SourceState
+from nextmv_exporter.scrape.sources import (
+    ACCOUNT,
+    RUN_LOOKBACK,
+    SOURCES,
+    Fetched,
+    SourceState,
+    fetch_runs,
+)
 from nextmv_exporter.scrape.summary import Group, Snapshot, Summary, summarise, take_snapshot
 from nextmv_exporter.scrape.threads import WORKERS
 from nextmv_exporter.units import MAX_DURATION
@@ -49,16 +56,25 @@ class ScrapeOptions:
     """
 
     timeout: float = TIMEOUT
+    source: str = "auto"
+    run_lookback: float = RUN_LOOKBACK
     wait_buckets: Sequence[float] = (
         *(5.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0),
         *(1800.0, 3600.0, 7200.0, 21600.0, 43200.0),
     )
     max_groups: int = 2000
     zero_retention: float = 300.0
+    endpoint: str = ACCOUNT
 
     def __post_init__(self) -> None:
         """Raise ConfigurationError if an option is invalid."""
         bounds = list(self.wait_buckets)
+        if self.source not in SOURCES:
+            raise ConfigurationError(
+                f"source {self.source!r} is unknown: choose {', '.join(SOURCES)}"
+            )
+        if not 0 < self.run_lookback <= MAX_DURATION:
+            raise ConfigurationError(f"run_lookback {self.run_lookback} is not a number of seconds")
         if not 0 <= self.timeout <= threading.TIMEOUT_MAX:  # 0 where a scrape is late already
             raise ConfigurationError(f"timeout {self.timeout} is not a number of seconds")
         if self.max_groups < 1:
@@ -169,16 +185,12 @@ class Target:
     Args:
         account: its name, the value of the `account` label.
         client: sends the requests.
-        source: where its queue is read from.
         options: options of its scrapes.
     """
 
-    def __init__(
-        self, account: str, client: Client, source: Source, options: ScrapeOptions
-    ) -> None:
+    def __init__(self, account: str, client: Client, options: ScrapeOptions) -> None:
         self.account = account
         self._client = client
-        self._source = source
         self._options = options
         self._lock = threading.Lock()
         self._last: Outcome | None = None
@@ -189,7 +201,7 @@ class Target:
         self._backoff = _Backoff()
         self._failures = _FailureLog(account)
         self._baseline: Baseline | None = None
-        self._url = ""  # of the API when the baseline was read
+        self._scope: Hashable = None  # of the baseline
         self._state = SourceState()
         self._fetch: Fetch | None = None
         self._fetches = 0  # running
@@ -211,7 +223,6 @@ class Target:
             if failure := self._backoff.failure():
                 return self._failed(deadline, failure)
             if fetch and not fetch.deadline.over:
-                fetch.deadline.extend(deadline, fetch.started + self._options.timeout)
                 return fetch
             if self._fetches >= MAX_FETCHES:
                 message = f"{self._fetches} earlier requests have not ended yet"
@@ -254,7 +265,7 @@ class Target:
         self._number += 1
         fetch = Fetch(
             self._number,
-            Deadline(min(deadline.remaining(), self._options.timeout)),
+            Deadline(self._options.timeout),  # longer than a scrape may wait
             replace(self._state),
             self._recent.at(time.monotonic()),
         )
@@ -286,14 +297,21 @@ class Target:
 
         Drop the exception: its traceback keeps this frame, and so the response, alive.
         """
-        requests = Requests(self._client, fetch.deadline, self._observe_request, self.account)
+        options = self._options
         retry_after = None
         try:
-            credentials = self._client.credentials
-            if fetch.state.credentials != credentials:
-                fetch.state = SourceState(credentials)
+            fetched = fetch_runs(
+                self._client,
+                fetch.state,
+                fetch.deadline,
+                choice=options.source,
+                lookback=options.run_lookback,
+                account=self.account,
+                endpoint=options.endpoint,
+                on_exchange=self._observe_exchange,
+            )
             snapshot = take_snapshot(
-                self._source.fetch(requests, fetch.state),
+                fetched.runs,
                 time.time(),
                 max_bytes=self._client.max_response_bytes,
             )
@@ -304,7 +322,7 @@ class Target:
                 recent=fetch.recent,
             )
             with self._lock:
-                self._count_flow(fetch, snapshot, requests, credentials.url)
+                self._count_flow(fetch, snapshot, fetched)
             return self._outcome(fetch, summary=summary), None
         except NextmvError as caught:
             failure = Failure(caught.reason, str(caught))
@@ -314,14 +332,13 @@ class Target:
             failure = Failure(Reason.INVALID_RESPONSE, "unexpected error, see the log")
         return self._outcome(fetch, failure=failure), retry_after
 
-    def _count_flow(self, fetch: Fetch, snapshot: Snapshot, requests: Requests, url: str) -> None:
+    def _count_flow(self, fetch: Fetch, snapshot: Snapshot, fetched: Fetched) -> None:
         """Advance the counters, unless a fetch that was started later has been counted."""
         if fetch.number < self._counted:
             return
-        # Another endpoint may have another account, whose runs did not all enter just now.
-        baseline = self._baseline if url == self._url else None
-        self._baseline, change = compare(baseline, snapshot, requests.ended, requests.unseen)
-        self._url = url
+        baseline = self._baseline if fetched.scope == self._scope else None
+        self._baseline, change = compare(baseline, snapshot, fetched.ended)
+        self._scope = fetched.scope
         self._metrics.add_flow(change)
         self._counted = fetch.number
 
@@ -348,16 +365,16 @@ class Target:
         self._metrics.count_error(failure.reason)
         self._failures.failed(failure)
 
-    def _observe_request(self, endpoint: str, code: str, seconds: float) -> None:
+    def _observe_exchange(self, exchange: Exchange) -> None:
         with self._lock:
-            self._metrics.observe_request(endpoint, code, seconds)
+            self._metrics.observe_request(exchange.path, exchange.code, exchange.seconds)
 
     def _outcome(
         self, fetch: Fetch, summary: Summary | None = None, failure: Failure | None = None
     ) -> Outcome:
         return Outcome(
             account=self.account,
-            source=self._source.name(fetch.state),
+            source=fetch.state.source(self._options.source),
             duration=time.monotonic() - fetch.started,
             finished=time.time(),
             summary=summary,
