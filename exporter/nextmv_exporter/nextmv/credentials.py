@@ -22,7 +22,6 @@ from nextmv_exporter.nextmv.errors import (
     UnknownProfileError,
     UnreadableFileError,
 )
-from nextmv_exporter.nextmv.proxies import check_proxies
 from nextmv_exporter.units import without_secrets
 
 DEFAULT_ENDPOINT = "https://api.cloud.nextmv.io"
@@ -93,7 +92,7 @@ def resolve(
         UnknownProfileError: the profile is not in the file.
         InvalidNameError: the profile's name can't be printed.
         ConfigurationError: no key, a profile that a server can't use, or an invalid file, key,
-            URL, or proxy in the environment.
+            or URL.
     """
     name = profile_name(profile)
     if not name.isprintable():
@@ -113,9 +112,7 @@ def resolve(
             api_key, key_origin = _api_key(entry, name, path), f"apikey {of_profile}"
         if url is None:
             url, url_origin = _endpoint(entry, name, path), f"endpoint {of_profile}"
-    found = Credentials(check_api_key(api_key, key_origin), check_url(url, url_origin))
-    check_proxies(found.url)
-    return found
+    return Credentials(check_api_key(api_key, key_origin), check_url(url, url_origin))
 
 
 def profile_name(profile: str) -> str:

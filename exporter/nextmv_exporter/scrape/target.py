@@ -208,7 +208,6 @@ class Target:
         except Exception:
             log.exception("Unexpected error during scrape", account=self.account)
             failure = Failure(Reason.INVALID_RESPONSE, "unexpected error, see the log")
-        fetch.deadline.cancel()  # ends requests that were left when another one failed
         outcome = self._outcome(fetch, summary, failure)
         with self._lock:
             self._running -= 1
