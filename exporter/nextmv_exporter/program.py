@@ -14,7 +14,7 @@ from nextmv_exporter.nextmv.credentials import Credentials
 from nextmv_exporter.nextmv.errors import ConfigurationError
 from nextmv_exporter.output import write
 from nextmv_exporter.scrape.exposition import expose
-from nextmv_exporter.scrape.threads import WORKERS
+from threading import Thread
 from nextmv_exporter.settings import Settings, unknown_variables
 
 EXIT_DOWN = 1
@@ -109,7 +109,7 @@ def _serve(settings: Settings, accounts: Accounts) -> int:
 
         def reload() -> None:
             try:
-                WORKERS.run(accounts.reload, "reload")
+                Thread(target=accounts.reload, name="reload", daemon=True).start()
             except RuntimeError as error:  # the system starts no more threads
                 log.error("Reload failed, keeping current accounts", err=str(error))  # noqa: TRY400
 

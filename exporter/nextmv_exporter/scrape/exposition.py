@@ -92,8 +92,8 @@ def _lines(family: Metric, *, openmetrics: bool) -> Iterator[str]:
                 yield f"{name}{suffix}{start}{labels(values)}{bound}}} {float(number)}\n"
             continue
         for values, value in rows:
-            number = f"{value}.0" if type(value) is int else value  # faster than float
-            yield f"{name}{start}{labels(values)}}} {number}\n"
+            text = f"{value}.0" if type(value) is int else value  # faster than float
+            yield f"{name}{start}{labels(values)}}} {text}\n"
 
 
 @cache
