@@ -62,6 +62,7 @@ class FakeAPI:
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            disable_nagle_algorithm = True  # which delays the body by 40 ms
 
             def do_GET(self) -> None:
                 api.requests.append(Request(self.path, dict(self.headers)))

@@ -152,8 +152,9 @@ class Target:
                 return self._failed(Failure(Reason.TIMEOUT, message))
             seconds = min(deadline.remaining(), self._options.timeout)
             fetch = Fetch(Deadline(seconds), replace(self._state))
+            name = f"fetch {self.account}"
             try:
-                threading.Thread(target=self._run, args=(fetch,), daemon=True).start()
+                threading.Thread(target=self._run, args=(fetch,), name=name, daemon=True).start()
             except RuntimeError as error:  # the system starts no more threads
                 return self._failed(Failure(Reason.CONNECTION, str(error)))
             self._running += 1
