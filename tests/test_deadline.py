@@ -33,11 +33,3 @@ def test_a_short_sleep_is_no_longer_than_asked_for() -> None:
     deadline.sleep(0.01)
     assert time.monotonic() - start < 5
     assert not deadline.over
-
-
-def test_a_later_deadline_extends_it_up_to_the_limit() -> None:
-    deadline = Deadline(1)
-    deadline.extend(Deadline(0.5), time.monotonic() + AGES)
-    assert deadline.remaining() <= 1
-    deadline.extend(Deadline(AGES), time.monotonic() + 60)
-    assert 59 < deadline.remaining() <= 60

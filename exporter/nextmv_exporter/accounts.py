@@ -14,7 +14,6 @@ from nextmv_exporter.nextmv.errors import (
     UnknownProfileError,
     UnreadableFileError,
 )
-from nextmv_exporter.scrape.sources import choose_source
 from nextmv_exporter.scrape.target import ScrapeOptions, Target
 from nextmv_exporter.settings import Settings
 
@@ -178,6 +177,8 @@ class Accounts:
         settings = self._settings
         options = ScrapeOptions(
             timeout=settings.nextmv_timeout,
+            source=settings.nextmv_source,
+            run_lookback=settings.nextmv_run_lookback,
             wait_buckets=settings.queue_wait_buckets,
             max_groups=settings.queue_max_groups,
             zero_retention=settings.queue_zero_retention,
@@ -186,8 +187,7 @@ class Accounts:
             credentials=self._credentials(name, found),
             max_response_bytes=settings.nextmv_max_response_bytes,
         )
-        source = choose_source(settings.nextmv_source, settings.nextmv_run_lookback)
-        return Target(name, client, source, options)
+        return Target(name, client, options)
 
     def _credentials(self, account: str, last: Credentials) -> Callable[[], Credentials]:
         """Return a function that returns the current credentials of an account."""

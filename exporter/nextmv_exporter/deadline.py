@@ -4,7 +4,7 @@ import time
 
 
 class Deadline:
-    """A time on the monotonic clock that later scrapes may extend.
+    """A time on the monotonic clock.
 
     It is created where a request enters and passed down to the socket, so that every step
     works with the same remaining time.
@@ -29,15 +29,6 @@ class Deadline:
     def over(self) -> bool:
         """Whether it has passed or was cancelled."""
         return self.remaining() == 0.0
-
-    def extend(self, other: "Deadline", limit: float) -> None:
-        """Extend it to another deadline, if that one is later.
-
-        Args:
-            other: the other deadline.
-            limit: latest time it may be moved to, monotonic seconds.
-        """
-        self.at = max(self.at, min(other.at, limit))
 
     def cancel(self) -> None:
         """End it now: no one waits for the response any more."""

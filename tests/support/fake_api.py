@@ -58,10 +58,16 @@ class FakeAPI:
     def __init__(self, tls: ssl.SSLContext | None = None) -> None:
         self.answer = Answer()
         self.requests: list[Request] = []
+        self.date: str | None = None
+        """Value of the header `Date`, if it is not the time."""
         api = self
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            disable_nagle_algorithm = True  # which delays the body by 40 ms
+
+            def date_time_string(self, timestamp: float | None = None) -> str:
+                return super().date_time_string(timestamp) if api.date is None else api.date
 
             def do_GET(self) -> None:
                 api.requests.append(Request(self.path, dict(self.headers)))

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from nextmv_exporter.deadline import Deadline
 from nextmv_exporter.logs import CLIENTS, get_logger
-from nextmv_exporter.scrape.threads import WORKERS
+from threading import Thread
 
 MAX_SCRAPES = 256
 """Maximum number of concurrent scrapes."""
@@ -87,7 +87,7 @@ class ScrapeThreads:
                 loop.call_soon_threadsafe(finish, result, error)
 
         try:
-            WORKERS.run(run, "scrape")
+            Thread(target=run, name="scrape", daemon=True).start()
         except RuntimeError as error:
             raise _rejected(str(error)) from None
         self._running[key] = started
