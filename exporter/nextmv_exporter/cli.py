@@ -41,11 +41,6 @@ def run(settings: Settings) -> int:
     Raises:
         ConfigurationError: the configuration is invalid.
     """
-    # Imported here, since a health check is run often and needs little.
-    if settings.web_healthcheck:
-        from nextmv_exporter.web.healthcheck import check
-
-        return check(settings.web_listen_address, settings.web_config_file)
     from nextmv_exporter import program
 
     return program.run(settings)

@@ -4,6 +4,7 @@ import contextlib
 import gc
 import os
 import time
+from collections.abc import Sequence
 
 from prometheus_client import disable_created_metrics
 
@@ -14,7 +15,6 @@ from nextmv_exporter.nextmv.credentials import Credentials
 from nextmv_exporter.nextmv.errors import ConfigurationError
 from nextmv_exporter.output import write
 from nextmv_exporter.scrape.exposition import expose
-from nextmv_exporter.scrape.threads import WORKERS
 from nextmv_exporter.settings import Settings, unknown_variables
 
 EXIT_DOWN = 1
@@ -85,44 +85,25 @@ def _print(body: bytes) -> None:
 
 def _serve(settings: Settings, accounts: Accounts) -> int:
     # Imported here, since printing a single scrape needs no server.
-    from nextmv_exporter.web.app import Exporter
-    from nextmv_exporter.web.listener import listen
-    from nextmv_exporter.web.server import Server
+    from nextmv_exporter.web.server import serve
 
-    web_config = None
-    if settings.web_config_file:
-        from nextmv_exporter.web.toolkit.reloading import ReloadingWebConfig
+    def announce(urls: Sequence[str]) -> None:
+        for url in urls:
+            address = url.partition("://")[2]
+            log.info(
+                "Listening",
+                version=__version__,
+                address=address,
+                accounts=",".join(accounts.targets),
+            )
+        if settings.demo:
+            scheme, _, port = urls[0].partition(":")
+            _welcome(scheme, int(port.rpartition(":")[2]), settings.web_telemetry_path)
 
-        web_config = ReloadingWebConfig(settings.web_config_file)
-    with contextlib.ExitStack() as stack:
-        listeners = [stack.enter_context(listen(each)) for each in settings.web_listen_address]
-
-        def announce() -> None:
-            names = ",".join(accounts.targets)
-            for host, port, *_ in (listener.getsockname() for listener in listeners):
-                address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-                log.info("Listening", version=__version__, address=address, accounts=names)
-            if settings.demo:
-                scheme = "https" if web_config and web_config.tls else "http"
-                port = listeners[0].getsockname()[1]
-                _welcome(scheme, port, settings.web_telemetry_path)
-
-        def reload() -> None:
-            try:
-                WORKERS.run(accounts.reload, "reload")
-            except RuntimeError as error:  # the system starts no more threads
-                log.error("Reload failed, keeping current accounts", err=str(error))  # noqa: TRY400
-
-        server = Server(
-            Exporter(settings, accounts),
-            on_hangup=reload,
-            on_started=announce,
-            web_config=web_config,
-        )
-        # Disabled in __main__.py. What was imported is never freed, so it is not examined either.
-        gc.freeze()
-        gc.enable()
-        server.run(listeners)
+    # Disabled in __main__.py. What was imported is never freed, so it is not examined either.
+    gc.freeze()
+    gc.enable()
+    serve(settings, accounts, announce)
     log.info("Stopped")
     return 0
 

@@ -207,12 +207,6 @@ class Settings:
         "in the format of Prometheus's exporter-toolkit.",
         _FILE,
     )
-    web_healthcheck: bool = _option(
-        "web.healthcheck",
-        "Check the exporter that runs with the same flags, and exit: 0 if /-/healthy "
-        "responds at every listen address, else 1.",
-        is_flag=True,
-    )
     log_level: str = _option(
         "log.level",
         "Lowest level logged.",
