@@ -222,10 +222,6 @@ def _url(listener: socket.socket, scheme: str) -> str:
     return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 
-def _log_error(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """Log an error of the system, such as too many open files, without a traceback."""
-    error = context.get("exception")
-    if isinstance(error, OSError):
-        log.warning("Can't accept connections", err=error.strerror)
-    else:
-        loop.default_exception_handler(context)
+def _log_error(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Log an error of a connection, such as too many open files, without a traceback."""
+    log.warning(context["message"].partition("\n")[0], err=str(context.get("exception", "")))
