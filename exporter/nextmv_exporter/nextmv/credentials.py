@@ -153,7 +153,7 @@ def load_config(config_file: Path | None = None) -> Mapping[str, Any]:
 
 
 @lru_cache(maxsize=1)
-def _parse(path: Path, _: files.Stamp) -> Mapping[str, Any] | str:
+def _parse(path: Path, _: "files.Stamp") -> Mapping[str, Any] | str:
     """Return the file's mapping, or what is wrong with it; only a failed read is not cached."""
     try:
         config = files.read_yaml(path, "configuration file")
