@@ -1,9 +1,5 @@
 """A changed key is taken up at the next scrape, and a broken file keeps the last good one."""
 
-import os
-import signal
-import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,7 +8,7 @@ from support.exporter import Process, exporter_process, settings_of
 from support.waiting import until
 
 from faults.fault_server import FaultServer, answers, queue
-from faults.running_exporter import Scraped, scrape
+from faults.running_exporter import scrape
 from nextmv_exporter.accounts import Accounts
 
 

@@ -1,6 +1,7 @@
 """The HTTP endpoints."""
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -24,6 +25,8 @@ TIMEOUT_HEADER = "X-Prometheus-Scrape-Timeout-Seconds"
 
 MAX_SCRAPES = 256
 """Maximum number of concurrent scrapes, a thread each."""
+
+_AUTHORITY = re.compile("^https?://[^/]*", re.IGNORECASE)
 
 log = get_logger(CLIENTS)
 
@@ -170,8 +173,7 @@ def tolerant(app: ASGIApp) -> ASGIApp:
         if {b"content-length", b"transfer-encoding"} <= {name for name, _ in scope["headers"]}:
             scope["headers"].append((b"connection", b"close"))
         # RFC 9112 3.2.2: the target may be a URL, as for a proxy.
-        if "://" in scope["path"]:
-            scope["path"] = urlsplit(scope["path"]).path or "/"
+        scope["path"] = _AUTHORITY.sub("", scope["path"], count=1) or "/"
         await app(scope, receive, send)
 
     return call
