@@ -23,6 +23,9 @@ MAX_DETAILED = 20
 MAX_CLASSES = 20
 MAX_GROUPS = 10
 
+OLD = 300.0
+"""Seconds after which a scrape no longer tells whether an account can be read."""
+
 ADVICE: Mapping[Reason, str] = {
     Reason.AUTH: "Create a new API key in the Nextmv console and put it in the place of the old "
     "one; a key in NEXTMV_API_KEY or in a systemd credential needs a restart.",
@@ -39,7 +42,7 @@ ADVICE: Mapping[Reason, str] = {
     "large; the response takes up to four times that in memory.",
     Reason.INVALID_RESPONSE: "Look for a proxy's login page between the exporter and the API.",
 }
-"""What to do about a failure, in one sentence; the README has the same text."""
+"""What to do about a failure, in one sentence; the table in docs/runbooks.md has the same text."""
 
 
 @dataclass
@@ -66,22 +69,29 @@ def render(telemetry_path: str, targets: Mapping[str, Target], chosen: Collectio
     Returns:
         HTML.
     """
+    now = time()
     scrapes = {name: target.last for name, target in targets.items()}
-    detailed = set(chosen or nsmallest(MAX_DETAILED, scrapes, key=lambda n: _rank(scrapes[n])))
+    # Sorting is stable: otherwise the accounts keep their order.
+    names = sorted(scrapes, key=lambda name: _rank(scrapes[name], now))
+    longest = nsmallest(
+        MAX_DETAILED, names, key=lambda n: (_rank(scrapes[n], now), _length(scrapes[n]))
+    )
+    detailed = set(chosen or longest)
     return _template().render(
         version=__version__,
         telemetry_path=telemetry_path,
-        accounts={name: scrape and scrape.outcome for name, scrape in scrapes.items()},
-        detailed={name: scrape for name, scrape in scrapes.items() if name in detailed},
+        accounts={name: scrapes[name] for name in names},
+        detailed=[name for name in names if name in detailed],
         advice=ADVICE,
         classes=_classes,
         groups=_longest_groups,
         oldest=lambda summary: max(_oldest(summary.oldest, summary.now).values(), default=None),
-        most=lambda rows, field: max(getattr(row, field) or 0 for row in rows.values()),
+        most=lambda rows, *fields: max(getattr(r, f) or 0 for r in rows.values() for f in fields),
         age=_age,
         duration=_duration,
         moment=lambda seconds: datetime.fromtimestamp(seconds, UTC),
-        now=time(),
+        now=now,
+        old=OLD,
         max_classes=MAX_CLASSES,
         recent_minutes=int(RECENT / 60),
     )
@@ -99,10 +109,17 @@ def _template() -> Template:
     return environment.get_template("landing.html")
 
 
-def _rank(scrape: Scrape | None) -> tuple[bool, int]:
-    """Return a key that sorts failed accounts first, then the longest queues."""
+def _rank(scrape: Scrape | None, now: float) -> int:
+    """Return a key that sorts failed accounts first, then those that are no longer scraped."""
+    if scrape and scrape.outcome.failure:
+        return 0
+    return 1 if scrape and now - scrape.outcome.finished > OLD else 2
+
+
+def _length(scrape: Scrape | None) -> int:
+    """Return a key that sorts the longest queues first."""
     summary = scrape and scrape.outcome.summary
-    return not (scrape and scrape.outcome.failure), -sum(summary.runs.values()) if summary else 0
+    return -sum(summary.runs.values()) if summary else 0
 
 
 def _classes(summary: Summary, counters: Counters) -> dict[str, ClassRow]:
