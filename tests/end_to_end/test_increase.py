@@ -37,7 +37,7 @@ def scrapes_done(url: str) -> float:
 def test_increase_is_what_the_account_started(tmp_path: Path) -> None:
     """The account's clock stands still while Prometheus scrapes."""
     moment = time.time()
-    simulator = Simulator(seed=3, start=moment)
+    simulator = Simulator(seed=2, start=moment)
     api = DemoAPI({DEMO_KEY: simulator}, clock=lambda: moment)
     job = {"job_name": "nextmv-exporter", "scrape_interval": "1s"}
     started: Counter[str] = Counter()
