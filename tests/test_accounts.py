@@ -20,7 +20,7 @@ from nextmv_exporter.nextmv.errors import ConfigurationError
 
 KEPT = "Reload failed, keeping current accounts"
 KEPT_ONE = "Reload failed, keeping current credentials"
-SKIPPED = "Skipping account"
+SKIPPED = "Skipping account with invalid configuration"
 
 
 @pytest.fixture
@@ -104,11 +104,11 @@ def test_a_named_profile_that_left_the_file_keeps_its_key_until_a_reload_is_aske
     accounts = files.accounts("a", "b")
     files.write({"a": "3"})
     assert files.keys(accounts) == {"a": "3", "b": "2"}
-    assert events(logs, "profile").count((KEPT_ONE, "b")) == 1
+    assert events(logs, "account").count((KEPT_ONE, "b")) == 1
     accounts.reload()
     assert files.keys(accounts) == {"a": "3"}
     assert events(logs, "added", "removed")[-1] == ("Accounts reloaded", "", "b")
-    assert events(logs, "profile").count((KEPT_ONE, "b")) == 1
+    assert events(logs, "account").count((KEPT_ONE, "b")) == 1
     files.write({"a": "3", "b": "4"})
     assert files.keys(accounts) == {"a": "3", "b": "4"}
     files.write({"a": "3"})
@@ -149,12 +149,13 @@ def test_an_invalid_profile_affects_no_other_account(
     files.write({"a": "3"}, b=broken, new=broken)
     for _ in range(3):
         assert files.keys(accounts) == {"a": "3", "b": "2"}
-    lines = [("Credentials reloaded", None), (KEPT_ONE, "b"), (SKIPPED, "new")]
-    assert sorted(events(logs, "profile"), key=str) == sorted(lines, key=str)
+    lines = [("Credentials reloaded", "a"), (KEPT_ONE, "b"), (SKIPPED, None)]
+    assert sorted(events(logs, "account"), key=str) == sorted(lines, key=str)
     logs.clear()
     files.write({"a": "3", "c": "1"}, b=broken, new=broken, newer=broken)
     assert files.keys(accounts) == {"a": "3", "b": "2", "c": "1"}
-    assert events(logs, "profile") == [(SKIPPED, "newer"), ("Accounts reloaded", None)]
+    assert events(logs) == [(SKIPPED,), ("Accounts reloaded",)]
+    assert "'newer'" in logs[0]["err"]
     assert "SECR" not in str(logs)
     for profiles in (["*"], ["a", "b"]):
         with pytest.raises(ConfigurationError, match=r"'b' in "):

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 from support.descriptors import no_descriptor_left
@@ -49,12 +48,6 @@ def file(tmp_path: Path) -> Path:
 
 def events(logs: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
     return [(entry["event"], entry["err"]) for entry in logs]
-
-
-def test_a_file_that_stays_is_loaded_once(file: Path) -> None:
-    text = Text(file)
-    assert [text.latest() for _ in range(5)] == ["first"] * 5
-    assert (text.loads, text.reloads) == (1, [])
 
 
 def test_a_file_that_is_written_is_loaded_again(file: Path) -> None:
@@ -136,16 +129,6 @@ def test_a_file_that_could_not_be_read_is_tried_again_although_it_has_not_change
     assert events(logs) == [(KEPT, f"file {file} can't be read: Too many open files")]
     text.latest()
     assert text.loads == 1 + 3 + 1
-
-
-def test_a_file_that_vanished_keeps_the_last_value_until_it_is_back(file: Path) -> None:
-    text = Text(file)
-    file.unlink()
-    with capture_logs() as logs:
-        assert [text.latest() for _ in range(3)] == ["first"] * 3
-    assert events(logs) == [(KEPT, f"file {file} can't be read: No such file or directory")]
-    file.write_text("back")
-    assert text.latest() == "back"
 
 
 def test_a_reload_that_is_asked_for_loads_an_unchanged_file(file: Path) -> None:
@@ -245,14 +228,3 @@ def test_no_other_error_comes_out_of_any_text(pieces: list[str]) -> None:
     file = Path(os.environ["HOME"]) / "file.yaml"
     file.write_bytes("".join(pieces).encode("utf-8", "surrogatepass"))
     failure(file)
-
-
-def test_a_loader_of_ones_own_may_refuse_more(tmp_path: Path) -> None:
-    class Strict(yaml.SafeLoader):
-        def construct_mapping(self, *_: object) -> dict[object, object]:
-            raise ConfigurationError("no mappings here")
-
-    file = tmp_path / "file.yaml"
-    file.write_text("!!set {a, b}")
-    with pytest.raises(ConfigurationError, match=r"file\.yaml: no mappings here"):
-        read_yaml(file, "file", Strict)

@@ -39,8 +39,8 @@ def profiles(settings: Settings) -> Sequence[str]:
     chosen = list(dict.fromkeys(asked)) or [DEFAULT_PROFILE]
     if len(chosen) == 1 and chosen != [ALL_PROFILES]:
         return chosen
-    key = "NEXTMV_API_KEY" if os.environ.get("NEXTMV_API_KEY") else ""
-    if origin := "--nextmv.api-key-file" if settings.nextmv_api_key_file else key:
+    origin = "--nextmv.api-key-file" if settings.nextmv_api_key_file else "NEXTMV_API_KEY"
+    if settings.nextmv_api_key_file or os.environ.get("NEXTMV_API_KEY"):
         raise ConfigurationError(
             f"{origin} holds one key, which would be used for all of several profiles: "
             "unset it, or choose one profile"
@@ -151,12 +151,19 @@ class Accounts:
                     found.setdefault(account, last[account])
         if not found:
             raise ConfigurationError(next(iter(faults.values())))
-        for profile, fault in sorted(faults.items() - self._faults.items()):
-            kept = account_name(self._settings, profile) in found
-            message = "Reload failed, keeping current credentials" if kept else "Skipping account"
-            log.warning(message, profile=profile, err=fault)
-        self._faults = faults
+        self._log(faults, found)
         return found
+
+    def _log(self, faults: Mapping[str, str], found: Found) -> None:
+        """Log the faults, by profile, that were not there at the last reload."""
+        for profile, fault in sorted(faults.items() - self._faults.items()):
+            if (account := account_name(self._settings, profile)) in found:
+                log.warning(
+                    "Reload failed, keeping current credentials", account=account, err=fault
+                )
+            else:
+                log.warning("Skipping account with invalid configuration", err=fault)
+        self._faults = faults
 
     def _update(self, old: Found, new: Found) -> None:
         added, removed = sorted(new.keys() - old.keys()), sorted(old.keys() - new.keys())

@@ -57,9 +57,9 @@ def run_command(parser: click.Command, arguments: Sequence[str] | None) -> int:
         if error.setting:
             message += f" (see --nextmv.{error.setting}"
             message += "; --demo needs no key)" if error.setting == "api-key-file" else ")"
-    except OSError as error:  # of the help, which click prints
+    except OSError as error:  # such as a full disk for the help, which click prints
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or Python would print it again at its exit
-        message = f"can't write to stdout: {error.strerror}"
+        message = str(error)
     except RuntimeError as error:
         if "can't start new thread" not in str(error):
             raise
@@ -110,8 +110,8 @@ def run(settings: Settings) -> int:
     # `_created` series double the number of counters and add nothing that rates need.
     disable_created_metrics()  # type: ignore[no-untyped-call]
     logs.configure(settings.log_level, settings.log_format)
-    if unknown := unknown_variables():
-        log.warning("Ignoring unknown environment variables", variables=",".join(unknown))
+    for variable in unknown_variables():
+        log.warning("Ignoring unknown environment variable", variable=variable)
     if not settings.demo:
         return _run(settings)
     from nextmv_exporter.demo import simulated_account

@@ -10,7 +10,6 @@ import subprocess
 import sys
 import termios
 import threading
-from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -104,23 +103,23 @@ def test_the_oldest_twenty_are_shown_and_how_many_more_there_are(
     assert (len(ids(everything)), everything.err) == (25, "")
 
 
-FILTERS: Mapping[tuple[str, ...], str] = {
+FILTERS = {
     # The runs that are found, or what is said if there are none.
-    ("--status=queued",): "1 4 5",
-    ("--status=QUEUED",): "1 4 5",
-    ("--status=running", "--status=paused"): "2 3",
-    ("--execution-class=large",): "3 4",
-    ("--execution-class=unknown",): "5",
-    ("--application=packing", "--application=routing"): "1 2 3 4 5",
-    ("--application=verpäckt",): "6",
-    ("--status=queued", "--execution-class=large"): "4",
-    ("--status=failed",): "No run has the status failed: there are Paused, done, queued, running.",
-    ("--execution-class=lrge",): "No run has the execution class lrge: there are 6c9500mb870s, "
-    "large, unknown.",
-    ("--application=a", "--application=b"): "No run has the application a or b: there are packing, "
-    "routing, verpäckt.",
-    ("--status=running", "--application=packing"): "No run matches all of these filters.",
-}
+    "--status=queued": "1 4 5",
+    "--status=QUEUED": "1 4 5",
+    "--status=running --status=paused": "2 3",
+    "--execution-class=large": "3 4",
+    "--execution-class=unknown": "5",
+    "--application=packing --application=routing": "1 2 3 4 5",
+    "--application=verpäckt": "6",
+    "--status=queued --execution-class=large": "4",
+    "--status=failed": "No run has the status failed: there are Paused, done, queued, running.",
+    "--execution-class=x":
+    "No run has the execution class x: there are 6c9500mb870s, large, unknown.",
+    "--application=a --application=b":
+    "No run has the application a or b: there are packing, routing, verpäckt.",
+    "--status=running --application=packing": "No run matches all of these filters.",
+}  # fmt: skip
 
 
 @with_key
@@ -134,14 +133,14 @@ def test_runs_are_chosen_by_status_class_and_application(api: FakeAPI, queue: Co
         run(6, status_v2="done", application_id="verpäckt"),
     )
     for arguments, expected in FILTERS.items():
-        done = queue(*arguments)
+        done = queue(*arguments.split())
         if expected.startswith("No"):
             assert (done.status, done.out, done.err) == (0, "", f"{expected}\n")
         else:
             assert sorted(ids(done)) == [f"run-{number}" for number in expected.split()], arguments
     api.serves()
     for arguments in FILTERS:
-        done = queue(*arguments)
+        done = queue(*arguments.split())
         assert (done.status, done.out, done.err) == (0, "", "No runs found.\n")
 
 
@@ -246,38 +245,30 @@ def test_head_ends_it_quietly_and_a_closed_or_full_output_with_a_line(api: FakeA
 
 # Accounts
 
+CONFIG = {"NEXTMV_CONFIG_FILE": "CONFIG"}
 SET_UPS: dict[str, tuple[dict[str, str], set[str]]] = {
     # The environment of the exporter, and the accounts of its metrics.
-    "bare key": ({"NEXTMV_API_KEY": "default"}, {"default"}),
-    "bare key with a name": ({"NEXTMV_API_KEY": "eu", "NEXTMV_ACCOUNT_NAME": "eu"}, {"eu"}),
-    "name of the exporter's own": (
-        {"NEXTMV_API_KEY": "eu", "NEXTMV_EXPORTER_NEXTMV_ACCOUNT_NAME": "eu"},
-        {"eu"},
+    "bare key": ({"NEXTMV_API_KEY": "k"}, {"default"}),
+    "bare key with a name": ({"NEXTMV_API_KEY": "k", "NEXTMV_ACCOUNT_NAME": "eu"}, {"eu"}),
+    "bare key in place of a profile's": (
+        {**CONFIG, "NEXTMV_API_KEY": "k", "NEXTMV_PROFILE": "prod"}, {"prod"}
     ),
     "key file": ({"NEXTMV_API_KEY_FILE": "FILE"}, {"default"}),
-    "key file with a name": (
-        {"NEXTMV_EXPORTER_NEXTMV__API_KEY_FILE": "FILE", "NEXTMV_ACCOUNT_NAME": "eu"},
-        {"eu"},
+    "key file with a name, by the exporter's own variables": (
+        {"NEXTMV_EXPORTER_NEXTMV__API_KEY_FILE": "FILE",
+         "NEXTMV_EXPORTER_NEXTMV_ACCOUNT_NAME": "eu"}, {"eu"}
     ),
-    "default profile": ({"NEXTMV_CONFIG_FILE": "CONFIG"}, {"default"}),
-    "default profile with a name": (
-        {"NEXTMV_CONFIG_FILE": "CONFIG", "NEXTMV_ACCOUNT_NAME": "eu"},
-        {"eu"},
-    ),
-    "one profile": ({"NEXTMV_CONFIG_FILE": "CONFIG", "NEXTMV_PROFILE": "staging"}, {"staging"}),
-    "two profiles": (
-        {"NEXTMV_CONFIG_FILE": "CONFIG", "NEXTMV_PROFILE": "default,prod"},
-        {"default", "prod"},
-    ),
+    "default profile": (CONFIG, {"default"}),
+    "default profile with a name": ({**CONFIG, "NEXTMV_ACCOUNT_NAME": "eu"}, {"eu"}),
+    "one profile": ({**CONFIG, "NEXTMV_PROFILE": "staging"}, {"staging"}),
+    "two profiles": ({**CONFIG, "NEXTMV_PROFILE": "default,prod"}, {"default", "prod"}),
     "all profiles": (
-        {"NEXTMV_CONFIG_FILE": "CONFIG", "NEXTMV_EXPORTER_NEXTMV_PROFILE": "*"},
-        {"default", "staging", "prod"},
+        {**CONFIG, "NEXTMV_EXPORTER_NEXTMV_PROFILE": "*"}, {"default", "staging", "prod"}
     ),
     "all profiles with a name": (
-        {"NEXTMV_CONFIG_FILE": "CONFIG", "NEXTMV_PROFILE": "*", "NEXTMV_ACCOUNT_NAME": "eu"},
-        {"eu", "staging", "prod"},
+        {**CONFIG, "NEXTMV_PROFILE": "*", "NEXTMV_ACCOUNT_NAME": "eu"}, {"eu", "staging", "prod"}
     ),
-}
+}  # fmt: skip
 
 
 class Configuration:
@@ -293,9 +284,7 @@ class Configuration:
     def environment(self, set_up: str) -> dict[str, str]:
         places = {"CONFIG": str(self.config), "FILE": str(self.file)}
         given = {name: places.get(text, text) for name, text in SET_UPS[set_up][0].items()}
-        return given if "CONFIG" in SET_UPS[set_up][0].values() else given | {
-            "NEXTMV_ENDPOINT": self.api.url
-        }  # fmt: skip
+        return given if "NEXTMV_CONFIG_FILE" in given else given | {"NEXTMV_ENDPOINT": self.api.url}
 
     def sent(self) -> set[str]:
         """The keys that were sent since the last call."""
@@ -363,6 +352,9 @@ def test_the_settings_are_those_of_the_exporter_and_its_flags_go_first(
     url = f"--endpoint={configuration.api.url}"
     assert ids(queue(file, url, NEXTMV_API_KEY="k", NEXTMV_ENDPOINT="http://127.0.0.1:9"))
     assert configuration.sent() == {"Bearer of-file"}
+    configuration.api.requests.clear()
+    queue(file, url, NEXTMV_EXPORTER_NEXTMV_SOURCE="application-runs")
+    assert configuration.api.requests[0].path.startswith("/v1/applications?")
     limit = {"NEXTMV_EXPORTER_NEXTMV_MAX_RESPONSE_BYTES": "10"}
     done = queue(file, url, **limit)
     assert (done.status, done.out) == (1, "")
