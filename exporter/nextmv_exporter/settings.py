@@ -148,8 +148,6 @@ class Parsed(click.ParamType):  # type: ignore[type-arg] # generic from click 8.
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> object:
         """Convert a value for click; raise `click.BadParameter` if it is invalid."""
-        if not isinstance(value, str):
-            return value
         try:
             return self._parse(value)
         except ValueError as error:

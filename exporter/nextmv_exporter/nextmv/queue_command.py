@@ -87,18 +87,7 @@ def print_queue(  # noqa: PLR0913 - one for each flag
     given = {f"--nextmv.{key.replace('_', '-')}": value for key, value in flags.items()}
     arguments = [f"{flag}={value}" for flag, value in given.items() if value is not None]
     settings, accounts = _select(arguments, account)
-    with ThreadPoolExecutor(_CONCURRENT) as pool:
-        results = list(pool.map(lambda each: _read(settings, *each), accounts.items()))
-    rows: list[Row] = []
-    failures = 0
-    for label, result in zip(accounts, results, strict=True):
-        if isinstance(result, list):
-            rows += result
-        elif isinstance(result, ConfigurationError) and len(accounts) == 1:
-            raise result
-        else:
-            failures += 1
-            complain(f"nextmv-queue: cannot read the queue of {label}: {result}")
+    rows, failures = _read_all(settings, accounts)
     filters = {
         "status_v2": status_v2, "execution_class": execution_class,
         "application_id": application_id,
@@ -106,11 +95,10 @@ def print_queue(  # noqa: PLR0913 - one for each flag
     found = [row for row in rows if all(_has(row, *each) for each in filters.items())]
     found.sort(key=lambda row: row.run.created_at or _LAST)
     shown = found[: limit or None]
-    several = len(accounts) > 1
+    hidden = (set() if wide else {"VERSION", "USER"}) | (set() if accounts[1:] else {"ACCOUNT"})
     if as_json:
-        lines: Iterable[str] = (_json(row, named=several) for row in shown)
+        lines: Iterable[str] = (_json(row, named="ACCOUNT" not in hidden) for row in shown)
     else:
-        hidden = (set() if wide else {"VERSION", "USER"}) | (set() if several else {"ACCOUNT"})
         lines = table(shown, datetime.now(UTC), hidden, cut=not wide and os.isatty(1))
     try:
         _print(lines)
@@ -124,26 +112,43 @@ def print_queue(  # noqa: PLR0913 - one for each flag
     return EXIT_FAILED if failures else 0
 
 
-def _select(arguments: list[str], account: str | None) -> tuple[Settings, Mapping[str, str]]:
-    """Return the settings, and the profile of each account to read, by the account's name."""
+def _select(arguments: list[str], account: str | None) -> tuple[Settings, list[str]]:
+    """Return the settings and the profiles, one for each account to read."""
     settings = from_environment(arguments)
-    known = {account_name(settings, each): each for each in reversed(profiles(settings))}
+    chosen = list(profiles(settings))
     if account is None:
-        return settings, dict(reversed(known.items()))
+        return settings, chosen
+    known = {account_name(settings, profile): profile for profile in reversed(chosen)}
     if account in known:
-        return settings, {account: known[account]}
+        return settings, [known[account]]
     if not settings.nextmv_profile:  # the exporter may have a flag that the environment lacks
         others = profiles_with_key(load_config(settings.nextmv_config_file))
         if account in others:
-            return from_environment([*arguments, f"--nextmv.profile={account}"]), {account: account}
+            return from_environment([*arguments, f"--nextmv.profile={account}"]), [account]
     raise ConfigurationError(
-        f"no account is named {account!r}: choose one of {listed(list(known))}"
+        f"no account is named {account!r}: choose one of {listed(list(known)[::-1])}"
     )
 
 
-def _read(
-    settings: Settings, account: str, profile: str
-) -> list[Row] | ConfigurationError | NextmvError:
+def _read_all(settings: Settings, accounts: Sequence[str]) -> tuple[list[Row], int]:
+    """Return the runs of all profiles' accounts, and the number of those that can't be read."""
+    with ThreadPoolExecutor(_CONCURRENT) as pool:
+        results = list(pool.map(lambda profile: _read(settings, profile), accounts))
+    rows: list[Row] = []
+    failures = 0
+    for profile, result in zip(accounts, results, strict=True):
+        if isinstance(result, list):
+            rows += result
+            continue
+        if isinstance(result, ConfigurationError) and len(accounts) == 1:
+            raise result
+        failures += 1
+        name = account_name(settings, profile)
+        complain(f"nextmv-queue: cannot read the queue of {name}: {result}")
+    return rows, failures
+
+
+def _read(settings: Settings, profile: str) -> list[Row] | ConfigurationError | NextmvError:
     try:
         credentials = resolve(settings, profile)
         client = Client(
@@ -156,7 +161,7 @@ def _read(
         )
     except (ConfigurationError, NextmvError) as error:
         return error
-    return [Row(account, run) for run in queue.runs]
+    return [Row(account_name(settings, profile), run) for run in queue.runs]
 
 
 def _value(row: Row, field: str) -> str:
