@@ -23,53 +23,34 @@ from nextmv_exporter.settings import (
     unknown_variables,
 )
 
-DEFAULTS = Settings(
-    demo=False,
-    once=False,
-    nextmv_profile=(),
-    nextmv_config_file=None,
-    nextmv_api_key_file=None,
-    nextmv_endpoint=None,
-    nextmv_account_name="default",
-    nextmv_timeout=10,
-    nextmv_max_response_bytes=64 * 2**20,
-    nextmv_source="auto",
-    nextmv_run_lookback=86_400,
-    queue_zero_retention=300,
-    queue_max_groups=2000,
-    queue_wait_buckets=(5, 15, 30, 60, 120, 300, 600, 1800, 3600, 7200, 21_600, 43_200),
-    web_listen_address=(Address("", 10057),),
-    web_telemetry_path="/metrics",
-    web_timeout_offset=0.5,
-    web_external_url=None,
-    web_config_file=None,
-    log_level="info",
-    log_format="logfmt",
-)
-EXAMPLES: dict[str, tuple[str, object, str]] = {
-    # By flag: a text, the value that it means, and another text, which the flag's goes before.
-    "demo": ("true", True, "false"),
-    "once": ("1", True, "0"),
-    "nextmv.profile": ("staging", ("staging",), "a, b"),
-    "nextmv.config-file": ("a.yaml", Path("a.yaml"), "b.yaml"),
-    "nextmv.api-key-file": ("a.key", Path("a.key"), "b.key"),
-    "nextmv.endpoint": ("a.example", "a.example", "b.example"),
-    "nextmv.account-name": ("production", "production", "staging"),
-    "nextmv.timeout": ("5s", 5.0, "6s"),
-    "nextmv.max-response-bytes": ("1MiB", 2**20, "2MiB"),
-    "nextmv.source": ("application-runs", "application-runs", "account-queue"),
-    "nextmv.run-lookback": ("48h", 172_800.0, "1h"),
-    "queue.zero-retention": ("0s", 0.0, "1m"),
-    "queue.max-groups": ("7", 7, "8"),
-    "queue.wait-buckets": ("1s,1m", (1.0, 60.0), "2s"),
-    "web.listen-address": ("[::1]:1", (Address("::1", 1),), ":2, :3"),
-    "web.telemetry-path": ("/a", "/a", "/b"),
-    "web.timeout-offset": ("250ms", 0.25, "1s"),
-    "web.external-url": ("https://a.example", "https://a.example", "https://b.example"),
-    "web.config.file": ("web.yml", Path("web.yml"), "other.yml"),
-    "log.level": ("warn", "warn", "error"),
-    "log.format": ("json", "json", "logfmt"),
+BUCKETS = (5, 15, 30, 60, 120, 300, 600, 1800, 3600, 7200, 21_600, 43_200)
+EXAMPLES: dict[str, tuple[Any, str, Any, str]] = {
+    # By flag: the default; a text and the value that it means; a text which the flag's goes before.
+    "demo": (False, "true", True, "false"),
+    "once": (False, "1", True, "0"),
+    "nextmv.profile": ((), "staging", ("staging",), "a, b"),
+    "nextmv.config-file": (None, "a.yaml", Path("a.yaml"), "b.yaml"),
+    "nextmv.api-key-file": (None, "a.key", Path("a.key"), "b.key"),
+    "nextmv.endpoint": (None, "a.example", "a.example", "b.example"),
+    "nextmv.account-name": ("default", "production", "production", "staging"),
+    "nextmv.timeout": (10, "5s", 5, "6s"),
+    "nextmv.max-response-bytes": (64 * 2**20, "1MiB", 2**20, "2MiB"),
+    "nextmv.source": ("auto", "application-runs", "application-runs", "account-queue"),
+    "nextmv.run-lookback": (86_400, "48h", 172_800, "1h"),
+    "queue.zero-retention": (300, "0s", 0, "1m"),
+    "queue.max-groups": (2000, "7", 7, "8"),
+    "queue.wait-buckets": (BUCKETS, "1s,1m", (1, 60), "2s"),
+    "web.listen-address": ((Address("", 10057),), "[::1]:1", (Address("::1", 1),), ":2, :3"),
+    "web.telemetry-path": ("/metrics", "/a", "/a", "/b"),
+    "web.timeout-offset": (0.5, "250ms", 0.25, "1s"),
+    "web.external-url": (None, "https://a.example", "https://a.example", "https://b.example"),
+    "web.config.file": (None, "web.yml", Path("web.yml"), "other.yml"),
+    "log.level": ("info", "warn", "warn", "error"),
+    "log.format": ("logfmt", "json", "json", "logfmt"),
 }
+DEFAULTS = Settings(
+    **{re.sub("[.-]", "_", flag): default for flag, (default, *_) in EXAMPLES.items()}
+)
 each_flag = pytest.mark.parametrize("flag", EXAMPLES)
 
 
@@ -92,7 +73,7 @@ def test_every_setting_has_an_example_and_the_documented_default() -> None:
 def test_the_environment_sets_it_in_both_spellings_and_a_flag_wins(
     flag: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    text, meant, other = EXAMPLES[flag]
+    _, text, meant, other = EXAMPLES[flag]
     arguments = [f"--{flag}"] if flag in ("demo", "once") else [f"--{flag}", text]
     assert value(settings_of(*arguments), flag) == meant
     for dot in ("_", "__"):
@@ -112,7 +93,7 @@ def test_nextmvs_own_variables_are_read_after_the_exporters(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     flag = f"nextmv.{name.lower().replace('_', '-')}"
-    text, meant, other = EXAMPLES[flag]
+    _, text, meant, other = EXAMPLES[flag]
     monkeypatch.setenv(f"NEXTMV_{name}", text)
     assert value(settings_of(), flag) == meant
     monkeypatch.setenv(f"NEXTMV_{name}", other)

@@ -346,8 +346,9 @@ def test_the_settings_are_those_of_the_exporter_and_its_flags_go_first(
     environment = {"NEXTMV_CONFIG_FILE": "/nowhere", "NEXTMV_PROFILE": "*"}
     config = f"--config-file={configuration.config}"
     assert ids(queue(config, "--profile=staging", **environment))
-    assert ids(queue(config, "--profile=default", **environment))
-    assert configuration.sent() == {"Bearer staging", "Bearer def"}
+    assert configuration.sent() == {"Bearer staging"}
+    assert ids(queue(config, "--profile=default", "--profile=prod", **environment))
+    assert configuration.sent() == {"Bearer prod", "Bearer def"}
     file = f"--api-key-file={configuration.file}"
     url = f"--endpoint={configuration.api.url}"
     assert ids(queue(file, url, NEXTMV_API_KEY="k", NEXTMV_ENDPOINT="http://127.0.0.1:9"))

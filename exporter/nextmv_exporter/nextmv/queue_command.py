@@ -52,6 +52,11 @@ def _filter(flag: str, field: str, help: str) -> Callable[..., Callable[..., int
     return click.option(flag, field, type=NAME, multiple=True, help=f"{help}; repeatable.")
 
 
+def _setting(flag: str, help: str) -> Callable[..., Callable[..., int]]:  # noqa: A002
+    """Declare a flag that the exporter has as `--nextmv.…`, and that its parser checks."""
+    return click.option(flag, multiple=True, help=help)
+
+
 @click.command(
     "nextmv-queue", context_settings={"help_option_names": ["-h", "--help"], "show_default": True}
 )
@@ -62,11 +67,11 @@ def _filter(flag: str, field: str, help: str) -> Callable[..., Callable[..., int
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line, all fields.")
 @click.option("--wide", is_flag=True, help="Print versions and e-mail addresses too; cut no line.")
 @click.option("--account", type=NAME, help="Account, named as in the metrics. [default: all]")
-@click.option("--profile", help="Profile of the configuration file; * for all that have a key.")
-@click.option("--config-file", help="Nextmv configuration file. [default: ~/.nextmv/config.yaml]")
-@click.option("--api-key-file", help="File that holds the API key.")
-@click.option("--endpoint", help="Base URL of the API. [default: https://api.cloud.nextmv.io]")
-@click.option("--timeout", help="Timeout for reading one account. [default: 10s]")
+@_setting("--profile", "Profile of the configuration file; * for all that have a key.")
+@_setting("--config-file", "Nextmv configuration file. [default: ~/.nextmv/config.yaml]")
+@_setting("--api-key-file", "File that holds the API key.")
+@_setting("--endpoint", "Base URL of the API. [default: https://api.cloud.nextmv.io]")
+@_setting("--timeout", "Timeout for reading one account. [default: 10s]")
 @click.version_option(__version__, "--version", message="%(prog)s %(version)s")
 def print_queue(  # noqa: PLR0913 - one for each flag
     *,
@@ -77,15 +82,15 @@ def print_queue(  # noqa: PLR0913 - one for each flag
     status_v2: Sequence[str],
     execution_class: Sequence[str],
     application_id: Sequence[str],
-    **flags: str | None,
+    **flags: Sequence[str],
 ) -> int:
     """Print the runs of a Nextmv account's queue, oldest first.
 
     Accounts, keys and endpoint are those of an exporter with the same environment. A missing
     status, execution class or application is called "unknown".
     """
-    given = {f"--nextmv.{key.replace('_', '-')}": value for key, value in flags.items()}
-    arguments = [f"{flag}={value}" for flag, value in given.items() if value is not None]
+    given = [(key.replace("_", "-"), value) for key, values in flags.items() for value in values]
+    arguments = [f"--nextmv.{flag}={value}" for flag, value in given]
     settings, accounts = _select(arguments, account)
     rows, failures = _read_all(settings, accounts)
     filters = {
