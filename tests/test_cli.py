@@ -20,7 +20,6 @@ import pytest
 import requests
 from support.certificates import Authority
 from support.commands import Command, Ended
-from support.exporter import exporter_process
 from support.fake_api import KEY, RUN, FakeAPI
 from support.harness import write_yaml
 from support.metrics import value, values
@@ -169,15 +168,6 @@ def test_the_longest_durations_are_those_of_a_scrape_that_works(program: Command
         flags = [*(f"--{flag}=100y" for flag in longest), f"--nextmv.source={source}"]
         ended = program("--demo", "--once", "--queue.wait-buckets=1s,100y", *flags)
         assert (ended.status, ended.err) == (0, "")
-
-
-def test_once_ends_within_its_timeout_whatever_hangs(program: Command, api: FakeAPI) -> None:
-    api.answer.held_until = threading.Event()
-    environment = {"NEXTMV_API_KEY": KEY, "NEXTMV_ENDPOINT": api.url}
-    ended = program("--once", "--nextmv.timeout=300ms", **environment)
-    api.answer.held_until.set()
-    assert ended.status == 1
-    assert value(ended.out, "nextmv_scrape_errors_total", reason="timeout") == 1
 
 
 def test_logs_stay_out_of_stdout_and_the_key_out_of_both(api: FakeAPI) -> None:
@@ -347,15 +337,6 @@ def test_where_the_system_starts_no_thread_it_says_so_in_a_line(tmp_path: Path) 
         )
         assert ended.returncode == 2, ended.stderr
         assert re.fullmatch(r"nextmv-\w+: can't start a thread: raise .*\n", ended.stderr)
-
-
-def test_an_interrupt_or_termination_of_the_server_is_an_end_with_status_0(api: FakeAPI) -> None:
-    for number in (signal.SIGINT, signal.SIGTERM):
-        with exporter_process(endpoint=api.url) as exporter:
-            exporter.process.send_signal(number)
-            assert exporter.process.wait(120) == 0
-        assert exporter.logged("msg=Stopped") == 1
-        assert "Traceback" not in exporter.log
 
 
 def test_version_and_help_are_told(program: Command) -> None:
