@@ -164,9 +164,10 @@ def test_plain_text_is_short_and_printable_and_has_no_secret(text: str, secret: 
 def test_a_retry_after_is_seconds_or_a_date(
     header: str | None, date: str | None, seconds: float | None, status: int
 ) -> None:
-    headers = {"Retry-After": header, "Date": date}
-    named = {name.replace("-", "_"): value for name, value in headers.items() if value}
-    with FaultServer(answers(answer(b"", f"{status} No", **named))) as server:
+    lines = {"Retry-After": header, "Date": date, "Content-Length": "0"}
+    head = "".join(f"{name}: {value}\r\n" for name, value in lines.items() if value is not None)
+    response = f"HTTP/1.1 {status} No\r\n{head}\r\n".encode()
+    with FaultServer(answers(response)) as server:
         error = failure(server.url)
     assert isinstance(error, StatusError)
     assert error.retry_after == (seconds if status != 404 else None)
@@ -185,9 +186,11 @@ def test_every_error_can_be_copied_and_pickled(copied: Callable[[Any], Any]) -> 
     for kind in plain:
         assert str(copied(kind("a message"))) == "a message"
     twin = copied(status_error)
+    assert isinstance(twin, StatusError)
     assert isinstance(twin, requests.HTTPError)
     assert str(twin) == str(status_error)
     assert (twin.status, twin.retry_after, twin.reason) == (429, 7.0, Reason.RATE_LIMITED)
+    assert twin.response is not None
     assert twin.response.status_code == 429
     assert twin.response.text == "slow"
     assert KEY not in str(twin.response.request.headers)

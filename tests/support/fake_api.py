@@ -128,6 +128,7 @@ class FakeAPI:
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            disable_nagle_algorithm = True  # head and body are sent apart
 
             def do_GET(self) -> None:
                 api.requests.append(Request(self.path, dict(self.headers)))
