@@ -42,12 +42,7 @@ _RETRIED_STATUSES = frozenset({502, 503, 504})
 _SHORTEST_SECRET = 4  # characters of a proxy's user or password; less would spoil the messages
 _PROXY = re.compile(r"(?:\w+://)?(?:([^/?#:@]*)(?::([^/?#@]*))?@)?([^/?#@\s]+)/?")
 _VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR")
-_BUNDLES = (
-    "/etc/ssl/certs/ca-certificates.crt",  # Debian, Ubuntu, Alpine
-    "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",  # Fedora, RHEL
-    "/etc/ssl/ca-bundle.pem",  # SUSE
-    "/etc/ssl/cert.pem",  # Alpine, macOS, BSD
-)
+_BUNDLES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt")
 """Where systems keep their authorities, for a Python that was built to look elsewhere."""
 
 
@@ -114,7 +109,7 @@ class _Route:
 
     request: requests.PreparedRequest
     proxies: dict[str, str]
-    authorities: str
+    authorities: str | bool
     peer: str
     secrets: Sequence[str]
     """The longest first."""
@@ -247,8 +242,8 @@ class Client:
                 code = str(response.status_code)
                 offset = _clock_offset(response.headers.get("Date"), sent)
                 if not 200 <= response.status_code < 300:
-                    body = _excerpt(response, request.deadline, route.secrets)
-                    raise errors.status_error(response, body, request.name, route.secrets)
+                    excerpt = _excerpt(response, request.deadline, route.secrets)
+                    raise errors.status_error(response, excerpt, request.name, route.secrets)
                 return _read(response, request)
         except errors.NextmvError:
             raise
@@ -310,8 +305,7 @@ def _excerpt(response: requests.Response, deadline: Deadline, secrets: Sequence[
         while len(body) < _EXCERPT and (piece := _piece(response, deadline)):
             body += piece
     response._content = body  # noqa: SLF001 - `response.text` then returns it without reading more
-    text = body.decode("utf-8", "replace")
-    return text[: -len(secrets[0])] if piece else text  # or the start of a secret may be left
+    return errors.plain(body.decode("utf-8", "replace"), secrets, cut=bool(piece))
 
 
 def _route(credentials: Credentials) -> _Route:
@@ -337,15 +331,11 @@ def _route(credentials: Credentials) -> _Route:
         # `requests` reads UTF-8 and sends Latin-1: with this it sends the bytes that were encoded.
         encoded = re.sub("%[89A-Fa-f].", lambda found: quote(unquote(found[0], "latin-1")), proxy)
         proxies = {"all": encoded}
-    authorities = _authorities()
-    if url.startswith("https:"):
-        if not os.path.exists(authorities):  # noqa: PTH110
-            raise errors.TLSError(f"there are no certificate authorities in {authorities}")
-        peer += f", trusting {authorities}"
+    authorities = _authorities() if url.startswith("https:") else None
     return _Route(
         requests.Request("GET", url, headers=headers).prepare(),
         proxies,
-        authorities,
+        authorities or True,  # which is not used without TLS
         peer,
         sorted(secrets, key=len, reverse=True),
     )
@@ -356,8 +346,14 @@ def _authorities() -> str:
 
     `requests` alone would use certifi's, which do not include an organisation's own authority.
     """
-    given = next(filter(None, map(os.environ.get, _VARIABLES)), None)
-    return given or _system_authorities()
+    path = next(filter(None, map(os.environ.get, _VARIABLES)), None) or _system_authorities()
+    folder = os.path.isdir(path)  # noqa: PTH112
+    try:
+        ssl.create_default_context(cafile=None if folder else path, capath=path if folder else None)
+    except OSError as error:
+        fault = error.strerror or error
+        raise errors.TLSError(f"no certificate authorities in {path}: {fault}") from None
+    return path
 
 
 @cache
@@ -365,5 +361,5 @@ def _system_authorities() -> str:
     paths = ssl.get_default_verify_paths()
     if paths.capath and any(Path(paths.capath).glob("*.0")):  # of which only what is needed is read
         return paths.capath
-    bundles = (paths.cafile, *_BUNDLES)
-    return next((path for path in bundles if path and Path(path).is_file()), certifi.where())
+    files = (paths.cafile, *_BUNDLES)
+    return next((file for file in files if file and Path(file).is_file()), certifi.where())
