@@ -146,7 +146,7 @@ class Client:
             self._credentials = credentials
         self.timeout = timeout
         self.max_response_bytes = max_response_bytes
-        self._adapter = HTTPAdapter(pool_maxsize=MAX_REQUESTS)
+        self._adapter = HTTPAdapter(pool_maxsize=4 * MAX_REQUESTS)
         self._route: tuple[Credentials, _Route] | None = None
 
     @property
