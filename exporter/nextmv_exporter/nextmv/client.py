@@ -338,13 +338,15 @@ def _authorities() -> str:
 
     `requests` alone would use certifi's, which do not include an organisation's own authority.
     """
-    path = next(filter(None, map(os.environ.get, _VARIABLES)), None) or _system_authorities()
+    variable = next(filter(os.environ.get, _VARIABLES), None)
+    path = os.environ[variable] if variable else _system_authorities()
     folder = os.path.isdir(path)  # noqa: PTH112
     try:
         ssl.create_default_context(cafile=None if folder else path, capath=path if folder else None)
     except OSError as error:
         fault = error.strerror or error
-        raise errors.TLSError(f"no certificate authorities in {path}: {fault}") from None
+        where = f"{variable or 'the system'}: no certificate authorities in {path}"
+        raise errors.TLSError(f"{where}: {fault}") from None
     return path
 
 

@@ -263,8 +263,8 @@ def failure_of(name: str, peer: str, secrets: Sequence[str], error: Exception) -
     broken = closed or caused_by(http.client.IncompleteRead)
     if caused_by(http.client.HTTPException) and not broken:
         return InvalidResponseError(described(f"the response is not valid HTTP: {root}"))
-    if caused_by(ValueError) and not caused_by(OSError):
-        root = "no connection to this host or proxy is possible"  # the cause may quote a password
+    if caused_by(ValueError) and "://" in root:  # the URL of a proxy, which may hold a password
+        root = "the URL is invalid"
     failure = ConnectionFailedError(described(root))
     failure.transient = closed  # a connection that was kept alive for too long
     return failure
