@@ -129,20 +129,6 @@ def test_credentials_are_asked_for_with_each_request(api: FakeAPI) -> None:
     assert sent == ["Bearer first", "Bearer second"]
 
 
-def test_the_profile_is_looked_up_in_the_own_configuration(
-    api: FakeAPI, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    folder = Path.home() / ".nextmv"
-    folder.mkdir()
-    (folder / "config.yaml").write_text(
-        f"a: {{apikey: key-of-a, endpoint: '{api.url}'}}\n"
-        f"b: {{apikey: key-of-b, endpoint: '{api.url}'}}\n"
-    )
-    assert Client(profile="a").credentials == Credentials("key-of-a", api.url)
-    monkeypatch.setenv("NEXTMV_PROFILE", "b")
-    assert Client(profile="a").credentials == Credentials("key-of-b", api.url)
-
-
 # What is received
 
 

@@ -271,7 +271,6 @@ def _read(response: requests.Response, name: str, deadline: Deadline, budget: Bu
     while piece := _piece(response, deadline):
         body += piece
         if not budget.take(len(piece)):
-            body.clear()  # the exception keeps this frame for as long as it is kept
             raise errors.ResponseTooLargeError(
                 f"{name}: the response is larger than {budget.limit} bytes"
             )

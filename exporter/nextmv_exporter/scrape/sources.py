@@ -340,6 +340,8 @@ def _in_parallel(
         for item in left:
             try:
                 results[item] = work(item)
+            except NextmvError as error:
+                failures.append(error.with_traceback(None))  # which refers to what was read
             except Exception as error:  # noqa: BLE001 - raised in the caller's thread
                 failures.append(error)
             ended.release()
