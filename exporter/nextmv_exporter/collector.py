@@ -50,8 +50,8 @@ class QueueCollector(Collector):
         max_groups: most label groups reported for each account; by default 2000.
         zero_retention: how long a drained group is still reported as 0, seconds; by default 300.
 
-    A collector that was made before a fork opens its connections after it: fork while it collects
-    nothing, as servers do that load the program first.
+    A collector may be made before a fork, as servers do that load the program first: it opens its
+    connections at the first collection. Collect only after the fork, in each process.
 
     Raises:
         ConfigurationError: no accounts are given, and no valid credentials are found; two of the

@@ -43,7 +43,7 @@ class History:
                 run["status_v2"] = "running"
             elif fate < 0.43:
                 run["status_v2"] = "queued"
-            elif fate < 0.45:
+            elif fate < 0.45 and [each["id"] for each in self.runs].count(run["id"]) == 1:
                 run["application_id"] = random.choice("abc")
         for _ in range(random.choice((0, 0, 1, 3, 8))):
             self.runs.append(self._new(now))

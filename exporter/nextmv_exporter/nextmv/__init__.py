@@ -11,8 +11,8 @@ __all__ = ["Account", "Client", "Queue", "QueuedRun", "StatusV2"]
 
 
 def __getattr__(name: str) -> Any:
-    """Import a name when it is first accessed: the exporter itself needs no models."""
-    if name in __all__:
-        home = "client" if name == "Client" else "account"
-        return getattr(import_module(f"{__name__}.{home}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    """Import a name when it is first used: scraping needs no pydantic."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    home = "client" if name == "Client" else "account"
+    return getattr(import_module(f"{__name__}.{home}"), name)

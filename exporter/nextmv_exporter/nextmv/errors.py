@@ -2,7 +2,7 @@
 
 import http.client
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
@@ -139,30 +139,33 @@ def _reason_of_status(status: int) -> Reason:
     return Reason.REDIRECT if status >= 300 else Reason.INVALID_RESPONSE
 
 
-def plain(text: str, secrets: Iterable[str]) -> str:
+def plain(text: str, secrets: Sequence[str], *, cut: bool = False) -> str:
     """Return a text from elsewhere as a short line of printable characters, without secrets.
 
     Args:
         text: the text.
         secrets: what is replaced, the longest first.
+        cut: whether the text may end in the middle of a secret.
 
     Returns:
         The line.
     """
     for secret in secrets:
         text = text.replace(secret, _REDACTED)
+    if cut:
+        text = text[: -len(secrets[0])]
     printable = "".join(character if character.isprintable() else " " for character in text)
     return " ".join(printable.split())[:MAX_MESSAGE]
 
 
 def status_error(
-    response: requests.Response, body: str, name: str, secrets: Sequence[str]
+    response: requests.Response, excerpt: str, name: str, secrets: Sequence[str]
 ) -> StatusError:
     """Return the error for a response whose status is not 2xx.
 
     Args:
         response: the response.
-        body: the start of its body.
+        excerpt: a plain line of its body.
         name: the path as the message names it.
         secrets: what the message must not contain.
 
@@ -174,7 +177,7 @@ def status_error(
     if location := response.headers.get("Location"):
         host = plain(_host(location, response.url), secrets)
         message += f", a redirect to host {host}, not followed"
-    elif excerpt := plain(body, secrets):
+    elif excerpt:
         message += f": {excerpt}"
     # The request holds the key; it must not be found in the exception's parts.
     response.request.headers.pop("Authorization", None)
@@ -243,7 +246,7 @@ def failure_of(name: str, peer: str, secrets: Sequence[str], error: Exception) -
         return any(isinstance(cause, types) for cause in causes)
 
     def described(text: str) -> str:
-        return f"{name}: {plain(text, secrets)} ({plain(peer, secrets)})"
+        return f"{name}: {plain(text, secrets)} ({peer})"
 
     # urllib3 makes a refused connection a kind of timeout.
     refused = caused_by(urllib3.exceptions.NewConnectionError) and not caused_by(TimeoutError)
@@ -260,8 +263,8 @@ def failure_of(name: str, peer: str, secrets: Sequence[str], error: Exception) -
     broken = closed or caused_by(http.client.IncompleteRead)
     if caused_by(http.client.HTTPException) and not broken:
         return InvalidResponseError(described(f"the response is not valid HTTP: {root}"))
-    if caused_by(ValueError) and not caused_by(OSError):
-        root = "no connection to this host or proxy is possible"  # the cause may quote a password
+    if caused_by(ValueError) and "://" in root:  # the URL of a proxy, which may hold a password
+        root = "the URL is invalid"
     failure = ConnectionFailedError(described(root))
     failure.transient = closed  # a connection that was kept alive for too long
     return failure

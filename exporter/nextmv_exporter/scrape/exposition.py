@@ -81,7 +81,8 @@ def _lines(family: Metric, *, openmetrics: bool) -> Iterator[str]:
     if not isinstance(family, Family):  # of another collector, or filtered by name
         for sample in family.samples:
             pairs = _pairs(sample.labels, sample.labels.values())
-            yield f"{sample.name}{{{pairs[1:]}}} {float(sample.value)}\n"
+            labels_of_sample = f"{{{pairs[1:]}}}" if pairs else ""
+            yield f"{sample.name}{labels_of_sample} {float(sample.value)}\n"
         return
     name, labels = family.metric.name, _label_writer(family.metric.labels[1:])
     for account, rows in family.accounts:

@@ -187,11 +187,11 @@ def _check_count(body: Bytes, symbol: bytes, most: int) -> None:
 
 
 @cache
-def _decoder(kind: Any) -> Callable[[Bytes | msgspec.Raw], Any]:
+def _decoder(kind: Any) -> Callable[[Any], Any]:
     return msgspec.json.Decoder(kind).decode
 
 
-def _decoded(decode: Callable[[Bytes], Any], body: Bytes) -> Any:
+def _decoded(decode: Callable[[Any], Any], body: Bytes | msgspec.Raw) -> Any:
     try:
         return decode(body)
     except msgspec.ValidationError:
@@ -200,16 +200,22 @@ def _decoded(decode: Callable[[Bytes], Any], body: Bytes) -> Any:
         raise InvalidResponseError(f"the response is not JSON of the API: {error}") from None
 
 
+@cache
+def _raw_decoder(kind: type[Run]) -> Callable[[msgspec.Raw], Any]:
+    fields = [(name, msgspec.Raw, _NULL) for name in kind.__struct_fields__]
+    return _decoder(msgspec.defstruct("RawRun", fields))
+
+
 def _decode_run(entry: msgspec.Raw, kind: type[Run]) -> Run:
     """Decode a run, if need be field by field; an entry that is not an object has none."""
     with suppress(msgspec.ValidationError):
-        run: Run = _decoder(kind)(entry)
-        return run
+        whole: Run = _decoded(_decoder(kind), entry)
+        return whole
     run = kind()
     with suppress(msgspec.ValidationError):
-        values: dict[str, msgspec.Raw] = _decoder(dict[str, msgspec.Raw])(entry)
+        raw = _decoded(_raw_decoder(kind), entry)
         for field in msgspec.structs.fields(kind):
             with suppress(msgspec.ValidationError):
-                if field.name in values:
-                    setattr(run, field.name, _decoder(field.type)(values[field.name]))
+                value = _decoded(_decoder(field.type), getattr(raw, field.name))
+                setattr(run, field.name, value)
     return run

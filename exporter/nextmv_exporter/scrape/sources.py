@@ -2,11 +2,9 @@
 
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from concurrent.futures import Future, as_completed
-from contextlib import nullcontext, suppress
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise, starmap
@@ -156,62 +154,47 @@ def fetch_runs(  # noqa: PLR0913 - all that a fetch depends on
     if state.credentials != credentials:
         vars(state).update(vars(SourceState(credentials)))
     requests = _Requests(client, deadline, on_exchange)
-    queue = partial(_account_queue, requests, f"{endpoint}/queue", kind, credentials)
-    lists = partial(_application_runs, requests, state, lookback, kind)
-    if choice == ACCOUNT_QUEUE:
-        return queue(deadline)
-    return lists() if choice == APPLICATION_RUNS else _auto(queue, lists, state, deadline, account)
-
-
-def _auto(
-    queue: Callable[[Deadline], Fetched],
-    lists: Callable[[], Fetched],
-    state: SourceState,
-    deadline: Deadline,
-    account: str,
-) -> Fetched:
-    now = time.monotonic()
-    if state.retry_queue is None:
+    fallen_back = choice == "auto" and state.retry_queue is not None
+    refusal: NextmvError | None = None
+    if choice != APPLICATION_RUNS and time.monotonic() >= (state.retry_queue or 0):
+        share = _RETRY_SHARE if fallen_back else 1.0
         try:
-            return queue(deadline)
-        except StatusError as error:
-            if not error.gone:
-                raise
-            fetched = _without_queue(lists, error)
-            reason = str(error)
-        state.retry_queue = now + RETRY_QUEUE_AFTER
-        message = "Queue endpoint is gone, reading each application's runs instead"
-        if account:
-            log.warning(message, account=account, source=APPLICATION_RUNS, err=reason)
-        return fetched
-    if now >= state.retry_queue:
-        state.retry_queue = now + RETRY_QUEUE_AFTER
-        try:
-            fetched = queue(Deadline(deadline.remaining() * _RETRY_SHARE))
+            runs = _account_queue(requests, f"{endpoint}/queue", kind, share)
         except NextmvError as error:
-            if isinstance(error, StatusError) and error.retry_after:
+            if choice != "auto" or not (fallen_back or _gone(error)):
                 raise
+            refusal = error
         else:
-            state.retry_queue = None
-            if account:
-                log.info("Queue endpoint is back", account=account, source=ACCOUNT_QUEUE)
-            return fetched
+            _switch(state, account, None, "")
+            return Fetched(runs, None, (credentials, None))
     try:
-        return lists()
-    except NextmvError:
-        state.retry_queue = float("-inf")  # whatever is wrong, the queue endpoint may be back
+        fetched = _application_runs(requests, state, lookback, kind)
+    except NextmvError as error:
+        if fallen_back:
+            state.retry_queue = float("-inf")  # whatever is wrong, the queue endpoint may be back
+        elif refusal and _gone(error):
+            message = f"{refusal}; {error}: the endpoint is not Nextmv's API"
+            raise StatusError(message, status=404) from None
         raise
+    if refusal:
+        _switch(state, account, time.monotonic() + RETRY_QUEUE_AFTER, str(refusal))
+    return fetched
 
 
-def _without_queue(lists: Callable[[], Fetched], error: StatusError) -> Fetched:
-    """Read the lists, if the API has them: then only the queue endpoint was removed."""
-    try:
-        return lists()
-    except StatusError as other:
-        if not other.gone:
-            raise
-        message = f"{error}; {other}: the endpoint is not Nextmv's API"
-        raise StatusError(message, status=other.status) from None
+def _switch(state: SourceState, account: str, retry_queue: float | None, reason: str) -> None:
+    """Log a change of the source, unless there is none, or no account named."""
+    before, state.retry_queue = state.retry_queue, retry_queue
+    if not account or (before is None) == (retry_queue is None):
+        return
+    if retry_queue is None:
+        log.info("Queue endpoint is back", account=account, source=ACCOUNT_QUEUE)
+    else:
+        message = "Queue endpoint is gone, reading each application's runs instead"
+        log.warning(message, account=account, source=APPLICATION_RUNS, err=reason)
+
+
+def _gone(error: NextmvError) -> bool:
+    return isinstance(error, StatusError) and error.gone
 
 
 class _Requests:
@@ -263,11 +246,10 @@ class _Requests:
                     return body
 
 
-def _account_queue(
-    requests: _Requests, path: str, kind: type[Run], credentials: Credentials, deadline: Deadline
-) -> Fetched:
-    body = requests.get(path, deadline=deadline)
-    return Fetched(_parsed(partial(parse_queue, kind=kind), body, path), None, (credentials, None))
+def _account_queue(requests: _Requests, path: str, kind: type[Run], share: float) -> Sequence[Run]:
+    """Fetch the queue endpoint, with a limit of bytes of its own, in a share of the time left."""
+    within = requests.deadline if share == 1 else Deadline(requests.deadline.remaining() * share)
+    return _parsed(partial(parse_queue, kind=kind), requests.get(path, deadline=within), path)
 
 
 def _application_runs(
@@ -289,18 +271,18 @@ def _application_runs(
             raise next(error for error in lists.values() if isinstance(error, StatusError))
         fresh = True
     state.applications = tuple(found)
-    runs = [run for each in found.values() for run in each]
-    queue = [run for run in runs if _in_queue(run)]
-    ended = {hash(run.id) for run in runs if run.id and not _in_queue(run)}
-    return Fetched(queue, ended, (state.credentials, frozenset(found)))
+    runs = [run for queue, _ in found.values() for run in queue]
+    ended = set[int]().union(*(ended for _, ended in found.values()))
+    return Fetched(runs, ended, (state.credentials, frozenset(found)))
 
 
 def _listed(
     requests: _Requests, kind: type[Run], oldest: float, application: str
-) -> Sequence[Run] | StatusError:
-    """Fetch an application's runs until older ones follow; return the error if there is no such.
+) -> tuple[Sequence[Run], AbstractSet[int]] | StatusError:
+    """Fetch the runs of an application that are in the queue, and hashes of the IDs of others.
 
-    A run is on two pages if others were added between the requests: the later one is right.
+    It returns the error if there is no such application. If runs were added between the requests,
+    others are on two pages: the later one is right.
     """
     path = f"{_APPLICATIONS}/{_quoted(application)}/runs"
     latest: dict[object, Run] = {}
@@ -321,7 +303,9 @@ def _listed(
         if isinstance(error, StatusError) and error.gone:
             return error
         raise
-    return list(latest.values())
+    queue = {key: run for key, run in latest.items() if _in_queue(run)}
+    ended = {hash(run.id) for key, run in latest.items() if run.id and key not in queue}
+    return list(queue.values()), ended
 
 
 def _quoted(application: str) -> str:
@@ -347,28 +331,31 @@ def _in_parallel(
 
     The threads are daemons, unlike those of an executor: one that hangs can't delay the exit.
     """
-    futures: dict[str, Future[Result]] = {item: Future() for item in items}
-    pending = deque(futures.items())
+    results: dict[str, Result] = {}
+    failures: list[Exception] = []
+    ended = threading.Semaphore(0)
+    left = iter(items)  # shared by the threads
 
     def run() -> None:
-        with suppress(IndexError):  # nothing is left
-            while True:
-                item, future = pending.popleft()
-                try:
-                    future.set_result(work(item))
-                except BaseException as error:  # noqa: BLE001 - raised in the caller's thread
-                    future.set_exception(error)
-                del future
+        for item in left:
+            try:
+                results[item] = work(item)
+            except NextmvError as error:
+                failures.append(error.with_traceback(None))  # which refers to what was read
+            except Exception as error:  # noqa: BLE001 - raised in the caller's thread
+                failures.append(error)
+            ended.release()
 
     try:
         for _ in range(min(MAX_REQUESTS, len(items))):
             threading.Thread(target=run, name="application runs", daemon=True).start()
-        for future in as_completed(futures.values()):
-            future.result()
+        for _ in items:
+            ended.acquire()
+            if failures:
+                raise failures.pop()  # no variable: its traceback refers to this frame
     except RuntimeError as error:
         raise ConnectionFailedError(str(error)) from None
     finally:
-        if any(not future.done() for future in futures.values()):
-            pending.clear()
-            deadline.cancel()
-    return {item: future.result() for item, future in futures.items()}
+        if len(results) < len(items):
+            deadline.cancel()  # which ends the other requests
+    return {item: results[item] for item in items}
