@@ -173,15 +173,18 @@ def test_accounts_that_would_report_the_same_queue_are_refused(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     (tmp_path / ".nextmv").mkdir()
-    profiles = {name: {"apikey": f"key-of-{name}"} for name in ("production", "staging")}
+    endpoint = "api.cloud.nextmv.io"
+    names = ("production", "staging")
+    profiles = {name: {"apikey": f"key-of-{name}", "endpoint": endpoint} for name in names}
     write_yaml(tmp_path / ".nextmv" / "config.yaml", profiles)
     monkeypatch.setenv("HOME", str(tmp_path))
 
     def collector() -> QueueCollector:
-        return QueueCollector({name: Account(Client(profile=name)) for name in profiles})
+        return QueueCollector({name: Account(Client(profile=name)) for name in names})
 
     assert collector()
     monkeypatch.setenv("NEXTMV_API_KEY", KEY)
+    monkeypatch.setenv("NEXTMV_ENDPOINT", endpoint)
     with pytest.raises(ConfigurationError, match="'production' and 'staging' .* NEXTMV_API_KEY"):
         collector()
 
