@@ -38,7 +38,6 @@ _TICK = 0.001  # the shortest timeout, seconds: 0 would mean none
 _EXCERPT = 4096  # bytes of an error's body
 _CONNECT_SHARE = 1 / 3  # of the time left, for each address of the host
 _RETRY_PAUSE = (0.05, 0.25)
-_RETRIED_STATUSES = frozenset({502, 503, 504})
 _SHORTEST_SECRET = 4  # characters of a proxy's user or password; less would spoil the messages
 _PROXY = re.compile(r"(?:\w+://)?(?:([^/?#:@]*)(?::([^/?#@]*))?@)?([^/?#@\s]+)/?")
 _VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR")
@@ -91,16 +90,6 @@ class Budget:
         with self._lock:
             self.received += size
             return self.received <= self.limit
-
-
-@dataclass(frozen=True)
-class _Request:
-    path: str
-    query: str
-    name: str
-    deadline: Deadline
-    budget: Budget
-    observe: Observer
 
 
 @dataclass(frozen=True)
@@ -201,33 +190,36 @@ class Client:
             StatusError: the status is not 2xx; a `requests.HTTPError`.
             NextmvError: no full response was received.
         """
-        request = _Request(
-            path=path,
-            query=f"?{urlencode(params)}" if params else "",
-            name=name or path,
-            deadline=deadline or Deadline(self.timeout),
-            budget=budget or Budget(self.max_response_bytes),
-            observe=on_exchange or (lambda _: None),
+        deadline = deadline or Deadline(self.timeout)
+        send = partial(
+            self._send,
+            path + (f"?{urlencode(params)}" if params else ""),
+            name or path,
+            deadline,
+            budget or Budget(self.max_response_bytes),
+            on_exchange or (lambda _: None),
         )
         try:
-            return self._send(request)
+            return send()
         except errors.NextmvError as error:
             pause = random.uniform(*_RETRY_PAUSE)  # noqa: S311 - spreads retries, hides nothing
-            if not error.transient or request.deadline.remaining() <= 2 * pause:
+            if not error.transient or deadline.remaining() <= 2 * pause:
                 raise
             if isinstance(error, errors.StatusError):
                 time.sleep(pause)
-        return self._send(request)
+        return send()
 
-    def _send(self, request: _Request) -> bytearray:
+    def _send(
+        self, path: str, name: str, deadline: Deadline, budget: Budget, observe: Observer
+    ) -> bytearray:
         credentials = self.credentials
         route = self._route_of(credentials)
-        failed = partial(errors.failure_of, request.name, route.peer, route.secrets)
-        if request.deadline.over:
+        failed = partial(errors.failure_of, name, route.peer, route.secrets)
+        if deadline.over:
             raise failed(TimeoutError())
         prepared = route.request.copy()
-        prepared.url = f"{credentials.url}/{request.path}{request.query}"
-        left = max(request.deadline.remaining(), _TICK)
+        prepared.url = f"{credentials.url}/{path}"
+        left = max(deadline.remaining(), _TICK)
         timeout: Any = urllib3.Timeout(connect=left * _CONNECT_SHARE, total=left)
         code, offset = "error", None
         start, sent = time.monotonic(), time.time()
@@ -242,17 +234,17 @@ class Client:
                 code = str(response.status_code)
                 offset = _clock_offset(response.headers.get("Date"), sent)
                 if not 200 <= response.status_code < 300:
-                    excerpt = _excerpt(response, request.deadline, route.secrets)
-                    raise errors.status_error(response, excerpt, request.name, route.secrets)
-                return _read(response, request)
+                    excerpt = _excerpt(response, deadline, route.secrets)
+                    raise errors.status_error(response, excerpt, name, route.secrets)
+                return _read(response, name, deadline, budget)
         except errors.NextmvError:
             raise
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError) as e:
-            failure = failed(TimeoutError() if request.deadline.over else e)
+            failure = failed(TimeoutError() if deadline.over else e)
             failure.transient = failure.transient and code == "error"
         finally:
             seconds = time.monotonic() - start
-            request.observe(Exchange(request.name, code, seconds, offset))
+            observe(Exchange(name, code, seconds, offset))
         raise failure  # here, where it has no context: its frames would be kept with it
 
     def _route_of(self, credentials: Credentials) -> _Route:
@@ -269,19 +261,19 @@ def _clock_offset(date: str | None, sent: float) -> float | None:
     return moment.timestamp() + 0.5 - (sent + time.time()) / 2 if moment else None
 
 
-def _read(response: requests.Response, request: _Request) -> bytearray:
+def _read(response: requests.Response, name: str, deadline: Deadline, budget: Budget) -> bytearray:
     if "html" in response.headers.get("Content-Type", "").lower():
         raise errors.InvalidResponseError(
-            f"{request.name}: the response is an HTML page, not JSON: is there a proxy with a "
+            f"{name}: the response is an HTML page, not JSON: is there a proxy with a "
             "login page between here and the API?"
         )
     body = bytearray()
-    while piece := _piece(response, request.deadline):
+    while piece := _piece(response, deadline):
         body += piece
-        if not request.budget.take(len(piece)):
+        if not budget.take(len(piece)):
             body.clear()  # the exception keeps this frame for as long as it is kept
             raise errors.ResponseTooLargeError(
-                f"{request.name}: the response is larger than {request.budget.limit} bytes"
+                f"{name}: the response is larger than {budget.limit} bytes"
             )
     return body
 
@@ -331,7 +323,7 @@ def _route(credentials: Credentials) -> _Route:
         # `requests` reads UTF-8 and sends Latin-1: with this it sends the bytes that were encoded.
         encoded = re.sub("%[89A-Fa-f].", lambda found: quote(unquote(found[0], "latin-1")), proxy)
         proxies = {"all": encoded}
-    authorities = _authorities() if url.startswith("https:") else None
+    authorities = _authorities() if url.lower().startswith("https:") else None
     return _Route(
         requests.Request("GET", url, headers=headers).prepare(),
         proxies,

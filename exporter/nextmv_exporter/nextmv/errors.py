@@ -246,7 +246,7 @@ def failure_of(name: str, peer: str, secrets: Sequence[str], error: Exception) -
         return any(isinstance(cause, types) for cause in causes)
 
     def described(text: str) -> str:
-        return f"{name}: {plain(text, secrets)} ({plain(peer, secrets)})"
+        return f"{name}: {plain(text, secrets)} ({peer})"
 
     # urllib3 makes a refused connection a kind of timeout.
     refused = caused_by(urllib3.exceptions.NewConnectionError) and not caused_by(TimeoutError)
