@@ -27,13 +27,13 @@ def test_a_hundred_scrapes_cost_one_request_and_hasty_ones_spoil_no_other(api: F
         until(lambda: all(each.done() for each in hurried), what="the timeouts")
         assert not any(each.done() for each in patient)
         released.set()
-        text = [each.result() for each in patient][0]
-        assert all(value(each.result(), "nextmv_up") for each in patient)
+        texts = [each.result() for each in patient]
 
+    assert all(value(text, "nextmv_up") for text in texts)
     for each in hurried:
         body, seconds = each.result()
         assert value(body, "nextmv_up") == 0
         assert seconds < 20
     assert len(api.requests) == 1
-    assert value(text, "nextmv_scrape_errors_total", reason="timeout") == 1
-    assert value(text, "nextmv_account_queue_runs", status_v2="queued") == 1
+    assert value(texts[0], "nextmv_scrape_errors_total", reason="timeout") == 1
+    assert value(texts[0], "nextmv_account_queue_runs", status_v2="queued") == 1

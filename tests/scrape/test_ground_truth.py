@@ -1,6 +1,5 @@
 """Random histories of a queue through a real API server, against the model of the contract."""
 
-import json
 import math
 from datetime import UTC, datetime
 from random import Random
