@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import Any, NoReturn
 
 import pytest
-from freezegun.api import FrozenDateTimeFactory
+from support.clock import Clock, stopped_clock
 from support.fake_api import KEY, RUN, FakeAPI
 from support.logs import capture_logs
 from support.waiting import until
@@ -77,6 +77,12 @@ def fetches() -> list[str]:
 def account(api: FakeAPI) -> Account:
     api.serves(RUN)
     return Account(Client(KEY, api.url))
+
+
+@pytest.fixture
+def clock() -> Iterator[Clock]:
+    with stopped_clock() as stopped:
+        yield stopped
 
 
 @contextmanager
@@ -230,7 +236,7 @@ def test_after_a_retry_after_nothing_is_sent_until_it_has_passed(
     obeyed: int,
     account: Account,
     api: FakeAPI,
-    clock: FrozenDateTimeFactory,
+    clock: Clock,
 ) -> None:
     api.answers(429, b"", Retry_After=str(asked))
     assert account.reason() is Reason.RATE_LIMITED
@@ -267,7 +273,7 @@ def test_a_failure_is_logged_when_it_begins_changes_lasts_a_minute_and_ends(
     logged: list[tuple[str, int]],
     account: Account,
     api: FakeAPI,
-    clock: FrozenDateTimeFactory,
+    clock: Clock,
 ) -> None:
     with capture_logs() as lines:
         for step in scrapes.split():
@@ -320,9 +326,7 @@ def test_another_key_or_endpoint_starts_a_new_baseline(api: FakeAPI) -> None:
     assert started == [0, 1, 1, 2, 2, 3]
 
 
-def test_another_set_of_applications_starts_a_new_baseline(
-    api: FakeAPI, clock: FrozenDateTimeFactory
-) -> None:
+def test_another_set_of_applications_starts_a_new_baseline(api: FakeAPI, clock: Clock) -> None:
     account = Account(Client(KEY, api.url), source="application-runs")
     started = []
     for applications, ids in (("a", "x"), ("a", "xy"), ("ab", "xyz"), ("ab", "xyzw"), ("b", "v")):
