@@ -10,6 +10,7 @@ import re
 import ssl
 from collections.abc import Collection, Iterator
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Annotated, Literal, NoReturn
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -48,7 +49,6 @@ _CIPHERS_12 = {
 # Go does not let these be chosen either: a list that names one allows all of TLS 1.3.
 _CIPHERS_13 = ("TLS_AES_128_GCM_SHA256", "TLS_AES_256_GCM_SHA384", "TLS_CHACHA20_POLY1305_SHA256")
 _OTHER_KEY = ("KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH", "NO_CERTIFICATE_ASSIGNED")
-_MAX_PEM = 60_000  # so that it fits into a pipe
 
 log = get_logger()
 
@@ -79,11 +79,13 @@ class _Section(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _without_nulls(cls, values: object) -> object:
-        """Ignore null values, except in sections where they may come from a truncated file."""
+        """Ignore null values, except where the rest of a section may have been cut off."""
         if not isinstance(values, dict):
             return values
-        kept = ("tls_server_config", "basic_auth_users")
-        return {key: value for key, value in values.items() if value is not None or key in kept}
+        for key in ("tls_server_config", "basic_auth_users"):
+            if key in values and values[key] is None:
+                raise ValueError(f"{key} is empty")
+        return {key: value for key, value in values.items() if value is not None}
 
 
 class TLSServerConfig(_Section):
@@ -138,8 +140,6 @@ class TLSServerConfig(_Section):
                 content = read(folder / file, f"tls_server_config.{name}_file")
                 # Any text is allowed between certificates.
                 setattr(self, name, content.decode("ascii", "ignore"))
-            if len(getattr(self, name)) > _MAX_PEM:
-                raise self._fault(name, f"is longer than {_MAX_PEM} bytes")
         for name in ("cert", "client_ca") if self.verify_mode else ("cert",):
             try:
                 alone = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -286,11 +286,9 @@ def _first_fault(error: ValidationError) -> str:
 
 @contextlib.contextmanager
 def _as_file(text: str) -> Iterator[str]:
-    """Yield the name of a pipe with the text: OpenSSL reads only files, and none may be left."""
-    reader, writer = os.pipe()
-    try:
-        os.write(writer, text.encode())
-        os.close(writer)
-        yield f"/dev/fd/{reader}"
-    finally:
-        os.close(reader)
+    """Yield the name of a file in memory: OpenSSL reads only files, and a key belongs in none."""
+    has_memfd = hasattr(os, "memfd_create")  # on Linux
+    with os.fdopen(os.memfd_create("pem"), "wb") if has_memfd else TemporaryFile() as file:
+        file.write(text.encode())
+        file.seek(0)
+        yield f"/dev/fd/{file.fileno()}"
