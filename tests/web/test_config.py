@@ -78,7 +78,7 @@ BAD: list[tuple[Any, str]] = [
     ("\xff\0", "is not valid YAML"),
     ("a: " + "[" * 1500, "is not valid YAML"),
     ("a: !!bool hunter2", "is not valid YAML"),
-    ("[hunter2]", "must be a mapping"),
+    ("[hunter2]", "dictionary"),
     ({"basic_auth_user": {"alice": HASH}}, "basic_auth_user: there is no such key"),
     ({HASH: "alice"}, "(not shown): there is no such key"),
     ({"rate_limit": {"interval": "1s"}}, "rate_limit: there is no such key"),
