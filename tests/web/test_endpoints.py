@@ -50,6 +50,7 @@ def test_each_scrape_fetches_each_queue_anew(running: Running) -> None:
 def test_the_format_is_negotiated(running: Running) -> None:
     text = running.served.get("/metrics")
     assert text.headers["Content-Type"].startswith("text/plain; version=0.0.4")
+    assert abs(parsedate_to_datetime(text.headers["Date"]).timestamp() - time.time()) < 60
     accept = {"Accept": "application/openmetrics-text;version=1.0.0", "Accept-Encoding": "gzip"}
     other = running.served.get("/metrics", headers=accept)
     assert other.headers["Content-Type"].startswith("application/openmetrics-text")
@@ -105,12 +106,6 @@ def test_a_target_may_be_a_whole_url_as_for_a_proxy(running: Running) -> None:
     assert running.served.get(f"{url}/-/%68ealthy").body == "Healthy\n"
     assert running.served.get(url).headers["Content-Type"] == "text/html; charset=utf-8"
     assert running.served.get(f"{url}/nothing").status == 404
-
-
-def test_a_response_has_the_date_and_does_not_name_the_server(running: Running) -> None:
-    headers = running.served.get("/-/ready").headers
-    assert abs(parsedate_to_datetime(headers["Date"]).timestamp() - time.time()) < 30
-    assert headers["Server"] is None
 
 
 def test_service_discovery_has_a_target_for_each_account(running: Running) -> None:

@@ -2,13 +2,10 @@
 
 import http.client
 import os
-import random
 import re
 import resource
-import select
 import signal
 import socket
-import subprocess
 import sys
 import threading
 import time
@@ -22,35 +19,30 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.exporter import Process, Served, ask, exporter_here, exporter_process
+from support.exporter import Process, Served, exporter_here, exporter_process, settings_of
 from support.fake_api import KEY, RUN, FakeAPI
 from support.metrics import value
 from support.waiting import until
 
+from nextmv_exporter.accounts import Accounts
 from nextmv_exporter.nextmv.credentials import Credentials
 from nextmv_exporter.nextmv.errors import ConfigurationError
 from nextmv_exporter.web import server
 
 PATIENCE = 60.0
 HEALTHY = b"GET /-/healthy HTTP/1.1\r\nHost: x\r\n\r\n"
-needs_ipv6 = pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="there is no IPv6")
 
 
 def connect(served: Served) -> socket.socket:
     return socket.create_connection(("127.0.0.1", served.port), timeout=PATIENCE)
 
 
-def is_closed(connection: socket.socket, seconds: float = PATIENCE) -> bool:
-    """Whether the server closes a connection in time; what it sends before is dropped."""
-    end = time.monotonic() + seconds
-    while (left := end - time.monotonic()) > 0:
-        readable, _, _ = select.select([connection], [], [], left)
-        try:
-            if readable and not connection.recv(65536):
-                return True
-        except OSError:
-            return True
-    return False
+def is_closed(connection: socket.socket) -> bool:
+    """Wait until the server closes a connection; what it sends before is dropped."""
+    with suppress(ConnectionError):
+        while connection.recv(65536):
+            pass
+    return True
 
 
 def is_answered(connection: socket.socket, request: bytes = HEALTHY) -> bool:
@@ -67,58 +59,40 @@ def reaches(host: str, port: int) -> bool:
     return False
 
 
-@needs_ipv6
+@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="there is no IPv6")
 def test_without_a_host_it_listens_on_ipv6_and_ipv4_and_else_there_alone() -> None:
-    for host, found in (("", (True, True)), ("::1", (False, True)), ("127.0.0.1", (True, False))):
+    for host, found in (("", (True, True)), ("::1", (False, True)), ("localhost", (True, False))):
         with closing(server.listen(host, 0)) as listener:
             port = listener.getsockname()[1]
             assert (reaches("127.0.0.1", port), reaches("::1", port)) == found
-    with closing(server.listen("localhost", 0)) as listener:
-        assert reaches("127.0.0.1", listener.getsockname()[1])
 
 
-def test_without_a_host_it_listens_also_where_there_is_no_ipv6(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(socket, "has_dualstack_ipv6", lambda: False)
-    with closing(server.listen("", 0)) as listener:
-        assert reaches("127.0.0.1", listener.getsockname()[1])
+def test_an_address_that_cannot_be_used_is_refused_with_the_systems_text() -> None:
+    for host, reason in (
+        ("192.0.2.1", "Cannot assign requested address"),
+        ("2001:db8::1", "[^(]*"),
+        ("no.invalid", "Name or service not known|Temporary failure in name .*"),
+    ):
+        where = re.escape(f"[{host}]:9" if ":" in host else f"{host}:9")
+        message = f"^can't listen on {where}: ({reason}): choose another --web.listen-address$"
+        with pytest.raises(ConfigurationError, match=message):
+            server.listen(host, 9)
 
 
-@pytest.mark.parametrize(
-    ("host", "where", "reason"),
-    [
-        ("192.0.2.1", "192.0.2.1:9", "Cannot assign requested address"),
-        ("2001:db8::1", r"\[2001:db8::1\]:9", "[^(]*"),
-        ("no.invalid", "no.invalid:9", "Name or service not known|Temporary failure in name .*"),
-    ],
-)
-def test_an_address_that_cannot_be_used_is_refused_with_the_systems_text(
-    host: str, where: str, reason: str
-) -> None:
-    message = f"can't listen on {where}: ({reason}): choose another --web.listen-address"
-    with pytest.raises(ConfigurationError, match=f"^{message}$"):
-        server.listen(host, 9)
-
-
-def test_it_listens_on_each_address_or_on_none() -> None:
-    addresses = (f"--web.listen-address={host}:0" for host in ("127.0.0.1", "127.0.0.2"))
-    with exporter_process("--demo", *addresses) as exporter:
-        until(lambda: exporter.logged("Listening") == 2, seconds=PATIENCE)
-        ports = dict(re.findall(r"address=(127\.0\.0\.[12]):(\d+)", exporter.log))
-        assert all(reaches(host, int(port)) for host, port in ports.items())
-        free = f"--web.listen-address=127.0.0.3:{ports['127.0.0.1']}"
-        taken = f"--web.listen-address=127.0.0.1:{ports['127.0.0.1']}"
-        ended = subprocess.run(
-            [sys.executable, "-m", "nextmv_exporter", "--demo", free, taken],
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE,
-            check=False,
-        )
-    assert ended.returncode == 2
-    assert f"can't listen on {taken.partition('=')[2]}: Address already in use" in ended.stderr
-    assert ended.stderr.count("\n") == 1
+def test_it_listens_on_each_address_or_on_none(api: FakeAPI) -> None:
+    hosts = ("127.0.0.1", "127.0.0.2")
+    accounts = Accounts(settings_of(), {"default": Credentials(KEY, api.url)})
+    flags = [f"--web.listen-address={host}:0" for host in hosts]
+    with server.running(settings_of(*flags), accounts) as urls:
+        ports = [int(url.rpartition(":")[2]) for url in urls]
+        assert all(map(reaches, hosts, ports))
+        flags = [f"--web.listen-address={host}:{ports[1]}" for host in hosts]
+        with (
+            pytest.raises(ConfigurationError, match=r"127\.0\.0\.2:.*: Address already in use: "),
+            server.running(settings_of(*flags), accounts),
+        ):
+            pass
+        assert not reaches("127.0.0.1", ports[1])
 
 
 def hanging(exporter: Process, api: FakeAPI, scrapes: int = 3) -> list[threading.Thread]:
@@ -155,33 +129,27 @@ def test_a_signal_lets_the_scrape_in_progress_finish_and_ends_with_zero(number: 
     assert_calm(exporter)
 
 
-@pytest.mark.parametrize("source", ["account-queue", "application-runs"])
-def test_sigterm_ends_within_five_seconds_while_the_api_hangs(source: str) -> None:
+@pytest.mark.parametrize(
+    ("source", "signals", "seconds"),
+    [("account-queue", 1, 5), ("application-runs", 1, 5), ("account-queue", 2, 0.5)],
+)
+def test_a_signal_ends_it_within_five_seconds_while_the_api_hangs_and_a_second_at_once(
+    source: str, signals: int, seconds: float
+) -> None:
     with FakeAPI() as api, exporter_process(f"--nextmv.source={source}", endpoint=api.url) as it:
         never = api.answer.held_until = threading.Event()
         threads = hanging(it, api)
         asked = time.monotonic()
         it.process.terminate()
+        until(lambda: it.get("/-/ready").status == 503, seconds=3, what="not ready any more")
+        if signals == 2:
+            it.process.send_signal(signal.SIGINT)
         assert it.process.wait(PATIENCE) == 0
-        assert time.monotonic() - asked < 8  # promised are 5; the rest is for slow machines
+        assert time.monotonic() - asked < seconds + 3  # the rest is for slow machines
         never.set()
         for thread in threads:
             thread.join()
     assert_calm(it)
-
-
-def test_a_second_signal_ends_at_once() -> None:
-    with FakeAPI() as api, exporter_process(endpoint=api.url) as exporter:
-        never = api.answer.held_until = threading.Event()
-        hanging(exporter, api)
-        exporter.process.terminate()
-        until(lambda: exporter.get("/-/ready").status == 503, seconds=3, what="not ready any more")
-        asked = time.monotonic()
-        exporter.process.send_signal(signal.SIGINT)
-        assert exporter.process.wait(PATIENCE) == 0
-        assert time.monotonic() - asked < 2
-        never.set()
-    assert_calm(exporter)
 
 
 def test_sighup_reloads_and_ends_nothing() -> None:
@@ -296,7 +264,7 @@ def test_without_descriptors_connections_wait_and_the_processor_is_idle() -> Non
             waiting.sendall(HEALTHY)
             until(lambda: exporter.logged("Too many open files"), seconds=PATIENCE)
             before = cpu_seconds(exporter)
-            assert not is_closed(waiting, 3)
+            time.sleep(3)
             assert cpu_seconds(exporter) - before < 1
             resource.prlimit(exporter.pid, resource.RLIMIT_NOFILE, (limit, hard))
             assert waiting.recv(4096).startswith(b"HTTP/1.1 200")
@@ -309,54 +277,29 @@ def cpu_seconds(exporter: Process) -> float:
     return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
 
-@pytest.mark.system
-def test_scrapes_are_answered_under_load_and_nothing_leaks(api: FakeAPI) -> None:
-    api.serves(*({**RUN, "application_id": f"app-{n % 50}"} for n in range(500)))
-    with exporter_process(endpoint=api.url) as exporter, ThreadPoolExecutor(100) as pool:
-        list(pool.map(lambda _: exporter.up(), range(100)))
-        descriptors, memory = exporter.descriptors, exporter.resident_mib
-        for _ in range(5):
-            assert all(up == {"default": 1} for up in pool.map(lambda _: exporter.up(), range(100)))
-        until(lambda: exporter.descriptors <= descriptors + 5, seconds=PATIENCE)
-        assert exporter.resident_mib < memory + 30
-        assert exporter.threads < 256 + 20
-    assert_calm(exporter)
-
-
-def test_both_lengths_close_the_connection(served: Served) -> None:
-    lengths = b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
+def test_a_body_is_no_part_of_the_next_request_and_two_lengths_close_the_connection(
+    served: Served,
+) -> None:
+    head, length, chunks = HEALTHY[:-2], b"Content-Length: 5\r\n", b"Transfer-Encoding: chunked\r\n"
     with connect(served) as connection:
-        assert is_answered(connection, HEALTHY[:-2] + lengths)
-        assert is_closed(connection, 10)
+        assert is_answered(connection, head + length + b"\r\nhello")
+        assert is_answered(connection, head + chunks + b"\r\n0\r\n\r\n")
+        assert is_answered(connection, head + length + chunks + b"\r\n0\r\n\r\n")
+        assert is_closed(connection)
 
 
-def test_a_body_is_no_part_of_the_next_request(served: Served) -> None:
-    with connect(served) as connection:
-        for body in (
-            b"Content-Length: 5\r\n\r\nhello",
-            b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-        ):
-            assert is_answered(connection, HEALTHY[:-2] + body)
-
-
-def test_a_response_does_not_wait_for_the_client_to_acknowledge_its_head(served: Served) -> None:
-    with closing(served.connection()) as connection:
-        times = []
-        for _ in range(20):
-            asked = time.monotonic()
-            assert ask(connection, "/-/healthy").status == 200
-            times.append(time.monotonic() - asked)
-    assert min(times) < 0.03  # it would be 40 ms each
-
-
-PATHS = [
-    "/", "/metrics", "/metrics?account=x", "/metrics?name[]=up", "/sd", "/-/ready", "*", "//",
-    "http://x/metrics", "http://[", "/%00", "/metrics?account=%ff%00", "/..%2f..", "/metrics?%",
-]  # fmt: skip
+TARGETS = [
+    "/",
+    "/metrics?account=x",
+    "*",
+    "//",
+    "http://x/sd",
+    "http://[",
+    "/%00",
+    "/?account=%ff%00",
+]
 HEADERS = [
     "Accept: application/openmetrics-text; version=x",
-    "Accept-Encoding: gzip;q=x",
-    "Authorization: Basic ???",
     "Connection: Upgrade",
     "Content-Length: -1",
     "Content-Length: 5",
@@ -364,29 +307,25 @@ HEADERS = [
     "Host: \u00e9[:",
     "Transfer-Encoding: chunked",
     "Upgrade: websocket",
-    "Upgrade: h2c",
     "X-Prometheus-Scrape-Timeout-Seconds: 1e999",
 ]
-PIECES = [b"", b"\r\n", b"\r", b"\n", b"\0", b"\xff", b":", b" ", b"0\r\n\r\n", b"9" * 20_000]
+PIECES = [b"", b"\r\n", b"\r", b"\0", b"\xff", b":", b" ", b"0\r\n\r\n", b"9" * 20_000]
 
 heads = st.builds(
-    lambda method, path, headers: "\r\n".join(
-        [f"{method} {path} HTTP/1.1", "Host: x", *headers, "", ""]
+    lambda method, target, headers: "\r\n".join(
+        [f"{method} {target} HTTP/1.1", "Host: x", *headers, "", ""]
     ).encode(),
-    st.sampled_from(["GET", "HEAD", "POST", "OPTIONS", "FOO"]),
-    st.sampled_from(PATHS),
+    st.sampled_from(["GET", "HEAD", "POST", "FOO"]),
+    st.sampled_from(TARGETS),
     st.lists(st.sampled_from(HEADERS), max_size=4),
 )
-
-
-def mutated(head: bytes, seed: int) -> bytes:
-    """Overwrite, cut out, double or cut off a few places."""
-    chance = random.Random(seed)
-    for _ in range(chance.randint(0, 3)):
-        start, end = sorted(chance.choices(range(len(head) + 1), k=2))
-        middle = chance.choice([*PIECES, chance.randbytes(4), head[start:end] * 2])
-        head = head[:start] + middle + chance.choice([head[end:], head[start:], b""])
-    return head
+broken = st.builds(
+    lambda head, cut, piece, dropped: head[:cut] + piece + head[cut + dropped :],
+    heads,
+    st.integers(0, 200),
+    st.sampled_from(PIECES),
+    st.integers(0, 9),
+)
 
 
 def answer_to(exporter: Process, sent: bytes) -> bytes:
@@ -414,10 +353,9 @@ def attacked() -> Iterator[Process]:
 
 
 @settings(max_examples=200)
-@given(st.lists(heads, min_size=1, max_size=3), st.integers(0, 2**32))
-def test_no_request_breaks_the_server(attacked: Process, pipeline: list[bytes], seed: int) -> None:
-    sent = b"".join(pipeline[:-1]) + mutated(pipeline[-1], seed)
-    assert b"HTTP/1.1 500" not in answer_to(attacked, sent)
+@given(st.lists(heads, max_size=2), broken)
+def test_no_request_breaks_the_server(attacked: Process, before: list[bytes], last: bytes) -> None:
+    assert b"HTTP/1.1 500" not in answer_to(attacked, b"".join(before) + last)
 
 
 @pytest.mark.parametrize(
@@ -427,8 +365,6 @@ def test_no_request_breaks_the_server(attacked: Process, pipeline: list[bytes], 
         (b"GET / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nno chunk\r\n", b"400"),
         (b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\nno request\r\n\r\n", b"200"),
         (b"GET /metrics HTTP/1.1\r\n\r\n", b"400"),
-        (b"GET /\xff HTTP/1.1\r\nHost: x\r\n\r\n", b"400"),
-        (b"GET / HTTP/1.1\r\nHost: x\r\n" + b"X: x\r\n" * 200_000, b"400"),
         (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", b"400"),
         (b"\0" * 1000, b"400"),
     ],

@@ -4,7 +4,6 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from http import HTTPStatus
 from urllib.parse import urlsplit
 
 from anyio import CapacityLimiter, to_thread
@@ -58,7 +57,7 @@ class Exporter:
                 Route("/-/ready", self.ready),
             ],
             redirect_slashes=False,
-            default=PlainTextResponse("Not Found\n", HTTPStatus.NOT_FOUND),
+            default=PlainTextResponse("Not Found\n", 404),
         )
 
     async def metrics(self, request: Request) -> Response:
@@ -73,11 +72,7 @@ class Exporter:
         deadline = Deadline(scrape_timeout(request.headers, self.settings))
         if not self._scrapes.available_tokens:
             log.warning("Rejecting scrapes", limit=MAX_SCRAPES)
-            return PlainTextResponse(
-                "Too many scrapes are waiting\n",
-                HTTPStatus.SERVICE_UNAVAILABLE,
-                {"Retry-After": "1"},
-            )
+            return PlainTextResponse("Too many scrapes are waiting\n", 503, {"Retry-After": "1"})
         return await to_thread.run_sync(self._scrape, request, deadline, limiter=self._scrapes)
 
     def _scrape(self, request: Request, deadline: Deadline) -> Response:
@@ -130,7 +125,7 @@ class Exporter:
     async def ready(self, _: Request) -> Response:
         """Report whether requests should be sent to this process."""
         if self.draining:
-            return PlainTextResponse("Shutting down\n", HTTPStatus.SERVICE_UNAVAILABLE)
+            return PlainTextResponse("Shutting down\n", 503)
         return PlainTextResponse("Ready\n")
 
     def landing(self, request: Request) -> Response:
@@ -207,5 +202,5 @@ def _no_such_account(unknown: Sequence[str], known: Mapping[str, Target]) -> Res
     return PlainTextResponse(
         f"No account {', '.join(map(repr, unknown))} is monitored here. "
         f"Known accounts: {', '.join(known)}.\n",
-        HTTPStatus.NOT_FOUND,
+        404,
     )

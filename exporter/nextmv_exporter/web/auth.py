@@ -75,12 +75,12 @@ class Guard:
 
     async def _is_right(self, header: str, users: Mapping[str, str]) -> bool | None:
         """Return whether a header has a right password; None if that takes too long."""
-        scheme, _, encoded = header.partition(" ")
         try:
-            name, colon, password = base64.b64decode(encoded.strip(), validate=True).partition(b":")
+            scheme, encoded = header.split()
+            name, password = base64.b64decode(encoded, validate=True).split(b":", 1)
         except ValueError:
             return False
-        if scheme.lower() != "basic" or not colon:
+        if scheme.lower() != "basic":
             return False
         # An unknown user costs as much as the most costly known one, and no password matches.
         unknown = f"$2b${max(hashed[4:6] for hashed in users.values())}${'.' * 53}"

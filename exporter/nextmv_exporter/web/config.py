@@ -4,12 +4,12 @@ docs/web-configuration.md lists the differences. Unsupported keys are rejected.
 """
 
 import contextlib
-import errno
 import os
 import re
 import ssl
 from collections.abc import Collection, Iterator
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Annotated, Literal, NoReturn
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -21,12 +21,6 @@ from nextmv_exporter.nextmv.errors import ConfigurationError
 # 22 characters of salt, of which the last has two significant bits, and 31 of the hash.
 _BCRYPT = re.compile(r"\$2[aby]\$(0[4-9]|[12]\d|3[01])\$[./A-Za-z0-9]{21}[.Oeu][./A-Za-z0-9]{31}")
 _PLAIN_KEY = re.compile(r"[\w.@+-]{1,64}")
-_MESSAGES = {
-    "extra_forbidden": "there is no such key, or this server does not support it",
-    "model_type": "must be a mapping of keys to values",
-    "dict_type": "must be a mapping of keys to values",
-    "string_pattern_mismatch": "must be one line of printable ASCII",
-}
 _VERIFY_MODES = {
     **dict.fromkeys(("", "NoClientCert", "RequestClientCert"), ssl.CERT_NONE),
     "VerifyClientCertIfGiven": ssl.CERT_OPTIONAL,
@@ -48,7 +42,6 @@ _CIPHERS_12 = {
 # Go does not let these be chosen either: a list that names one allows all of TLS 1.3.
 _CIPHERS_13 = ("TLS_AES_128_GCM_SHA256", "TLS_AES_256_GCM_SHA384", "TLS_CHACHA20_POLY1305_SHA256")
 _OTHER_KEY = ("KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH", "NO_CERTIFICATE_ASSIGNED")
-_MAX_PEM = 60_000  # so that it fits into a pipe
 
 log = get_logger()
 
@@ -75,15 +68,6 @@ CipherSuite = Annotated[str, _one_of([*_CIPHERS_12, *_CIPHERS_13])]
 
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", coerce_numbers_to_str=True, hide_input_in_errors=True)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _without_nulls(cls, values: object) -> object:
-        """Ignore null values, except in sections where they may come from a truncated file."""
-        if not isinstance(values, dict):
-            return values
-        kept = ("tls_server_config", "basic_auth_users")
-        return {key: value for key, value in values.items() if value is not None or key in kept}
 
 
 class TLSServerConfig(_Section):
@@ -138,8 +122,6 @@ class TLSServerConfig(_Section):
                 content = read(folder / file, f"tls_server_config.{name}_file")
                 # Any text is allowed between certificates.
                 setattr(self, name, content.decode("ascii", "ignore"))
-            if len(getattr(self, name)) > _MAX_PEM:
-                raise self._fault(name, f"is longer than {_MAX_PEM} bytes")
         for name in ("cert", "client_ca") if self.verify_mode else ("cert",):
             try:
                 alone = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -169,19 +151,15 @@ class TLSServerConfig(_Section):
         def refuse() -> NoReturn:  # OpenSSL would prompt for a passphrase on the terminal
             raise self._fault("key", "is encrypted: give the key without a passphrase")
 
-        try:
-            with _as_file(self.cert) as cert, _as_file(self.key) as key:
+        with _as_file(self.cert) as cert, _as_file(self.key) as key:
+            try:
                 context.load_cert_chain(cert, key, refuse)
-        except OSError as error:
-            if error.errno in (errno.EMFILE, errno.ENFILE):
-                raise  # it may be read later
-            reason = getattr(error, "reason", None)
-            if not reason or reason in _OTHER_KEY:
-                what = (
-                    "is not the key of the certificate" if reason else "holds no key in PEM format"
-                )
-                raise self._fault("key", what) from None
-            raise self._fault("cert", f"OpenSSL rejects it: {reason}") from None
+            except ssl.SSLError as error:
+                if error.reason in _OTHER_KEY:
+                    raise self._fault("key", "is not the key of the certificate") from None
+                if not error.reason:
+                    raise self._fault("key", "holds no key in PEM format") from None
+                raise self._fault("cert", f"OpenSSL rejects it: {error.reason}") from None
         context.verify_mode = self.verify_mode
         if self.verify_mode:
             context.load_verify_locations(cadata=self.client_ca)
@@ -239,7 +217,7 @@ def web_config(path: Path) -> Reloaded[WebConfig]:
         watch(path)
         document = read_yaml(path, "--web.config.file")
         try:
-            config = WebConfig.model_validate({} if document is None else document)
+            config = WebConfig.model_validate(_without_nulls(document))
             if tls := config.tls_server_config:
                 tls.load(path.parent, watch)
             if last:
@@ -255,6 +233,20 @@ def web_config(path: Path) -> Reloaded[WebConfig]:
         lambda _old, _new: log.info("Web configuration reloaded", file=str(path)),
         "Reload failed, keeping current web configuration",
     )
+
+
+def _without_nulls(document: object) -> object:
+    """Drop keys without a value; a section without one may have been cut off, and is invalid."""
+    if not isinstance(document, dict):
+        return {} if document is None else document
+    for key in (key for key, section in document.items() if section is None):
+        raise ConfigurationError(f"{key} is empty")
+    return {
+        key: {k: v for k, v in section.items() if v is not None}
+        if isinstance(section, dict)
+        else section
+        for key, section in document.items()
+    }
 
 
 def _reject_weaker(was: WebConfig, now: WebConfig) -> None:
@@ -280,17 +272,17 @@ def _first_fault(error: ValidationError) -> str:
     # A misplaced key might be a hash or a private key.
     parts = [str(part) for part in fault["loc"] if part != "[key]"]
     key = ".".join(part if _PLAIN_KEY.fullmatch(part) else "(not shown)" for part in parts)
-    message = _MESSAGES.get(fault["type"], fault["msg"].removeprefix("Value error, "))
+    message = fault["msg"].removeprefix("Value error, ")
+    if fault["type"] == "extra_forbidden":
+        message = "there is no such key, or this server does not support it"
     return f"{key}: {message}" if key else message
 
 
 @contextlib.contextmanager
 def _as_file(text: str) -> Iterator[str]:
-    """Yield the name of a pipe with the text: OpenSSL reads only files, and none may be left."""
-    reader, writer = os.pipe()
-    try:
-        os.write(writer, text.encode())
-        os.close(writer)
-        yield f"/dev/fd/{reader}"
-    finally:
-        os.close(reader)
+    """Yield the name of a file in memory: OpenSSL reads only files, and a key belongs in none."""
+    has_memfd = hasattr(os, "memfd_create")  # on Linux
+    with os.fdopen(os.memfd_create("pem"), "wb") if has_memfd else TemporaryFile() as file:
+        file.write(text.encode())
+        file.seek(0)
+        yield f"/dev/fd/{file.fileno()}"
