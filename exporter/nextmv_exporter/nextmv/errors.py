@@ -39,10 +39,6 @@ class UnknownProfileError(ConfigurationError):
     """The configuration file is valid, but does not contain a requested profile."""
 
 
-class InvalidNameError(ConfigurationError):
-    """The name of an account or a profile would break a label, a page or a log line."""
-
-
 class Reason(StrEnum):
     """Why an account could not be read; the values of the `reason` label."""
 
