@@ -63,7 +63,7 @@ def run_command(parser: click.Command, arguments: Sequence[str] | None) -> int:
     except RuntimeError as error:
         if "can't start new thread" not in str(error):
             raise
-        message = "can't start a thread: raise the limit of processes (ulimit -u, TasksMax)"
+        message = "can't start a thread: raise the limit of processes (ulimit -u)"
     else:
         return status
     if parser.name != "nextmv-exporter":

@@ -21,7 +21,6 @@ MAX_WAITING_LINES = 1000
 FLUSH_SECONDS = 1.0
 REPEAT_SECONDS = 60.0
 
-_LEVELS = {"debug": "DEBUG", "info": "INFO", "warn": "WARNING", "error": "ERROR"}
 _waiting: queue.Queue[Any] = queue.Queue(MAX_WAITING_LINES)
 
 
@@ -69,7 +68,7 @@ def configure(level: str, log_format: str) -> None:
     """
     handler = QueueHandler(_waiting)
     handler.setFormatter(_Formatter(_logfmt if log_format == "logfmt" else _json))
-    logging.basicConfig(handlers=[handler], level=_LEVELS[level], force=True)
+    logging.basicConfig(handlers=[handler], level=level.upper(), force=True)
     logging.captureWarnings(capture=True)
     logging.raiseExceptions = False  # or a dropped line would be reported on stderr
     logging.getLogger("uvicorn.access").propagate = False
