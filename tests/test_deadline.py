@@ -35,9 +35,14 @@ def test_a_short_sleep_is_no_longer_than_asked_for() -> None:
     assert not deadline.over
 
 
-def test_a_later_deadline_extends_it_up_to_the_limit() -> None:
-    deadline = Deadline(1)
-    deadline.extend(Deadline(0.5), time.monotonic() + AGES)
+def test_a_later_deadline_extends_it_up_to_its_limit() -> None:
+    deadline = Deadline(1, longest=60)
+    deadline.extend(Deadline(0.5))
     assert deadline.remaining() <= 1
-    deadline.extend(Deadline(AGES), time.monotonic() + 60)
-    assert 59 < deadline.remaining() <= 60
+    deadline.extend(Deadline(30))
+    assert 25 < deadline.remaining() <= 30
+    deadline.extend(Deadline(AGES))
+    assert 55 < deadline.remaining() <= 60
+    fixed = Deadline(1)
+    fixed.extend(deadline)
+    assert fixed.remaining() <= 1

@@ -15,11 +15,9 @@ from nextmv_exporter import __version__
 from nextmv_exporter.deadline import Deadline
 from nextmv_exporter.nextmv.errors import ConfigurationError
 from nextmv_exporter.scrape.metrics import BUILD_INFO, families
-from nextmv_exporter.scrape.sources import RUN_LOOKBACK, choose_source
 from nextmv_exporter.scrape.target import ScrapeOptions, Target
 
 if TYPE_CHECKING:
-    from nextmv_exporter.accounts import Accounts
     from nextmv_exporter.nextmv.account import Account
     from nextmv_exporter.nextmv.credentials import Credentials
 
@@ -52,6 +50,9 @@ class QueueCollector(Collector):
         max_groups: most label groups reported for each account; by default 2000.
         zero_retention: how long a drained group is still reported as 0, seconds; by default 300.
 
+    A collector may be made before a fork, as servers do that load the program first: it opens its
+    connections at the first collection. Collect only after the fork, in each process.
+
     Raises:
         ConfigurationError: no accounts are given, and no valid credentials are found; two of the
             accounts have the same credentials; or an option is invalid.
@@ -72,64 +73,51 @@ class QueueCollector(Collector):
         max_groups: int | None = None,
         zero_retention: float | None = None,
     ) -> None:
-        self._accounts: Accounts | None = None
         if wait_buckets is not None:  # as prometheus-client's histograms, with infinity or without
             wait_buckets = tuple(bound for bound in wait_buckets if bound != math.inf)
+        options = {
+            "nextmv_timeout": timeout,
+            "nextmv_source": source,
+            "nextmv_run_lookback": run_lookback,
+            "queue_wait_buckets": wait_buckets,
+            "queue_max_groups": max_groups,
+            "queue_zero_retention": zero_retention,
+        }
+        given: dict[str, Any] = {
+            name: value for name, value in options.items() if value is not None
+        }
         if accounts is None:
             # Imported here, since only this case needs the settings of the program.
-            from nextmv_exporter import accounts as program_accounts
+            from nextmv_exporter.accounts import Accounts
             from nextmv_exporter.settings import from_environment
 
-            given = _given(
-                nextmv_timeout=timeout,
-                nextmv_source=source,
-                nextmv_run_lookback=run_lookback,
-                queue_wait_buckets=wait_buckets,
-                queue_max_groups=max_groups,
-                queue_zero_retention=zero_retention,
-            )
             settings = replace(from_environment(), **given)
             self._timeout = settings.nextmv_timeout
-            self._accounts = program_accounts.Accounts(settings)
+            self._accounts: Accounts | None = Accounts(settings)
             return
-        options = ScrapeOptions(
-            **_given(
-                timeout=timeout,
-                wait_buckets=wait_buckets,
-                max_groups=max_groups,
-                zero_retention=zero_retention,
-            )
-        )
-        self._timeout = options.timeout
+        shared = ScrapeOptions(**{name.partition("_")[2]: value for name, value in given.items()})
         _reject_shared_credentials(accounts)
-        lookback = RUN_LOOKBACK if run_lookback is None else run_lookback
+        self._timeout = shared.timeout
+        self._accounts = None
         self._targets = {
             name: account
             if isinstance(account, Target)
-            else Target(
-                name,
-                account.client,
-                choose_source(source or "auto", lookback, account.endpoint),
-                options,
-            )
+            else Target(name, account.client, replace(shared, endpoint=account.endpoint))
             for name, account in accounts.items()
         }
 
     def collect(self) -> Iterator[Metric]:
         """Fetch the queues of all accounts in parallel and yield the metric families."""
+        if self._accounts:
+            self._accounts.refresh()
+        targets = self._accounts.targets if self._accounts else self._targets
         deadline = Deadline(self._timeout)
-        fetches = [(target, target.start(deadline)) for target in self._current().values()]
+        fetches = [(target, target.start(deadline)) for target in targets.values()]
         yield from families([target.result(fetch, deadline) for target, fetch in fetches])
 
     def describe(self) -> Iterator[Metric]:
         """Yield the families without samples, so that registering fetches nothing."""
         yield from families(())
-
-    def _current(self) -> Mapping[str, Target]:
-        if self._accounts is None:
-            return self._targets
-        self._accounts.refresh()
-        return self._accounts.targets
 
 
 def _reject_shared_credentials(accounts: "Mapping[str, Account | Target]") -> None:
@@ -143,11 +131,6 @@ def _reject_shared_credentials(accounts: "Mapping[str, Account | Target]") -> No
                     f"accounts {other!r} and {name!r} have the same API key: if NEXTMV_API_KEY or "
                     "NEXTMV_PROFILE is set, which take precedence over a profile, unset it"
                 )
-
-
-def _given(**options: Any) -> dict[str, Any]:
-    """Return the options that are not None."""
-    return {name: value for name, value in options.items() if value is not None}
 
 
 class ProcessMetricsCollector(Collector):

@@ -11,15 +11,19 @@ class Deadline:
 
     Args:
         seconds: time from now.
+        longest: time from now to which it may be extended; by default not at all.
 
     Example:
         >>> Deadline(5).remaining() <= 5
         True
     """
 
-    def __init__(self, seconds: float) -> None:
-        self.at = time.monotonic() + seconds
+    def __init__(self, seconds: float, longest: float | None = None) -> None:
+        now = time.monotonic()
+        self.at = now + seconds
         """When it passes, monotonic seconds."""
+        self.limit = now + (seconds if longest is None else longest)
+        """When it passes at the latest, monotonic seconds: what blocks can't be extended."""
 
     def remaining(self) -> float:
         """Return the seconds left, never below 0."""
@@ -30,14 +34,13 @@ class Deadline:
         """Whether it has passed or was cancelled."""
         return self.remaining() == 0.0
 
-    def extend(self, other: "Deadline", limit: float) -> None:
+    def extend(self, other: "Deadline") -> None:
         """Extend it to another deadline, if that one is later.
 
         Args:
             other: the other deadline.
-            limit: latest time it may be moved to, monotonic seconds.
         """
-        self.at = max(self.at, min(other.at, limit))
+        self.at = max(self.at, min(other.at, self.limit))
 
     def cancel(self) -> None:
         """End it now: no one waits for the response any more."""

@@ -1,279 +1,183 @@
+"""What is written: every family in every format, as the parsers of all clients read it."""
+
 import gzip
-import math
-from collections.abc import Iterable, Iterator
+import re
+import subprocess
+from itertools import product
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from prometheus_client.core import (
-    CounterMetricFamily,
-    GaugeHistogramMetricFamily,
-    GaugeMetricFamily,
-    HistogramMetricFamily,
-    Metric,
-)
-from prometheus_client.exposition import choose_encoder
-from prometheus_client.registry import Collector
-from prometheus_client.utils import floatToGoString
-from support.metrics import open_metrics, parse
-from support.outcomes import ScrapedCollector, flowing
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import Metric
+from prometheus_client.openmetrics import parser as openmetrics
+from prometheus_client.parser import text_string_to_metric_families
+from support.outcomes import ScrapedCollector, counters, failure, flowing, run, scrapes, success
 
 from nextmv_exporter.collector import ProcessMetricsCollector
-from nextmv_exporter.scrape import metrics
 from nextmv_exporter.scrape.exposition import expose
-from nextmv_exporter.scrape.metrics import METRICS, Family
-from nextmv_exporter.scrape.summary import Distribution
+from nextmv_exporter.scrape.metrics import METRICS, families
+from nextmv_exporter.scrape.outcome import Scrape
 
-
-def exposition(*names: str, accept: str = "", encoding: str = "") -> tuple[bytes, dict[str, str]]:
-    return expose(
-        [ScrapedCollector([flowing()]), ProcessMetricsCollector()],
-        names=names,
-        accept=accept,
-        accept_encoding=encoding,
-    )
-
-
+ESCAPINGS = ("values", "dots", "underscores", "allow-utf-8")
+OPENMETRICS = "application/openmetrics-text;version=1.0.0"
+OPENMETRICS_1 = "application/openmetrics-text; version=1.0.0; charset=utf-8; escaping="
 TEXT = "text/plain; version=0.0.4; charset=utf-8"
-OPEN_TEXT = "text/plain; version=1.0.0; charset=utf-8"
-OPEN_METRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
+PROMETHEUS_3 = (
+    "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,application/"
+    "openmetrics-text;version=0.0.1;q=0.5,text/plain;version=1.0.0;escaping=allow-utf-8;q=0.4"
+)
+PROMETHEUS_2 = (
+    "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,"
+    "text/plain;version=0.0.4;q=0.5,*/*;q=0.1"
+)
+FORMATS = (OPENMETRICS, "text/plain;version=1.0.0")
+OURS = {name for metric in METRICS for name in metric.series}
+PROCESS = {"process_cpu_seconds_total", "process_resident_memory_bytes", "python_info"}
+EXPOSED = (ScrapedCollector([flowing(), *scrapes(failure("bad"))]), ProcessMetricsCollector())
+
+
+def parsed(body: bytes, content_type: str) -> dict[str, Metric]:
+    text = body.decode()
+    parse: Any = openmetrics.text_string_to_metric_families
+    if content_type.startswith("text/plain"):
+        parse = text_string_to_metric_families
+    return {family.name: family for family in parse(text)}
+
+
+def series(found: dict[str, Metric]) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
+    return {
+        (sample.name, frozenset(sample.labels.items())): sample.value
+        for family in found.values()
+        for sample in family.samples
+        if not sample.name.startswith("process_")
+    }
+
+
+@pytest.mark.parametrize(("form", "escaping"), [*product(FORMATS, ESCAPINGS)])
+def test_names_are_the_same_under_every_escaping(form: str, escaping: str) -> None:
+    body, headers = expose(EXPOSED, accept=f"{form};escaping={escaping}")
+    content_type = headers["Content-Type"]
+    assert content_type.startswith(form.replace(";", "; "))
+    assert content_type.endswith(f"escaping={escaping}")
+    found = parsed(body, content_type)
+    names = {sample.name for family in found.values() for sample in family.samples}
+    offsets = {"nextmv_api_clock_offset_seconds"}  # of no response here
+    assert names >= OURS - offsets | PROCESS
+    assert {name for name in names if name.startswith("nextmv")} == OURS - offsets
+    plain, _ = expose(EXPOSED)
+    assert series(found) == series(parsed(plain, "text/plain"))
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_no_family_has_a_type_whose_series_it_does_not_keep(form: str) -> None:
+    found = parsed(expose(EXPOSED, accept=form)[0], form)
+    kinds = {metric.name.removesuffix("_total"): metric.kind for metric in METRICS}
+    assert {name: family.type for name, family in found.items() if name in kinds} == kinds
+    suffixes = {
+        "histogram": {"_bucket", "_count", "_sum"},
+        "counter": {"_total"},
+        "gauge": {""},
+        "unknown": {""},
+    }
+    for name, family in found.items():
+        given = {sample.name.removeprefix(name) for sample in family.samples}
+        assert given == suffixes[family.type] or not given, name
+    waits = found["nextmv_account_queue_wait_seconds_bucket"].samples
+    assert [sample.labels["le"] for sample in waits] == ["5.0", "60.0", "3600.0", "+Inf"]
 
 
 @pytest.mark.parametrize(
     ("accept", "content_type"),
     [
-        ("", "text/plain; version=0.0.4; charset=utf-8"),
-        ("*/*", "text/plain; version=0.0.4; charset=utf-8"),
-        ("text/html,application/xhtml+xml", "text/plain; version=0.0.4; charset=utf-8"),
-        ("text/plain;version=0.0.4", "text/plain; version=0.0.4; charset=utf-8"),
-        ("text/plain;version=1.0.0", "text/plain; version=1.0.0"),
-        ("application/openmetrics-text;version=1.0.0", "application/openmetrics-text"),
-        (  # as Prometheus 3 asks
-            (
-                "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.5,"
-                "application/openmetrics-text;version=0.0.1;q=0.4,"
-                "text/plain;version=1.0.0;escaping=allow-utf-8;q=0.3,"
-                "text/plain;version=0.0.4;q=0.2,*/*;q=0.1"
-            ),
-            "application/openmetrics-text",
-        ),
-        ("garbage;;==,", TEXT),
-        ("text/plain;version=0.0.4;q=1, application/openmetrics-text;version=1.0.0;q=0.1", TEXT),
-        ("application/openmetrics-text;q=0.1, text/plain;q=0.9", TEXT),
-        ("application/openmetrics-text;q=0,text/plain", TEXT),
-        ("application/openmetrics-text; Q=0.000", TEXT),
-        ("text/plain;q=0, application/openmetrics-text;q=0.001", "application/openmetrics-text"),
-        ("text/plain;version=1.0.0;q=0.2,text/plain;version=0.0.4;q=0.3", TEXT),
-        ("text/plain;q=0.5,application/openmetrics-text ; q=0.6;version=1.0.0", OPEN_METRICS),
-        ("application/OpenMetrics-Text;Version=1.0.0", OPEN_METRICS),
-        ("application/openmetrics-text;version=2.0.0", TEXT),
-        ("application/openmetrics-text;version=2.0.0;version=1.0.0", TEXT),
-        ("application/openmetrics-text;version=2.0.0,text/plain;version=1.0.0", OPEN_TEXT),
-        ("application/openmetrics-text;version=a.b", TEXT),
-        ("text/plain;version=2.0.0", TEXT),
-        ("text/plain;q=0", TEXT),
-        ("*/*;q=0", TEXT),
-        ("application/openmetrics-text;q=soon", "application/openmetrics-text"),
-        ("application/openmetrics-text;version=1.0.0;q=1,text/plain", OPEN_METRICS),
-        (  # as Prometheus 3 asks with scrape_protocols [PrometheusText0.0.4, OpenMetricsText1.0.0]
-            (
-                "text/plain;version=0.0.4;q=0.4,"
-                "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.3,*/*;q=0.2"
-            ),
-            TEXT,
-        ),
+        ("", TEXT),
+        ("*/*", TEXT),
+        ("text/html", TEXT),
+        ("text/plain;version=0.0.4;q=0.5,*/*;q=0.1", TEXT),
+        (OPENMETRICS, f"{OPENMETRICS_1}underscores"),
+        ("application/openmetrics-text;version=2.0.0;escaping=values", f"{OPENMETRICS_1}values"),
+        (PROMETHEUS_3, f"{OPENMETRICS_1}allow-utf-8"),
+        (PROMETHEUS_2, f"{OPENMETRICS_1}underscores"),
+        ("application/openmetrics-text;version=1.x", TEXT),
+        ("text/plain;version=latest", TEXT),
     ],
 )
 def test_the_format_is_the_one_asked_for(accept: str, content_type: str) -> None:
-    body, headers = exposition(accept=accept)
-    assert headers["Content-Type"].startswith(content_type)
-    assert body.endswith(b"# EOF\n") == ("openmetrics" in content_type)
+    body, headers = expose(EXPOSED, accept=accept)
+    assert headers["Content-Type"] == content_type
+    assert parsed(body, content_type)
+
+
+@given(st.text(max_size=30), st.text(max_size=30))
+def test_no_header_fails(accept: str, encoding: str) -> None:
+    for header in (accept, f"{OPENMETRICS[:-5]}{accept}", f"text/plain;{accept}"):
+        body, headers = expose((), accept=header, accept_encoding=encoding)
+        assert headers["Content-Type"].startswith(("text/plain", "application/openmetrics-text"))
+        assert body in {b"", b"# EOF\n"} or "Content-Encoding" in headers
+
+
+@pytest.mark.parametrize(
+    ("encoding", "compressed"),
+    [("gzip", True), ("deflate, GZIP;q=0.5", True), ("", False), ("br", False), ("xgzip", False)],
+)
+def test_the_body_is_compressed_if_the_client_takes_it(encoding: str, compressed: bool) -> None:
+    collectors = EXPOSED[:1]
+    body, headers = expose(collectors, accept_encoding=encoding)
+    assert (headers.get("Content-Encoding") == "gzip") == compressed
     assert headers["Vary"] == "Accept, Accept-Encoding"
-    assert "Content-Encoding" not in headers
+    assert (gzip.decompress(body) if compressed else body) == expose(collectors)[0]
+
+
+@pytest.mark.parametrize("accept", ["", *FORMATS])
+def test_a_name_asks_for_that_series_alone(accept: str) -> None:
+    every = set(expose(EXPOSED, accept=accept)[0].decode().splitlines())
+    for name in PROCESS | OURS - {"nextmv_api_clock_offset_seconds"}:
+        body, _ = expose(EXPOSED, names=[name], accept=accept)
+        lines = {line for line in body.decode().splitlines() if not line.startswith("#")}
+        assert lines
+        assert all(re.match(rf"{name}[{{ ]", line) for line in lines)
+        assert lines <= every or name.startswith("process_")
+
+
+def test_an_unknown_name_gives_nothing_and_several_give_each() -> None:
+    assert expose(EXPOSED, names=["nextmv_nothing"])[0] == b""
+    body, _ = expose(EXPOSED, names=["nextmv_up", "python_info"], accept=OPENMETRICS)
+    assert set(parsed(body, OPENMETRICS)) == {"nextmv_up", "python_info"}
 
 
 @given(
-    st.text(st.sampled_from(";,=q. 01v/*\t") | st.characters(), max_size=60)
-    | st.text(";q=", max_size=9)
+    st.text(
+        st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=9
+    )
 )
-def test_no_header_fails_or_gives_another_format(text: str) -> None:
-    for accept in (text, f"text/plain;{text}", f"application/openmetrics-text;version={text}"):
-        _, headers = expose([], accept=accept)
-        assert headers["Content-Type"].startswith((TEXT, OPEN_TEXT, OPEN_METRICS))
+def test_labels_of_any_characters_and_numbers_of_any_size_come_through(label: str) -> None:
+    outcome = success('an \\ "account"\n', run("queued", label, label, "2026-11-23T11:59:00Z"))
+    counted = counters()
+    counted.requests[label, label] = 123_456_789_012
+    collector = ScrapedCollector([Scrape(outcome, counted)])
+    for form in ("", *FORMATS):
+        found = series(parsed(expose([collector], accept=form)[0], form or "text/plain"))
+        registry = CollectorRegistry()
+        registry.register(collector)
+        expected = generate_latest(registry).decode()
+        assert found == series(parsed(expected.encode(), "text/plain"))
+        assert 123_456_789_012 in found.values()
 
 
-def test_both_formats_tell_the_same() -> None:
-    text, _ = exposition("nextmv_account_queue_length")
-    openly, _ = exposition("nextmv_account_queue_length", accept="application/openmetrics-text")
-    told = {
-        (sample.name, frozenset(sample.labels.items())): sample.value
-        for family in open_metrics(openly.decode())
-        for sample in family.samples
-    }
-    assert told == parse(text.decode())
+@pytest.mark.system
+@pytest.mark.parametrize("collectors", [EXPOSED, EXPOSED[:1], [ScrapedCollector([])]], ids=len)
+def test_promtool_has_nothing_to_say(collectors: Any) -> None:
+    checked = subprocess.run(
+        ["promtool", "check", "metrics"],
+        input=expose(collectors)[0],
+        capture_output=True,
+        check=False,
+    )
+    assert (checked.returncode, checked.stdout + checked.stderr) == (0, b"")
 
 
-@pytest.mark.parametrize("encoding", ["gzip", "deflate, gzip;q=1.0", "GZIP", "gzip; q=0.001"])
-def test_the_body_is_compressed_if_the_client_takes_it(encoding: str) -> None:
-    body, headers = exposition("nextmv_up", encoding=encoding)
-    assert headers["Content-Encoding"] == "gzip"
-    assert parse(gzip.decompress(body).decode()) == parse(exposition("nextmv_up")[0].decode())
-    assert body[4:8] == bytes(4), "no time of compression"
-
-
-@pytest.mark.parametrize(
-    "encoding", ["", "identity", "br, deflate", "gzip;q=0", "br, gzip ; Q=0.000", "x-gzip"]
-)
-def test_the_body_is_plain_if_the_client_does_not(encoding: str) -> None:
-    body, headers = exposition(encoding=encoding)
-    assert "Content-Encoding" not in headers
-    assert body.startswith(b"# HELP")
-
-
-@pytest.mark.parametrize(
-    "name", [series for metric in METRICS for series in metric.series] + ["python_info"]
-)
-def test_a_name_asks_for_that_series_alone(name: str) -> None:
-    assert {series for series, _ in parse(exposition(name)[0].decode())} == {name}
-
-
-def test_several_names_ask_for_each_of_them() -> None:
-    body, _ = exposition("nextmv_up", "nextmv_account_queue_runs")
-    assert {name for name, _ in parse(body.decode())} == {"nextmv_up", "nextmv_account_queue_runs"}
-
-
-def test_an_unknown_name_gives_nothing() -> None:
-    assert exposition("no_such_metric")[0].strip() == b""
-
-
-@pytest.mark.parametrize(
-    ("names", "needed"),
-    [
-        ([], True),
-        (["nextmv_up"], True),
-        (["nextmv_account_queue_wait_seconds_bucket"], True),
-        (["nextmv_account_queue_wait_seconds"], True),
-        (["python_info", "nextmv_scrape_errors_total"], True),
-        (["python_info", "process_open_fds"], False),
-        (["nextmv_exporter_build_info"], False),
-        (["no_such_metric"], False),
-    ],
-)
-def test_the_api_is_asked_only_if_a_name_needs_it(names: list[str], needed: bool) -> None:
-    collected = []
-
-    class Collected(ScrapedCollector):
-        def collect(self) -> Iterator[Family]:
-            collected.append(self)
-            return super().collect()
-
-    expose([Collected([flowing()]), ProcessMetricsCollector()], names=names)
-    assert bool(collected) is needed
-
-
-ACCEPTED = [
-    "",
-    "text/plain;version=1.0.0",
-    "text/plain;version=1.0.0;escaping=allow-utf-8",
-    "text/plain;version=1.0.0;escaping=dots",
-    "text/plain;version=1.0.0;escaping=values",
-    "application/openmetrics-text;version=1.0.0",
-    "application/openmetrics-text;version=1.0.0;escaping=underscores",
-    "application/openmetrics-text;version=1.0.0;escaping=dots",
-    "application/openmetrics-text;version=1.0.0;escaping=values",
-]
-label_values = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
-helps = st.text(st.sampled_from('ab \\"\n'), max_size=12)
-numbers = st.floats() | st.integers(-(10**18), 10**18) | st.sampled_from([0, 999999, 1e6, 1e-7])
-counts = st.integers(0, 10**9)
-distributions = st.builds(
-    lambda bounds, buckets, total: Distribution(tuple(bounds), buckets[: len(bounds)], 7, total),
-    st.lists(st.floats(0, 1e9), max_size=4, unique=True).map(sorted),
-    st.lists(counts, min_size=4, max_size=4),
-    st.floats(allow_nan=False) | counts,
-)
-LABELS = ("account", "status_v2", "execution_class", "application_id")
-HISTOGRAM_LABELS = ("account", "execution_class", "application_id")
-
-
-class Families(Collector):
-    def __init__(self, *families: Metric) -> None:
-        self._families = families
-
-    def collect(self) -> Iterable[Metric]:
-        return self._families
-
-
-@st.composite
-def ours_and_theirs(draw: st.DrawFn) -> tuple[Family, Metric]:
-    """A family of ours, and the same made with prometheus-client's classes."""
-    kind = draw(st.sampled_from(list(THEIR_CLASSES)))
-    of_kind = HISTOGRAM_LABELS if "histogram" in kind else LABELS
-    labels = of_kind[: draw(st.integers(1, 4))]
-    name = "some_metric_total" if kind == "counter" else "some_metric"
-    metric = metrics.Metric(name, draw(helps), kind, labels)
-    theirs = THEIR_CLASSES[kind](metric.name, metric.help, labels=labels)
-    values = st.tuples(*[label_values] * len(labels))
-    number = distributions if "histogram" in kind else numbers
-    rows = draw(st.lists(st.tuples(values, number), max_size=4))
-    for row_labels, value in rows:
-        if isinstance(value, Distribution):
-            bounds = [*map(floatToGoString, value.bounds), "+Inf"]
-            pairs = [*zip(bounds, [*value.buckets, value.count], strict=True)]
-            theirs.add_metric(row_labels, pairs, value.sum)
-        else:
-            theirs.add_metric(row_labels, value)
-    accounts = [(account, [(tuple(others), value)]) for (account, *others), value in rows]
-    return Family(metric, accounts), theirs
-
-
-THEIR_CLASSES: dict[metrics.Kind, Any] = {
-    "gauge": GaugeMetricFamily,
-    "counter": CounterMetricFamily,
-    "histogram": HistogramMetricFamily,
-    "gauge_histogram": GaugeHistogramMetricFamily,
-}
-
-
-@pytest.mark.parametrize("accept", ACCEPTED)
-@given(pairs=st.lists(ours_and_theirs(), max_size=3))
-def test_each_family_is_written_as_prometheus_client_writes_it(
-    accept: str, pairs: list[tuple[Family, Metric]]
-) -> None:
-    written, headers = expose([Families(*(ours for ours, _ in pairs))], accept=accept)
-    encode, content_type = choose_encoder(accept)
-    assert written == encode(Families(*(theirs for _, theirs in pairs)))
-    assert headers["Content-Type"] == content_type
-
-
-@pytest.mark.parametrize("sign", [1, -1])
-@pytest.mark.parametrize(
-    "size", [0, 1, 999_999, 1_000_000, 10_000_000, 10**21, 0.1, 999_999.5, 1e6, 1e21, math.inf]
-)
-def test_numbers_of_any_size_are_written_as_prometheus_client_writes_them(
-    size: float, sign: int
-) -> None:
-    metric = metrics.Metric("some_metric", "Some.", "gauge", ("account",))
-    theirs = GaugeMetricFamily("some_metric", "Some.", labels=("account",))
-    theirs.add_metric(("default",), sign * size)
-    written, _ = expose([Families(Family(metric, [("default", [((), sign * size)])]))])
-    assert written == choose_encoder("")[0](Families(theirs))
-
-
-@given(ours_and_theirs())
-def test_each_family_has_the_samples_that_prometheus_client_gives_it(
-    pair: tuple[Family, Metric],
-) -> None:
-    ours, theirs = pair
-    for one, other in zip(ours.samples, theirs.samples, strict=True):
-        assert (one.name, one.labels) == (other.name, other.labels)
-        value = float(other.value)  # prometheus-client keeps integers, of any size
-        assert one.value == value or math.isnan(value)
-
-
-@pytest.mark.parametrize("accept", ACCEPTED)
-def test_families_of_others_are_written_too(accept: str) -> None:
-    bare = GaugeMetricFamily("bare_gauge", "Bare.", value=7)
-    written, _ = expose([Families(bare)], accept=accept)
-    assert written == choose_encoder(accept)[0](Families(bare))
+def test_what_is_described_is_what_is_collected() -> None:
+    collected = [family.name for family in families([flowing()])]
+    assert [family.name for family in families(())] == collected
+    assert len(collected) == len(METRICS) - 1

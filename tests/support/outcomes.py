@@ -8,8 +8,9 @@ from typing import Any
 from msgspec.structs import replace
 from prometheus_client.registry import Collector
 
+from nextmv_exporter.nextmv.client import Exchange
 from nextmv_exporter.nextmv.errors import Reason
-from nextmv_exporter.scrape.counters import AccountMetrics
+from nextmv_exporter.scrape.counters import Counters
 from nextmv_exporter.scrape.flow import compare
 from nextmv_exporter.scrape.metrics import Family, families
 from nextmv_exporter.scrape.outcome import Failure, Outcome, Scrape
@@ -57,25 +58,25 @@ def failure(account: str = "default") -> Outcome:
     return Outcome(account, "account-queue", 0.25, NOW, failure=refused)
 
 
-def counters() -> AccountMetrics:
+def counters() -> Counters:
     """Counters of an account that has sent a request."""
-    metrics = AccountMetrics(wait_buckets=BOUNDS, max_groups=2000)
-    metrics.observe_request("v1/account/queue", "200", 0.2)
-    return metrics
+    counted = Counters(BOUNDS, max_groups=2000)
+    counted.count_request(Exchange("v1/account/queue", "200", 0.2, None))
+    return counted
 
 
 def scrapes(*outcomes: Outcome) -> list[Scrape]:
     """What the scrapes with these outcomes report."""
-    return [Scrape(outcome, counters().copy()) for outcome in outcomes]
+    return [Scrape(outcome, counters()) for outcome in outcomes]
 
 
 def flowing() -> Scrape:
     """The second scrape of an account one of whose runs has just started."""
     earlier = (QUEUE[0], replace(QUEUE[1], status_v2="queued"))
     baseline, _ = compare(None, take_snapshot(earlier, NOW - 15))
-    metrics = counters()
-    metrics.add_flow(compare(baseline, take_snapshot(QUEUE, NOW))[1])
-    return Scrape(success(), metrics.copy())
+    counted = counters()
+    counted.count_flow(compare(baseline, take_snapshot(QUEUE, NOW))[1])
+    return Scrape(success(), counted)
 
 
 class ScrapedCollector(Collector):

@@ -1,5 +1,6 @@
 """Nextmv's account API as a small library: `Account(client=Client()).queue()`."""
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -10,9 +11,8 @@ __all__ = ["Account", "Client", "Queue", "QueuedRun", "StatusV2"]
 
 
 def __getattr__(name: str) -> Any:
-    """Import a name when it is first accessed: scraping needs no pydantic."""
-    if name in __all__:
-        from nextmv_exporter.nextmv import account
-
-        return getattr(account, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    """Import a name when it is first used: scraping needs no pydantic."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    home = "client" if name == "Client" else "account"
+    return getattr(import_module(f"{__name__}.{home}"), name)

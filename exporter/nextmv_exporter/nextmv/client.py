@@ -2,25 +2,28 @@
 
 import os
 import random
+import re
+import ssl
 import threading
 import time
-import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from urllib.parse import urlencode
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, unquote, urlencode, urlsplit
 
+import certifi
 import requests
 import urllib3
-from requests.utils import get_environ_proxies
+from requests.adapters import HTTPAdapter
+from requests.utils import get_environ_proxies, select_proxy
 
 from nextmv_exporter import __version__
 from nextmv_exporter.deadline import Deadline
-from nextmv_exporter.forks import repair_after_fork
 from nextmv_exporter.nextmv import errors
-from nextmv_exporter.nextmv.connections import DeadlineAdapter, Exchange, exchanging
 from nextmv_exporter.nextmv.credentials import DEFAULT_PROFILE, Credentials, resolve
-from nextmv_exporter.nextmv.failures import failure_of, peer_closed, status_error, timed_out
-from nextmv_exporter.nextmv.trust import tls_context
 
 TIMEOUT = 10.0
 """Seconds that a request may take in all, unless its caller says otherwise."""
@@ -30,16 +33,37 @@ MAX_RESPONSE_BYTES = 64 * 1024 * 1024
 MAX_REQUESTS = 8
 """Requests of one account that are in flight at once, at most."""
 
-_FIRST_PIECE = 16 * 1024
 _PIECE = 64 * 1024
-# No queue compresses that well: each of its runs has a different ID and time.
-_BOMB_RATIO = 500
-_BOMB_BYTES = 4 * 1024 * 1024
+_TICK = 0.001  # the shortest timeout, seconds: 0 would mean none
+_EXCERPT = 4096  # bytes of an error's body
+_CONNECT_SHARE = 1 / 3  # of the time left, for each address of the host
 _RETRY_PAUSE = (0.05, 0.25)
-_RETRIED_STATUSES = frozenset({502, 503, 504})
+_SHORTEST_SECRET = 4  # characters of a proxy's user or password; less would spoil the messages
+_PROXY = re.compile(r"(?:\w+://)?(?:([^/?#:@]*)(?::([^/?#@]*))?@)?([^/?#@\s]+)/?")
+_VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR")
+_BUNDLES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt")
+"""Where systems keep their authorities, for a Python that was built to look elsewhere."""
 
-RequestObserver = Callable[[str, str, float], None]
-"""Called after each request with its endpoint, its status or `error`, and its seconds."""
+
+@dataclass(frozen=True)
+class Exchange:
+    """A request that was sent, and what is known of its response.
+
+    Args:
+        path: the path without IDs, such as `v1/account/queue`.
+        code: the HTTP status, or `error` if there was no response.
+        seconds: time until the full response, or the failure.
+        clock_offset: the API's clock, from the response's `Date`, less this machine's, seconds to
+            within one; None without a response or without that header.
+    """
+
+    path: str
+    code: str
+    seconds: float
+    clock_offset: float | None
+
+
+Observer = Callable[[Exchange], None]
 
 
 class Budget:
@@ -54,18 +78,30 @@ class Budget:
         self.received = 0
         self._lock = threading.Lock()
 
-    def take(self, size: int) -> str | None:
+    def take(self, size: int) -> bool:
         """Count bytes received.
 
         Args:
             size: that many.
 
         Returns:
-            What is wrong, if more than `limit` were received.
+            Whether no more than `limit` were received so far.
         """
         with self._lock:
             self.received += size
-            return f"is larger than {self.limit} bytes" if self.received > self.limit else None
+            return self.received <= self.limit
+
+
+@dataclass(frozen=True)
+class _Route:
+    """What all requests with the same credentials have in common."""
+
+    request: requests.PreparedRequest
+    proxies: dict[str, str]
+    authorities: str | bool
+    peer: str
+    secrets: Sequence[str]
+    """The longest first."""
 
 
 class Client:
@@ -73,7 +109,8 @@ class Client:
 
     Key and endpoint are found as Nextmv's own SDK finds them: given here, in the
     environment, or in `~/.nextmv/config.yaml`. The key is sent to that endpoint only:
-    redirects are not followed, cookies are not kept, and `~/.netrc` is not read.
+    redirects are not followed, cookies are not kept, and `~/.netrc` is not read. A pickled or
+    copied client has the same credentials and connections of its own.
 
     Args:
         api_key: the API key.
@@ -101,27 +138,36 @@ class Client:
         timeout: float = TIMEOUT,
         max_response_bytes: int = MAX_RESPONSE_BYTES,
     ) -> None:
+        self._credentials: Callable[[], Credentials] | Credentials
         if credentials is None:
             profile = os.environ.get("NEXTMV_PROFILE", "").strip() or profile or DEFAULT_PROFILE
-            found = resolve(profile, api_key=api_key, url=url)
-            self._credentials: Callable[[], Credentials] = lambda: found
+            self._credentials = resolve(profile, api_key=api_key, url=url)
         else:
             self._credentials = credentials
         self.timeout = timeout
         self.max_response_bytes = max_response_bytes
-        self.after_fork()
-        repair_after_fork(self)
-        self._prepared: tuple[Credentials, requests.PreparedRequest, dict[str, str]] | None = None
+        self._adapter = HTTPAdapter(pool_maxsize=4 * MAX_REQUESTS)
+        self._route: tuple[Credentials, _Route] | None = None
+
+    @property
+    def credentials(self) -> Credentials:
+        """The key and the endpoint of the next request."""
+        given = self._credentials
+        return given if isinstance(given, Credentials) else given()
+
+    def close(self) -> None:
+        """Close the connections that are kept alive."""
+        self._adapter.close()
 
     def get(  # noqa: PLR0913 - what one request of a fetch shares with the others
         self,
         path: str,
         *,
         params: Mapping[str, str] | None = None,
-        endpoint: str | None = None,
+        name: str | None = None,
         deadline: Deadline | None = None,
         budget: Budget | None = None,
-        on_request: RequestObserver | None = None,
+        on_exchange: Observer | None = None,
     ) -> bytearray:
         """Fetch a path of the API.
 
@@ -131,10 +177,11 @@ class Client:
         Args:
             path: the path, quoted, without a slash in front, such as `v1/account/queue`.
             params: the query.
-            endpoint: the path as errors and `on_request` name it; without it the path itself.
+            name: the path as errors and `on_exchange` name it; without it the path itself.
             deadline: by when the full response must be received; by default `timeout` from now.
+                A peer that sends the head of a response byte by byte can delay the call further.
             budget: counts the bytes received; by default at most `max_response_bytes`.
-            on_request: called after each request sent.
+            on_exchange: called after each request sent.
 
         Returns:
             The body, decompressed.
@@ -143,135 +190,117 @@ class Client:
             StatusError: the status is not 2xx; a `requests.HTTPError`.
             NextmvError: no full response was received.
         """
-        request = _Request(
-            path=path,
-            query=f"?{urlencode(params)}" if params else "",
-            endpoint=endpoint or path,
-            deadline=deadline or Deadline(self.timeout),
-            budget=budget or Budget(self.max_response_bytes),
-            observe=on_request or (lambda _endpoint, _code, _seconds: None),
+        deadline = deadline or Deadline(self.timeout)
+        send = partial(
+            self._send,
+            path + (f"?{urlencode(params)}" if params else ""),
+            name or path,
+            deadline,
+            budget or Budget(self.max_response_bytes),
+            on_exchange or (lambda _: None),
         )
-        gone = False
         try:
-            return self._send(request)
-        except _ConnectionGoneError:
-            gone = True
-        except errors.StatusError as error:
+            return send()
+        except errors.NextmvError as error:
             pause = random.uniform(*_RETRY_PAUSE)  # noqa: S311 - spreads retries, hides nothing
-            asked_to_wait = error.retry_after is not None
-            if error.status not in _RETRIED_STATUSES or asked_to_wait:
+            if not error.transient or deadline.remaining() <= 2 * pause:
                 raise
-            if request.deadline.remaining() <= 2 * pause:
-                raise
-            request.deadline.sleep(pause)
-        return self._send(request, fresh=gone)
+            if isinstance(error, errors.StatusError):
+                time.sleep(pause)
+        return send()
 
-    @property
-    def credentials(self) -> Credentials:
-        """The key and the endpoint of the next request."""
-        return self._credentials()
-
-    def close(self) -> None:
-        """Close the connections that are kept alive."""
-        self._adapter.close()
-
-    def _prepare(self, credentials: Credentials) -> tuple[requests.PreparedRequest, dict[str, str]]:
-        """Return a request without its path, and the proxies; both change with the credentials."""
-        prepared = self._prepared  # which another thread may replace
-        if prepared is None or prepared[0] != credentials:
-            proxies = get_environ_proxies(credentials.url)
-            prepared = self._prepared = credentials, _prepare(credentials), proxies
-        return prepared[1].copy(), prepared[2]
-
-    def after_fork(self) -> None:
-        """Replace the connections, which a forked process must not share."""
-        self._adapter = DeadlineAdapter(tls_context(), MAX_REQUESTS)
-
-    def _send(self, request: "_Request", *, fresh: bool = False) -> bytearray:
-        endpoint, deadline = request.endpoint, request.deadline
-        if deadline.over:
-            raise timed_out(endpoint)
-        code = "error"
+    def _send(
+        self, path: str, name: str, deadline: Deadline, budget: Budget, observe: Observer
+    ) -> bytearray:
         credentials = self.credentials
-        start = time.monotonic()
-        exchange = Exchange(deadline, fresh=fresh)
-        with exchanging(exchange):
-            try:
-                prepared, proxies = self._prepare(credentials)
-                prepared.url = f"{credentials.url}/{request.path}{request.query}"
-                # No timeout: the sockets keep the deadline.
-                with self._adapter.send(prepared, stream=True, proxies=proxies) as response:
-                    code = str(response.status_code)
-                    if not 200 <= response.status_code < 300:
-                        # The status is reported even if the error's body takes too long.
-                        with exchanging(Exchange(Deadline(deadline.remaining() / 2))):
-                            raise status_error(response, endpoint, credentials.api_key)
-                    body = _read(response, request)
-            except errors.NextmvError:
-                raise
-            except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
-                _clear_frames(error)
-                if deadline.over:
-                    raise timed_out(endpoint) from None
-                if code == "error" and not exchange.connected and peer_closed(error):
-                    raise _ConnectionGoneError from None
-                raise failure_of(error, endpoint, credentials.api_key) from None
-            finally:
-                request.observe(endpoint, code, time.monotonic() - start)
-        if deadline.over:  # a body that ends with the connection looks whole when it is cut
-            raise timed_out(endpoint)
-        return body
+        route = self._route_of(credentials)
+        failed = partial(errors.failure_of, name, route.peer, route.secrets)
+        if deadline.over:
+            raise failed(TimeoutError())
+        prepared = route.request.copy()
+        prepared.url = f"{credentials.url}/{path}"
+        left = max(deadline.limit - time.monotonic(), _TICK)
+        timeout: Any = urllib3.Timeout(connect=left * _CONNECT_SHARE, total=left)
+        code, offset = "error", None
+        start, sent = time.monotonic(), time.time()
+        try:
+            with self._adapter.send(
+                prepared,
+                stream=True,
+                timeout=timeout,
+                verify=route.authorities,
+                proxies=route.proxies,
+            ) as response:
+                code = str(response.status_code)
+                offset = _clock_offset(response.headers.get("Date"), sent)
+                if not 200 <= response.status_code < 300:
+                    excerpt = _excerpt(response, deadline, route.secrets)
+                    raise errors.status_error(response, excerpt, name, route.secrets)
+                return _read(response, name, deadline, budget)
+        except errors.NextmvError:
+            raise
+        except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError) as e:
+            failure = failed(TimeoutError() if deadline.over else e)
+            failure.transient = failure.transient and code == "error"
+        finally:
+            seconds = time.monotonic() - start
+            observe(Exchange(name, code, seconds, offset))
+        raise failure  # here, where it has no context: its frames would be kept with it
+
+    def _route_of(self, credentials: Credentials) -> _Route:
+        """Return what is derived from the credentials, which takes longer than a request."""
+        known = self._route  # which another thread may replace
+        if known is None or known[0] != credentials:
+            known = self._route = credentials, _route(credentials)
+        return known[1]
 
 
-@dataclass(frozen=True)
-class _Request:
-    path: str
-    query: str
-    endpoint: str
-    deadline: Deadline
-    budget: Budget
-    observe: RequestObserver
+def _clock_offset(date: str | None, sent: float) -> float | None:
+    """Compare the middle of the second that `Date` names with the middle of the exchange."""
+    moment = errors.parse_date(date)
+    return moment.timestamp() + 0.5 - (sent + time.time()) / 2 if moment else None
 
 
-def _read(response: requests.Response, request: _Request) -> bytearray:
+def _read(response: requests.Response, name: str, deadline: Deadline, budget: Budget) -> bytearray:
     if "html" in response.headers.get("Content-Type", "").lower():
         raise errors.InvalidResponseError(
-            f"{request.endpoint}: the response is an HTML page, not JSON: is there a proxy with a "
+            f"{name}: the response is an HTML page, not JSON: is there a proxy with a "
             "login page between here and the API?"
         )
     body = bytearray()
-    # Not `stream`, which does not count what comes over the wire in chunks.
-    # Small pieces at first, since the whole of a piece counts as what a bomb grew from.
-    while chunk := response.raw.read(
-        _PIECE if len(body) > _BOMB_BYTES else _FIRST_PIECE, decode_content=True
-    ):
-        body += chunk
-        fault = request.budget.take(len(chunk))
-        if len(body) > max(_BOMB_BYTES, _BOMB_RATIO * response.raw.tell()):
-            fault = f"grew to more than {_BOMB_RATIO} times its size when it was decompressed"
-        if fault:
-            body.clear()  # the exception keeps this frame for as long as it is kept
-            raise errors.ResponseTooLargeError(f"{request.endpoint}: the response {fault}")
+    while piece := _piece(response, deadline):
+        body += piece
+        if not budget.take(len(piece)):
+            raise errors.ResponseTooLargeError(
+                f"{name}: the response is larger than {budget.limit} bytes"
+            )
     return body
 
 
-def _clear_frames(error: BaseException) -> None:
-    """Clear the frames that an error passed through.
-
-    Those of urllib3 refer to the error itself, and so would keep the frames of all callers, with
-    what these have received, until the next garbage collection.
-    """
-    link: BaseException | None = error
-    while link:
-        traceback.clear_frames(link.__traceback__)
-        link = link.__context__
-
-
-class _ConnectionGoneError(errors.ConnectionFailedError):
-    """A kept-alive connection was found closed before any of the response was received."""
+def _piece(response: requests.Response, deadline: Deadline) -> bytes:
+    """Read what has arrived: `read` would wait for more, for ever if a byte comes each second."""
+    if deadline.over:
+        raise TimeoutError
+    connection = response.raw.connection
+    if connection and connection.sock:  # else it is closed after this response
+        connection.sock.settimeout(max(deadline.limit - time.monotonic(), _TICK))
+    piece: bytes = response.raw.read1(_PIECE, decode_content=True)
+    return piece
 
 
-def _prepare(credentials: Credentials) -> requests.PreparedRequest:
+def _excerpt(response: requests.Response, deadline: Deadline, secrets: Sequence[str]) -> str:
+    """Read the start of an error's body, for at most half of the time left."""
+    deadline = Deadline(deadline.remaining() / 2)
+    body, piece = b"", b"?"
+    with suppress(urllib3.exceptions.HTTPError, OSError):
+        while len(body) < _EXCERPT and (piece := _piece(response, deadline)):
+            body += piece
+    response._content = body  # noqa: SLF001 - `response.text` then returns it without reading more
+    return errors.plain(body.decode("utf-8", "replace"), secrets, cut=bool(piece))
+
+
+def _route(credentials: Credentials) -> _Route:
+    url = credentials.url
     headers = {
         "Accept": "application/json",
         "Accept-Encoding": "gzip",
@@ -279,4 +308,51 @@ def _prepare(credentials: Credentials) -> requests.PreparedRequest:
         "Connection": "keep-alive",
         "User-Agent": f"nextmv-exporter/{__version__}",
     }
-    return requests.Request("GET", credentials.url, headers=headers).prepare()
+    peer, secrets, proxies = f"host {urlsplit(url).netloc}", {credentials.api_key}, {}
+    if proxy := select_proxy(url, get_environ_proxies(url)):
+        if not (match := _PROXY.fullmatch(proxy)):
+            raise errors.ConnectionFailedError(
+                "the proxy in the environment is no URL like http://user:password@proxy.example:3128"
+                ": percent-encode characters such as /, ?, # and @ in the password"
+            )
+        *user, host = match.groups()
+        private = [text for text in user if text and len(text) >= _SHORTEST_SECRET]
+        secrets |= {*private, *map(unquote, private)}
+        peer += f" through proxy {host}"
+        # `requests` reads UTF-8 and sends Latin-1: with this it sends the bytes that were encoded.
+        encoded = re.sub("%[89A-Fa-f].", lambda found: quote(unquote(found[0], "latin-1")), proxy)
+        proxies = {"all": encoded}
+    authorities = _authorities() if url.lower().startswith("https:") else None
+    return _Route(
+        requests.Request("GET", url, headers=headers).prepare(),
+        proxies,
+        authorities or True,  # which is not used without TLS
+        peer,
+        sorted(secrets, key=len, reverse=True),
+    )
+
+
+def _authorities() -> str:
+    """Return the file or folder of the certificate authorities that are trusted: the system's.
+
+    `requests` alone would use certifi's, which do not include an organisation's own authority.
+    """
+    variable = next(filter(os.environ.get, _VARIABLES), None)
+    path = os.environ[variable] if variable else _system_authorities()
+    folder = os.path.isdir(path)  # noqa: PTH112
+    try:
+        ssl.create_default_context(cafile=None if folder else path, capath=path if folder else None)
+    except OSError as error:
+        fault = error.strerror or error
+        where = f"{variable or 'the system'}: no certificate authorities in {path}"
+        raise errors.TLSError(f"{where}: {fault}") from None
+    return path
+
+
+@cache
+def _system_authorities() -> str:
+    paths = ssl.get_default_verify_paths()
+    if paths.capath and any(Path(paths.capath).glob("*.0")):  # of which only what is needed is read
+        return paths.capath
+    files = (paths.cafile, *_BUNDLES)
+    return next((file for file in files if file and Path(file).is_file()), certifi.where())

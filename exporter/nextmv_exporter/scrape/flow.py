@@ -1,7 +1,7 @@
 """Compare one snapshot of an account's queue with the next."""
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
@@ -11,9 +11,8 @@ MAX_GAP = 300.0
 """Seconds between two snapshots beyond which starts are counted, but no waits are observed."""
 
 _NO_ID = frozenset(map(hash, (None, "")))
-_NONE: frozenset[int] = frozenset()
 
-Groups = Mapping[Group, AbstractSet[int]]
+Groups = Mapping[Group, Sequence[int]]
 """The runs of each group, by the hashes of their IDs."""
 
 
@@ -23,15 +22,15 @@ class Baseline:
 
     Args:
         groups: the runs.
-        lists: the runs of the latest snapshot in its order, to detect unchanged groups quickly.
-        missing: runs that the latest snapshot did not have.
+        missing: those of them that the latest snapshot did not have.
         now: when the latest snapshot was taken, unix seconds.
+        scope: what it is of.
     """
 
     groups: Groups
-    lists: Mapping[Group, Sequence[int]]
     missing: AbstractSet[int]
     now: float
+    scope: Hashable
 
 
 @dataclass(frozen=True)
@@ -59,7 +58,7 @@ def compare(
     previous: Baseline | None,
     snapshot: Snapshot,
     ended: AbstractSet[int] | None = None,
-    unseen: AbstractSet[int] = _NONE,
+    scope: Hashable = None,
 ) -> tuple[Baseline, Change]:
     """Compare a snapshot with the previous one.
 
@@ -70,115 +69,81 @@ def compare(
         snapshot: the later one.
         ended: hashes of the IDs of runs that the API listed as ended; None if the snapshot is of
             a single response. One that was assembled from pages can miss a run that moved to
-            another page between two requests. So a run counts as left only when it is listed as
-            ended, or missing from two such snapshots in a row; one that is missing from only
-            one counts neither as left nor as entered.
-        unseen: hashes of the IDs of runs that the previous snapshot could not have: when they
-            started is unknown, so no wait is observed.
+            another page between two requests. So a run counts as left only if it is listed as
+            ended, or missing from two such snapshots in a row. A run that is missing from only
+            one of them counts neither as left nor as entered.
+        scope: what the snapshot is of. If the previous one is of something else, nothing is
+            counted.
 
     Returns:
         The state to compare the next snapshot with, and the changes.
     """
-    lists = {group: members.ids for group, members in snapshot.groups.items()}
-    groups = _sets(lists, previous)
-    if previous is None:
-        baseline = Baseline(groups, lists, frozenset(), snapshot.now)
-        return baseline, Change(snapshot.now, list(groups))
-    new, gone = _changed(groups, previous.groups)
-    gone = _nowhere(gone, groups)
-    left = gone
-    if ended is not None:
-        left = {group: ids & (ended | previous.missing) for group, ids in gone.items()}
-    missing = {group: ids - left[group] for group, ids in gone.items()}
-    started = _nowhere(
-        {group: ids for group, ids in new.items() if group.status_v2 == RUNNING},
-        {group: ids for group, ids in previous.groups.items() if group.status_v2 != QUEUED},
-    )
+    now = {group: members.ids for group, members in snapshot.groups.items()}
+    groups = list(now)
+    if previous is None or previous.scope != scope:
+        return Baseline(now, frozenset(), snapshot.now, scope), Change(snapshot.now, groups)
+    changed = _changed(now, previous.groups)
+    current, before = _by_run(now, changed), _by_run(previous.groups, changed)
+    left = before.keys() - current.keys()
+    missing = frozenset(left - ended - previous.missing if ended is not None else ())
+    started = {
+        run
+        for run, group in current.items()
+        if group.status_v2 == RUNNING and (run not in before or before[run].status_v2 == QUEUED)
+    }
     change = Change(
         now=snapshot.now,
-        groups=list(groups),
-        entered=_by_backlog(_nowhere(new, previous.groups)),
-        started=_by_backlog(started),
-        left={group: len(ids) for group, ids in left.items() if ids},
-        waits=_waits(started, previous.now, snapshot, unseen),
+        groups=groups,
+        entered=_by_backlog(current[run] for run in current.keys() - before.keys()),
+        started=_by_backlog(current[run] for run in started),
+        left=Counter(before[run] for run in left - missing),
+        waits=_waits(started, current, previous.now, snapshot),
     )
-    for group, ids in missing.items():
-        if ids:
-            groups[group] = groups.get(group, _NONE) | ids
-            lists.pop(group, None)
-    return Baseline(groups, lists, frozenset().union(*missing.values()), snapshot.now), change
+    for run in missing:
+        now[before[run]] = [*now.get(before[run], ()), run]
+    return Baseline(now, missing, snapshot.now, scope), change
 
 
-def _sets(
-    lists: Mapping[Group, Sequence[int]], previous: Baseline | None
-) -> dict[Group, AbstractSet[int]]:
-    """Convert the lists to sets; reuse the previous sets of unchanged lists."""
-    sets: dict[Group, AbstractSet[int]] = {}
-    before = previous.lists if previous else {}
-    for group, ids in lists.items():
-        if previous and ids == before.get(group):
-            sets[group] = previous.groups[group]
-        else:
-            runs = set(ids)
-            runs -= _NO_ID
-            sets[group] = runs
-    return sets
+def _changed(now: Groups, before: Groups) -> AbstractSet[int]:
+    """Find the runs that are in a group in only one of two snapshots; most groups are equal."""
+    changed: set[int] = set()
+    for group in now.keys() | before.keys():
+        ids, others = now.get(group, ()), before.get(group, ())
+        if ids != others:
+            changed |= set(ids).symmetric_difference(others)
+    return changed - _NO_ID
 
 
-def _changed(groups: Groups, others: Groups) -> tuple[Groups, Groups]:
-    """Find the runs of each group that are not in the same group of others, and the reverse."""
-    here, there = {}, {}
-    for group in groups.keys() | others.keys():
-        ids, other = groups.get(group, _NONE), others.get(group, _NONE)
-        if ids is not other and (changed := ids ^ other):
-            here[group], there[group] = changed & ids, changed & other
-    return here, there
+def _by_run(groups: Groups, runs: AbstractSet[int]) -> Mapping[int, Group]:
+    """Find the group of each of the runs; of a run in several, running counts, then queued."""
+    if not runs:
+        return {}
+    ordered = sorted(groups, key=lambda g: (g.status_v2 == RUNNING, g.status_v2 == QUEUED))
+    return {run: group for group in ordered for run in groups[group] if run in runs}
 
 
-def _nowhere(groups: Groups, others: Groups) -> Groups:
-    """Find the runs that are in no group of others, each once, even if it is in several groups."""
-    ids: set[int] = set().union(*groups.values())
-    for other in others.values():
-        if not ids.isdisjoint(other):
-            ids -= ids & other
-    found: dict[Group, AbstractSet[int]] = {}
-    for group in sorted(groups, key=_precedence):
-        found[group] = groups[group] & ids
-        ids -= found[group]
-    return {group: ids for group, ids in found.items() if ids}
-
-
-def _precedence(group: Group) -> tuple[bool, bool, Group]:
-    return group.status_v2 != RUNNING, group.status_v2 != QUEUED, group
-
-
-def _by_backlog(groups: Groups) -> Mapping[Backlog, int]:
-    sums: Counter[Backlog] = Counter()
-    for group, ids in groups.items():
-        sums[Backlog(group.execution_class, group.application_id)] += len(ids)
-    return sums
+def _by_backlog(groups: Iterable[Group]) -> Mapping[Backlog, int]:
+    return Counter(Backlog(group.execution_class, group.application_id) for group in groups)
 
 
 def _waits(
-    started: Groups, before: float, snapshot: Snapshot, unseen: AbstractSet[int]
+    started: Collection[int], runs: Mapping[int, Group], before: float, snapshot: Snapshot
 ) -> Mapping[str, Sequence[float]]:
     """Estimate how long runs had waited when they started.
 
     They started after the previous snapshot and after they were created, and before this one: the
     error of the middle of that interval is at most half of it.
     """
-    waits: dict[str, list[float]] = defaultdict(list)
-    if not 0 <= snapshot.now - before <= MAX_GAP:
+    waits: defaultdict[str, list[float]] = defaultdict(list)
+    if not started or not 0 <= snapshot.now - before <= MAX_GAP:
         return waits
-    for group, ids in started.items():
-        members = snapshot.groups[group]
-        # Of a run that is listed twice, the earliest.
-        known = sorted(
-            (created.timestamp(), run)
-            for created, run in zip(members.created, members.ids, strict=True)
-            if run in ids and run not in unseen and created is not None
-        )
-        for created, _ in {run: (created, run) for created, run in reversed(known)}.values():
-            middle = (max(before, created) + snapshot.now) / 2
-            waits[group.execution_class].append(max(0.0, middle - created))
+    created: dict[int, float] = {}
+    for group, members in snapshot.groups.items():
+        if group.status_v2 == RUNNING:
+            for time, run in zip(members.created, members.ids, strict=True):
+                if run in started and time is not None:
+                    created[run] = min(time, created.get(run, time))
+    for run, time in created.items():
+        middle = (max(before, time) + snapshot.now) / 2
+        waits[runs[run].execution_class].append(max(0.0, middle - time))
     return waits

@@ -1,396 +1,361 @@
-"""The API endpoints that an account's queue is read from.
-
-Sources are stateless: what is kept between fetches is in a `SourceState`, which belongs to the
-account. Each fetch works on its own copy.
-"""
+"""Fetch the runs of an account's queue, from whichever of the API's endpoints has them."""
 
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol, TypeVar
+from itertools import pairwise, starmap
+from operator import ge
+from typing import NamedTuple, TypeVar
+from urllib.parse import quote
 
 from nextmv_exporter.deadline import Deadline
 from nextmv_exporter.logs import get_logger
-from nextmv_exporter.nextmv.client import MAX_REQUESTS, Budget, Client, RequestObserver
+from nextmv_exporter.nextmv.client import MAX_REQUESTS, Budget, Client, Observer
 from nextmv_exporter.nextmv.credentials import Credentials
 from nextmv_exporter.nextmv.errors import (
-    ConfigurationError,
+    ConnectionFailedError,
     InvalidResponseError,
     NextmvError,
+    Reason,
     StatusError,
 )
-from nextmv_exporter.nextmv.pages import ACCOUNT, APPLICATIONS, pages, runs_path
 from nextmv_exporter.scrape.runs import (
     BYTES_PER_RUN,
     FEW_RUNS,
-    Application,
     ApplicationsPage,
+    Bytes,
     Run,
     RunsPage,
+    created_timestamp,
     parse_applications_page,
     parse_queue,
     parse_runs_page,
 )
-from nextmv_exporter.scrape.summary import QUEUED, RUNNING, created_timestamp
-from nextmv_exporter.scrape.threads import each_in_parallel
-from nextmv_exporter.units import MAX_DURATION
 
+ACCOUNT = "v1/account"
 ACCOUNT_QUEUE = "account-queue"
 APPLICATION_RUNS = "application-runs"
+SOURCES = ("auto", ACCOUNT_QUEUE, APPLICATION_RUNS)
 
 APPLICATIONS_TTL = 180.0
 """Seconds for which a list of applications is cached."""
 
-MAX_APPLICATIONS = 20_000
-"""Maximum number of applications of an account; far more than can be read within a scrape."""
+RETRY_QUEUE_AFTER = 3600.0
+"""Seconds after which `auto` tries the queue endpoint again."""
 
 RUN_LOOKBACK = 86_400.0
 """Default maximum age of a run to be found by `application-runs`, seconds."""
 
-RETRY_QUEUE_AFTER = 3600.0
-"""Seconds after which `auto` tries the queue endpoint again."""
+MAX_PAGES = 1000
+"""Maximum number of pages of a list; far more than can be read within a scrape."""
 
-_RETRY_SHARE = 1 / 3
-_RUNS = f"{APPLICATIONS}/{{id}}/runs"
+_RETRY_SHARE = 1 / 3  # of the time left, for the queue endpoint that was gone
+_FIRST_PAUSE = 0.1  # seconds between two requests after a 429 without `Retry-After`
+_LONGEST_PAUSE = 1.0
+_APPLICATIONS = "v1/applications"
+_RUNS = f"{_APPLICATIONS}/{{id}}/runs"
 _SHOWN = 100  # characters of an ID in an error
+_IN_QUEUE = ("queued", "running")
 
-Page = TypeVar("Page", RunsPage, ApplicationsPage)
-_Listed = tuple[Sequence[Run], AbstractSet[int]] | StatusError
+Page = TypeVar("Page", RunsPage[Run], ApplicationsPage)
+Parsed = TypeVar("Parsed")
+Result = TypeVar("Result")
 
 log = get_logger()
 
 
 @dataclass
 class SourceState:
-    """State kept between the fetches of an account with the same credentials.
+    """What is kept between the fetches of an account; a fetch that fails updates it too.
 
     Args:
-        credentials: the key and the endpoint that it was learned with.
-        applications: the account's applications as last listed.
+        credentials: the key and the endpoint that the rest was learned with.
+        applications: IDs of the account's applications as last listed, without those whose runs
+            are gone.
         listed: time of that listing, monotonic seconds.
-        queue_gone: whether the queue endpoint was found to be removed.
-        retry_queue: when it is tried again, monotonic seconds.
+        retry_queue: when `auto` tries the queue endpoint again, monotonic seconds; None while that
+            endpoint is not gone.
     """
 
     credentials: Credentials | None = None
-    applications: Sequence[Application] = ()
+    applications: Sequence[str] = ()
     listed: float = float("-inf")
-    queue_gone: bool = False
-    retry_queue: float = float("-inf")
+    retry_queue: float | None = None
 
-
-class Requests:
-    """The requests of one fetch: one deadline and one limit of bytes for all of them.
-
-    Args:
-        client: sends them.
-        deadline: when all responses must have been received.
-        on_request: called after each request.
-        account: the account's name, for the log.
-
-    Attributes:
-        ended: hashes of the IDs of runs that were listed as ended; None unless runs were listed.
-        unseen: hashes of the IDs of runs of applications that earlier fetches did not read.
-    """
-
-    def __init__(
-        self, client: Client, deadline: Deadline, on_request: RequestObserver, account: str
-    ) -> None:
-        self.account = account
-        self.ended: set[int] | None = None
-        self.unseen: set[int] = set()
-        self._client = client
-        self._deadline = deadline
-        self._on_request = on_request
-        self._budget = Budget(client.max_response_bytes)
-        self._kept = 0
-        self._lock = threading.Lock()
-
-    def get(
-        self,
-        path: str,
-        params: Mapping[str, str] | None = None,
-        endpoint: str | None = None,
-        *,
-        share: float = 1.0,
-    ) -> bytearray:
-        """Fetch a path of the API; see `Client.get`.
+    def source(self, choice: str) -> str:
+        """Return the source in use.
 
         Args:
-            path: the path.
-            params: the query.
-            endpoint: the path as errors name it.
-            share: part of the time left that the request may take. Below 1, the bytes of its
-                response are not counted with those of the others.
-        """
-        deadline, budget = self._deadline, self._budget
-        if share < 1:
-            deadline = Deadline(deadline.remaining() * share)
-            budget = Budget(self._client.max_response_bytes)
-        return self._client.get(
-            path,
-            params=params,
-            endpoint=endpoint,
-            deadline=deadline,
-            budget=budget,
-            on_request=self._on_request,
-        )
-
-    def keep(self, runs: int, endpoint: str) -> None:
-        """Count runs that are kept until the fetch ends, over all pages.
-
-        Args:
-            runs: that many.
-            endpoint: the path as the error names it.
-
-        Raises:
-            InvalidResponseError: they are more than the bytes received can hold.
-        """
-        with self._lock:
-            self._kept += runs
-            if self._kept > max(FEW_RUNS, self._budget.received // BYTES_PER_RUN):
-                raise InvalidResponseError(
-                    f"{endpoint}: {self._kept} runs in {self._budget.received} bytes: too many "
-                    "for their size"
-                )
-
-
-class Source(Protocol):
-    """Where the runs in an account's queue are read from."""
-
-    def name(self, state: SourceState) -> str:
-        """Return the value of the `source` label."""
-
-    def fetch(self, requests: Requests, state: SourceState) -> Iterable[Run]:
-        """Fetch the runs that are queued or running.
-
-        Args:
-            requests: sends the requests.
-            state: the state from earlier fetches; updated.
+            choice: one of `SOURCES`.
 
         Returns:
-            The runs.
-
-        Raises:
-            NextmvError: no valid response was received.
+            The value of the `source` label.
         """
+        gone = choice == "auto" and self.retry_queue is not None
+        return APPLICATION_RUNS if gone or choice == APPLICATION_RUNS else ACCOUNT_QUEUE
 
 
-@dataclass(frozen=True)
-class AccountQueue:
-    """The whole queue from `v1/account/queue`, in one request.
+class Fetched(NamedTuple):
+    """The runs of an account's queue.
 
     Args:
-        path: path of the queue in the API.
+        runs: the runs.
+        ended: hashes of the IDs of runs that lists show as ended; None if the runs were read from
+            the queue endpoint, which lists no others.
+        scope: what was read: credentials, and the set of applications. If it differs from that of
+            an earlier snapshot, runs may be new in this one that are not new in the queue.
     """
 
-    path: str
-
-    def name(self, _: SourceState) -> str:
-        """Return the value of the `source` label."""
-        return ACCOUNT_QUEUE
-
-    def fetch(self, requests: Requests, _: SourceState) -> Iterable[Run]:
-        """Fetch the queue."""
-        return parse_queue(requests.get(self.path))
+    runs: Sequence[Run]
+    ended: AbstractSet[int] | None
+    scope: Hashable
 
 
-@dataclass(frozen=True)
-class ApplicationRuns:
-    """The queue, assembled from each application's list of runs.
+def fetch_runs(  # noqa: PLR0913 - all that a fetch depends on
+    client: Client,
+    state: SourceState,
+    deadline: Deadline,
+    *,
+    choice: str = "auto",
+    lookback: float = RUN_LOOKBACK,
+    account: str = "",
+    endpoint: str = ACCOUNT,
+    on_exchange: Observer | None = None,
+    kind: type[Run] = Run,
+) -> Fetched:
+    """Fetch the runs that are queued or running.
 
-    Nextmv's SDK recommends this once `v1/account/queue` is removed. It costs a request for each
-    application and more for those with many runs.
-
-    Args:
-        lookback: maximum age of a run to be found, seconds.
-    """
-
-    lookback: float
-
-    def name(self, _: SourceState) -> str:
-        """Return the value of the `source` label."""
-        return APPLICATION_RUNS
-
-    def fetch(self, requests: Requests, state: SourceState) -> Iterable[Run]:
-        """Fetch the runs of all applications that are queued or running."""
-        listed_before, known = state.listed > float("-inf"), set(state.applications)
-        lists = self._lists(requests, _applications(requests, state))
-        if any(isinstance(listed, StatusError) for listed in lists.values()):
-            # Those deleted since they were listed are left out; new ones may have been created.
-            state.listed = float("-inf")
-            current = _applications(requests, state)
-            lists |= self._lists(requests, [each for each in current if each not in lists])
-            lists = {application: lists[application] for application in current}
-        runs: list[Run] = []
-        requests.ended = set()
-        for application, listed in lists.items():
-            if isinstance(listed, StatusError):
-                raise listed
-            queued_or_running, ended = listed
-            runs += queued_or_running
-            requests.ended |= ended
-            if listed_before and application not in known:
-                requests.unseen.update(hash(run.id) for run in queued_or_running)
-        return runs
-
-    def _lists(
-        self, requests: Requests, applications: Sequence[Application]
-    ) -> dict[Application, _Listed]:
-        lists = each_in_parallel(applications, partial(self._runs, requests), MAX_REQUESTS)
-        return dict(zip(applications, lists, strict=True))
-
-    def _runs(self, requests: Requests, application: Application) -> _Listed:
-        """Fetch an application's queue, and hashes of the IDs of its runs that have ended.
-
-        Return the error if the application does not exist.
-        """
-        oldest = time.time() - self.lookback
-        runs: list[Run] = []
-        seen: set[str] = set()
-        ended: set[int] = set()
-        try:
-            for page in _pages(requests, runs_path(application.id), parse_runs_page, _RUNS):
-                for run in page.runs or ():
-                    if not _in_queue(run):
-                        ended.add(hash(run.id))
-                    # A run is on two pages if newer runs were added between the requests.
-                    elif run.id not in seen:
-                        runs.append(run)
-                        seen |= {run.id} if run.id else set()
-                requests.keep(len(page.runs or ()), _RUNS)
-                last = created_timestamp(page.runs[-1].created_at) if page.runs else None
-                if last is not None and last < oldest:
-                    break
-        except NextmvError as error:
-            error.args = (f"{error} (application {application.id[:_SHOWN]!r})",)
-            if isinstance(error, StatusError) and error.gone:
-                return error
-            raise
-        return runs, ended
-
-
-@dataclass(frozen=True)
-class Auto:
-    """The queue endpoint while it exists, then each application's runs.
+    They come from the queue endpoint in one request, or from each application's list of runs, as
+    Nextmv's SDK recommends. That costs a request for each application and more for those with many
+    runs. `auto` chooses the first as long as the API has that endpoint.
 
     Args:
-        queue: the source of first choice.
-        runs: the source to fall back to.
-    """
-
-    queue: AccountQueue
-    runs: ApplicationRuns
-
-    def name(self, state: SourceState) -> str:
-        """Return the value of the `source` label: the source in use."""
-        return (self.runs if state.queue_gone else self.queue).name(state)
-
-    def fetch(self, requests: Requests, state: SourceState) -> Iterable[Run]:
-        """Fetch from the source in use; switch if the queue endpoint was removed or restored."""
-        if not state.queue_gone:
-            try:
-                return self.queue.fetch(requests, state)
-            except StatusError as error:
-                if not error.gone:
-                    raise
-                return self._without_queue(error, requests, state)
-        if retrying := time.monotonic() >= state.retry_queue:
-            state.retry_queue = time.monotonic() + RETRY_QUEUE_AFTER
-            if (queue := self._retry(requests)) is not None:
-                state.queue_gone = False
-                log.info("Queue endpoint is back", account=requests.account, source=ACCOUNT_QUEUE)
-                return queue
-        try:
-            return self.runs.fetch(requests, state)
-        except NextmvError:
-            if not retrying:
-                state.retry_queue = float("-inf")
-            raise
-
-    def _retry(self, requests: Requests) -> Iterable[Run] | None:
-        """Fetch the queue endpoint again; leave most of the time to the other endpoints."""
-        try:
-            body = requests.get(self.queue.path, share=_RETRY_SHARE)
-            deque(parse_queue(body), maxlen=0)  # raises an error if it is not a queue
-        except NextmvError as error:
-            if isinstance(error, StatusError) and error.retry_after is not None:
-                raise
-            return None
-        return parse_queue(body)
-
-    def _without_queue(
-        self, error: NextmvError, requests: Requests, state: SourceState
-    ) -> Iterable[Run]:
-        """Switch to the other endpoints if they respond: then only the queue's was removed."""
-        try:
-            runs = self.runs.fetch(requests, state)
-        except StatusError as other:
-            if not other.gone:
-                raise
-            raise StatusError(
-                f"{error}; {other}: the endpoint is not Nextmv's API", status=other.status
-            ) from None
-        state.queue_gone = True
-        state.retry_queue = time.monotonic() + RETRY_QUEUE_AFTER
-        log.warning(
-            "Queue endpoint is gone, reading each application's runs instead",
-            account=requests.account,
-            source=APPLICATION_RUNS,
-            err=str(error),
-        )
-        return runs
-
-
-def choose_source(choice: str, run_lookback: float, account: str = ACCOUNT) -> Source:
-    """Return the source that a setting names.
-
-    Args:
-        choice: `auto`, `account-queue` or `application-runs`.
-        run_lookback: maximum age of a run to be found by `application-runs`, seconds.
-        account: path of the account in the API.
+        client: sends the requests.
+        state: the state from earlier fetches; updated, also if this one fails.
+        deadline: when all responses must have been received; cancelled if a list can't be read.
+        choice: one of `SOURCES`.
+        lookback: maximum age of a run that is looked for in the lists, seconds.
+        account: the account's name in the log; without it, a change of the source is not logged.
+        endpoint: path of the account in the API.
+        on_exchange: called after each request.
+        kind: the type of the runs.
 
     Returns:
-        The source.
+        The runs, and what they were read from.
 
     Raises:
-        ConfigurationError: there is no such source, or the age is not one.
+        NextmvError: no valid response was received.
     """
-    if not 0 < run_lookback <= MAX_DURATION:
-        raise ConfigurationError(f"run_lookback {run_lookback} is not a number of seconds")
-    queue, runs = AccountQueue(f"{account}/queue"), ApplicationRuns(run_lookback)
-    choices: dict[str, Source] = {
-        ACCOUNT_QUEUE: queue,
-        APPLICATION_RUNS: runs,
-        "auto": Auto(queue, runs),
-    }
-    if choice not in choices:
-        raise ConfigurationError(f"source {choice!r} is unknown: choose {', '.join(choices)}")
-    return choices[choice]
+    credentials = client.credentials
+    if state.credentials != credentials:
+        vars(state).update(vars(SourceState(credentials)))
+    requests = _Requests(client, deadline, on_exchange)
+    fallen_back = choice == "auto" and state.retry_queue is not None
+    refusal: NextmvError | None = None
+    if choice != APPLICATION_RUNS and time.monotonic() >= (state.retry_queue or 0):
+        share = _RETRY_SHARE if fallen_back else 1.0
+        try:
+            runs = _account_queue(requests, f"{endpoint}/queue", kind, share)
+        except NextmvError as error:
+            if choice != "auto" or not (fallen_back or _gone(error)):
+                raise
+            refusal = error
+        else:
+            _switch(state, account, None, "")
+            return Fetched(runs, None, (credentials, None))
+    try:
+        fetched = _application_runs(requests, state, lookback, kind)
+    except NextmvError as error:
+        if fallen_back:
+            state.retry_queue = float("-inf")  # whatever is wrong, the queue endpoint may be back
+        elif refusal and _gone(error):
+            message = f"{refusal}; {error}: the endpoint is not Nextmv's API"
+            raise StatusError(message, status=404) from None
+        raise
+    if refusal:
+        _switch(state, account, time.monotonic() + RETRY_QUEUE_AFTER, str(refusal))
+    return fetched
 
 
-def _applications(requests: Requests, state: SourceState) -> Sequence[Application]:
-    now = time.monotonic()
-    if now - state.listed >= APPLICATIONS_TTL:
-        # By ID: one is on two pages if others were created between the requests.
-        found: dict[str, Application] = {}
-        for page in _pages(requests, APPLICATIONS, parse_applications_page, APPLICATIONS):
-            found |= {application.id: application for application in page.items or ()}
-            if len(found) > MAX_APPLICATIONS:
-                raise InvalidResponseError(f"{APPLICATIONS}: more than {MAX_APPLICATIONS}")
-        state.applications, state.listed = tuple(found.values()), now
-    return state.applications
+def _switch(state: SourceState, account: str, retry_queue: float | None, reason: str) -> None:
+    """Log a change of the source, unless there is none, or no account named."""
+    before, state.retry_queue = state.retry_queue, retry_queue
+    if not account or (before is None) == (retry_queue is None):
+        return
+    if retry_queue is None:
+        log.info("Queue endpoint is back", account=account, source=ACCOUNT_QUEUE)
+    else:
+        message = "Queue endpoint is gone, reading each application's runs instead"
+        log.warning(message, account=account, source=APPLICATION_RUNS, err=reason)
 
 
-def _pages(
-    requests: Requests, path: str, parse: Callable[[bytearray], Page], endpoint: str
-) -> Iterator[Page]:
-    return pages(lambda params: parse(requests.get(path, params, endpoint)), endpoint)
+def _gone(error: NextmvError) -> bool:
+    return isinstance(error, StatusError) and error.gone
+
+
+class _Requests:
+    """The requests of one fetch. All lists share a deadline, a limit of bytes and a rate."""
+
+    def __init__(self, client: Client, deadline: Deadline, on_exchange: Observer | None) -> None:
+        self.deadline = deadline
+        self.budget = Budget(client.max_response_bytes)
+        self.get = partial(client.get, on_exchange=on_exchange)
+        self._turn = threading.Lock()
+        self._limited = False  # since the first 429
+        self._resume = 0.0  # when the next request may be sent then, monotonic seconds
+        self._refused = 0  # requests since the last success
+
+    def pages(self, path: str, name: str, parse: Callable[[Bytes], Page]) -> Iterator[Page]:
+        """Fetch a list page by page, as the caller iterates."""
+        params, followed = {"pagereturn": "true"}, set[str]()
+        while True:
+            page = _parsed(parse, self._get_in_turn(path, name, params), name)
+            yield page
+            if not (token := page.next_page_token):
+                return
+            if token in followed or len(followed) == MAX_PAGES:
+                raise InvalidResponseError(f"{name}: the pages do not end")
+            followed.add(token)
+            params["pagetoken"] = token
+
+    def _get_in_turn(self, path: str, name: str, params: Mapping[str, str]) -> bytearray:
+        """Fetch a page. After a 429, send one request at a time, when the API may accept it."""
+        while True:
+            limited = self._limited
+            with self._turn if limited else nullcontext():
+                self.deadline.sleep(max(0.0, self._resume - time.monotonic()))
+                try:
+                    body = self.get(
+                        path, params=params, name=name, deadline=self.deadline, budget=self.budget
+                    )
+                except StatusError as error:
+                    pause = min(_FIRST_PAUSE * 2**self._refused, _LONGEST_PAUSE)
+                    wait = max(_FIRST_PAUSE, error.retry_after or pause)
+                    late = wait >= self.deadline.remaining()
+                    if error.reason is not Reason.RATE_LIMITED or late:
+                        raise
+                    self._limited = True
+                    self._refused += limited
+                    self._resume = max(self._resume, time.monotonic() + wait)
+                else:
+                    self._refused = 0
+                    return body
+
+
+def _account_queue(requests: _Requests, path: str, kind: type[Run], share: float) -> Sequence[Run]:
+    """Fetch the queue endpoint, with a limit of bytes of its own, in a share of the time left."""
+    within = requests.deadline if share == 1 else Deadline(requests.deadline.remaining() * share)
+    return _parsed(partial(parse_queue, kind=kind), requests.get(path, deadline=within), path)
+
+
+def _application_runs(
+    requests: _Requests, state: SourceState, lookback: float, kind: type[Run]
+) -> Fetched:
+    fresh = not state.applications or time.monotonic() - state.listed >= APPLICATIONS_TTL
+    while True:
+        if fresh:
+            pages = requests.pages(_APPLICATIONS, _APPLICATIONS, parse_applications_page)
+            ids = (application.id for page in pages for application in page.items or ())
+            state.applications, state.listed = tuple(dict.fromkeys(ids)), time.monotonic()
+        read = partial(_listed, requests, kind, time.time() - lookback)
+        lists = _in_parallel(read, state.applications, requests.deadline)
+        found = {each: runs for each, runs in lists.items() if not isinstance(runs, StatusError)}
+        if found or not lists:
+            break
+        state.applications = ()
+        if fresh:  # else all have been deleted since, and others may have been created
+            raise next(error for error in lists.values() if isinstance(error, StatusError))
+        fresh = True
+    state.applications = tuple(found)
+    runs = [run for queue, _ in found.values() for run in queue]
+    ended = set[int]().union(*(ended for _, ended in found.values()))
+    return Fetched(runs, ended, (state.credentials, frozenset(found)))
+
+
+def _listed(
+    requests: _Requests, kind: type[Run], oldest: float, application: str
+) -> tuple[Sequence[Run], AbstractSet[int]] | StatusError:
+    """Fetch the runs of an application that are in the queue, and hashes of the IDs of others.
+
+    It returns the error if there is no such application. If runs were added between the requests,
+    others are on two pages: the later one is right.
+    """
+    path = f"{_APPLICATIONS}/{_quoted(application)}/runs"
+    latest: dict[object, Run] = {}
+    times: list[float] = []
+    newest_first = True
+    try:
+        for page in requests.pages(path, _RUNS, partial(parse_runs_page, kind=kind)):
+            latest |= {run.id or object(): run for run in page.runs or ()}
+            created = [created_timestamp(run.created_at) for run in page.runs or ()]
+            times += (known := [time for time in created if time is not None])
+            newest_first &= all(starmap(ge, pairwise(times[-len(known) - 1 :])))
+            if newest_first and times and times[-1] < min(times[0], oldest):
+                break
+            if len(latest) > max(FEW_RUNS, requests.budget.received // BYTES_PER_RUN):
+                raise InvalidResponseError(f"{_RUNS}: too many runs for their size")
+    except NextmvError as error:
+        error.args = (f"{error} (application {application[:_SHOWN]!r})",)
+        if isinstance(error, StatusError) and error.gone:
+            return error
+        raise
+    queue = {key: run for key, run in latest.items() if _in_queue(run)}
+    ended = {hash(run.id) for key, run in latest.items() if run.id and key not in queue}
+    return list(queue.values()), ended
+
+
+def _quoted(application: str) -> str:
+    quoted = quote(application, safe="")
+    return quoted.replace(".", "%2E") if quoted in {".", ".."} else quoted
 
 
 def _in_queue(run: Run) -> bool:
-    return (run.status_v2 or "").lower() in (QUEUED, RUNNING)
+    return (run.status_v2 or "").lower() in _IN_QUEUE
+
+
+def _parsed(parse: Callable[[Bytes], Parsed], body: bytearray, name: str) -> Parsed:
+    try:
+        return parse(body)
+    except InvalidResponseError as error:
+        raise InvalidResponseError(f"{name}: {error}") from None
+
+
+def _in_parallel(
+    work: Callable[[str], Result], items: Sequence[str], deadline: Deadline
+) -> dict[str, Result]:
+    """Apply a function to the items, and raise its first failure at once.
+
+    The threads are daemons, unlike those of an executor: one that hangs can't delay the exit.
+    """
+    results: dict[str, Result] = {}
+    failures: list[Exception] = []
+    ended = threading.Semaphore(0)
+    left = iter(items)  # shared by the threads
+
+    def run() -> None:
+        for item in left:
+            try:
+                results[item] = work(item)
+            except NextmvError as error:
+                failures.append(error.with_traceback(None))  # which refers to what was read
+            except Exception as error:  # noqa: BLE001 - raised in the caller's thread
+                failures.append(error)
+            ended.release()
+
+    try:
+        for _ in range(min(MAX_REQUESTS, len(items))):
+            threading.Thread(target=run, name="application runs", daemon=True).start()
+        for _ in items:
+            ended.acquire()
+            if failures:
+                raise failures.pop()  # no variable: its traceback refers to this frame
+    except RuntimeError as error:
+        raise ConnectionFailedError(str(error)) from None
+    finally:
+        if len(results) < len(items):
+            deadline.cancel()  # which ends the other requests
+    return {item: results[item] for item in items}
