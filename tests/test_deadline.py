@@ -33,3 +33,16 @@ def test_a_short_sleep_is_no_longer_than_asked_for() -> None:
     deadline.sleep(0.01)
     assert time.monotonic() - start < 5
     assert not deadline.over
+
+
+def test_a_later_deadline_extends_it_up_to_its_limit() -> None:
+    deadline = Deadline(1, longest=60)
+    deadline.extend(Deadline(0.5))
+    assert deadline.remaining() <= 1
+    deadline.extend(Deadline(30))
+    assert 25 < deadline.remaining() <= 30
+    deadline.extend(Deadline(AGES))
+    assert 55 < deadline.remaining() <= 60
+    fixed = Deadline(1)
+    fixed.extend(deadline)
+    assert fixed.remaining() <= 1

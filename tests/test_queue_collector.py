@@ -108,9 +108,9 @@ def test_it_finds_credentials_and_options_as_the_program_does(
 
 def test_its_options_have_the_defaults_of_the_programs_settings() -> None:
     settings, options = settings_of(), vars(ScrapeOptions())
-    for name in {"timeout", "source", "run_lookback"}:
+    for name in ("timeout", "source", "run_lookback"):
         assert options[name] == getattr(settings, f"nextmv_{name}")
-    for name in {"wait_buckets", "max_groups", "zero_retention"}:
+    for name in ("wait_buckets", "max_groups", "zero_retention"):
         assert options[name] == getattr(settings, f"queue_{name}")
     given = {name: each.default for name, each in signature(QueueCollector).parameters.items()}
     assert given == dict.fromkeys(["accounts", *(options.keys() - {"endpoint"})])
@@ -173,32 +173,20 @@ def test_accounts_that_would_report_the_same_queue_are_refused(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     (tmp_path / ".nextmv").mkdir()
-    profiles = {name: {"apikey": f"key-of-{name}"} for name in ("production", "staging")}
+    endpoint = "api.cloud.nextmv.io"
+    names = ("production", "staging")
+    profiles = {name: {"apikey": f"key-of-{name}", "endpoint": endpoint} for name in names}
     write_yaml(tmp_path / ".nextmv" / "config.yaml", profiles)
     monkeypatch.setenv("HOME", str(tmp_path))
 
     def collector() -> QueueCollector:
-        return QueueCollector({name: Account(Client(profile=name)) for name in profiles})
+        return QueueCollector({name: Account(Client(profile=name)) for name in names})
 
     assert collector()
     monkeypatch.setenv("NEXTMV_API_KEY", KEY)
-    with pytest.raises(ConfigurationError, match="'production' and 'staging' .* NEXTMV_API_KEY"):
+    monkeypatch.setenv("NEXTMV_ENDPOINT", endpoint)
+    with pytest.raises(ConfigurationError, match=r"'production' and 'staging' .* NEXTMV_API_KEY"):
         collector()
-
-
-def test_accounts_that_come_and_go_are_followed(
-    api: FakeAPI, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    file = tmp_path / "config.yaml"
-    entry = {"apikey": KEY, "endpoint": api.url}
-    write_yaml(file, {"staging": entry})
-    monkeypatch.setenv("NEXTMV_CONFIG_FILE", str(file))
-    monkeypatch.setenv("NEXTMV_PROFILE", "*")
-    registry = registry_of(QueueCollector())
-    for names in (["staging"], ["eu", "staging"], ["eu"]):
-        write_yaml(file, dict.fromkeys(names, entry))
-        up = by("account", samples(generate_latest(registry).decode(), "nextmv_up"))
-        assert up == dict.fromkeys(names, 1)
 
 
 def test_twenty_threads_that_collect_at_once_cost_one_request_and_collectors_share_nothing(

@@ -4,22 +4,26 @@ import time
 
 
 class Deadline:
-    """A time on the monotonic clock.
+    """A time on the monotonic clock that later scrapes may extend.
 
     It is created where a request enters and passed down to the socket, so that every step
     works with the same remaining time.
 
     Args:
         seconds: time from now.
+        longest: time from now to which it may be extended; by default not at all.
 
     Example:
         >>> Deadline(5).remaining() <= 5
         True
     """
 
-    def __init__(self, seconds: float) -> None:
-        self.at = time.monotonic() + seconds
+    def __init__(self, seconds: float, longest: float | None = None) -> None:
+        now = time.monotonic()
+        self.at = now + seconds
         """When it passes, monotonic seconds."""
+        self.limit = now + (seconds if longest is None else longest)
+        """When it passes at the latest, monotonic seconds: what blocks can't be extended."""
 
     def remaining(self) -> float:
         """Return the seconds left, never below 0."""
@@ -29,6 +33,14 @@ class Deadline:
     def over(self) -> bool:
         """Whether it has passed or was cancelled."""
         return self.remaining() == 0.0
+
+    def extend(self, other: "Deadline") -> None:
+        """Extend it to another deadline, if that one is later.
+
+        Args:
+            other: the other deadline.
+        """
+        self.at = max(self.at, min(other.at, self.limit))
 
     def cancel(self) -> None:
         """End it now: no one waits for the response any more."""

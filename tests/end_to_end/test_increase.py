@@ -1,25 +1,23 @@
-"""What Prometheus makes of the flow counters, against what the simulated account started."""
+"""What Prometheus makes of the flow counters, and of the documented queries."""
 
 import re
-import time
 from collections import Counter
+from datetime import UTC, datetime
 from pathlib import Path
+from random import Random
+from typing import Any
 
 import pytest
 from support.exporter import exporter_process
+from support.fake_api import FakeAPI
 from support.programs import ask, prometheus
 from support.promql import queries_of
 from support.waiting import until
 
-from nextmv_exporter.demo import DEMO_KEY, DemoAPI, DemoServer, Simulator
+pytestmark = pytest.mark.system
 
-STEPS = 25
-STEP_SECONDS = 6.0
-"""Shorter than the shortest run, so that none is missed."""
-
-STARTED = "nextmv_account_queue_runs_started_total"
-WAITED = "nextmv_account_queue_start_wait_seconds_count"
-ENDED = 'nextmv_account_queue_runs_left_total{status_v2="running"}'
+STEPS = 20
+CLASSES = ("6c9500mb870s", "8c16gb120m")
 QUERIES = queries_of(Path(__file__).parents[2] / "docs" / "metrics.md")
 
 
@@ -34,53 +32,69 @@ def scrapes_done(url: str) -> float:
     return float(result[0]["value"][1]) if result else 0
 
 
-def test_increase_is_what_the_account_started(tmp_path: Path) -> None:
-    """The account's clock stands still while Prometheus scrapes."""
-    moment = time.time()
-    simulator = Simulator(seed=3, start=moment)
-    api = DemoAPI({DEMO_KEY: simulator}, clock=lambda: moment)
-    job = {"job_name": "nextmv-exporter", "scrape_interval": "1s"}
+def config(address: str) -> dict[str, Any]:
+    targets = {"scrape_interval": "1s", "static_configs": [{"targets": [address]}]}
+    return {"scrape_configs": [{"job_name": "nextmv", **targets}]}
+
+
+def test_increase_is_what_the_account_started_and_ended(tmp_path: Path, api: FakeAPI) -> None:
+    random, runs = Random(3), list[dict[str, Any]]()
     started: Counter[str] = Counter()
     ended: Counter[str] = Counter()
-    with (
-        DemoServer(api) as nextmv,
-        exporter_process(endpoint=nextmv.url, environment={"NEXTMV_API_KEY": DEMO_KEY}) as exporter,
-        prometheus(
-            tmp_path,
-            {"scrape_configs": [job | {"static_configs": [{"targets": [exporter.address]}]}]},
-        ) as url,
-    ):
-        until(lambda: scrapes_done(url) >= 2, what="the first scrapes")
-        for _ in range(STEPS):
-            before = {name: set(queue.running) for name, queue in simulator.queues.items()}
-            moment += STEP_SECONDS
-            scraped = scrapes_done(url)
-            until(lambda: scrapes_done(url) >= scraped + 2, what="two more scrapes")  # noqa: B023
-            for name, queue in simulator.queues.items():
-                started[name] += len(queue.running.keys() - before[name])
-                ended[name] += len(before[name] - queue.running.keys())
-        increase = {
-            series: by_class(url, f"sum by (execution_class) (increase({series}[1h]))")
-            for series in (STARTED, WAITED, ENDED)
-        }
+    entered = 0
 
-    assert sum(started.values()) > 20
-    # Prometheus extrapolates to both ends of the range, by half a scrape interval each.
-    for series, happened in ((STARTED, started), (WAITED, started), (ENDED, ended)):
-        counted = {name: number for name, number in increase[series].items() if number}
-        assert counted == pytest.approx(+happened, rel=0.05), series
+    def step() -> None:
+        nonlocal entered
+        for run in list(runs):
+            if run["status_v2"] == "queued" and random.random() < 0.5:
+                run["status_v2"] = "running"
+                started[run["execution_class"]] += 1
+            elif run["status_v2"] == "running" and random.random() < 0.4:
+                runs.remove(run)
+                ended[run["execution_class"]] += 1
+        for _ in range(random.randrange(4)):
+            entered += 1
+            runs.append(
+                {
+                    "id": f"run-{entered}",
+                    "status_v2": "queued",
+                    "execution_class": random.choice(CLASSES),
+                    "application_id": "routing",
+                    "created_at": datetime.now(UTC).isoformat(),
+                }
+            )
+        api.serves(*runs)
+
+    for _ in range(8):
+        step()
+    started.clear()
+    ended.clear()
+    with (
+        exporter_process(endpoint=api.url) as exporter,
+        prometheus(tmp_path, config(exporter.address)) as url,
+    ):
+        until(lambda: scrapes_done(url) >= 2, what="the first scrapes", seconds=60)
+        for _ in range(STEPS):
+            step()
+            scraped = scrapes_done(url)
+            until(lambda: scrapes_done(url) >= scraped + 2, seconds=60)  # noqa: B023
+        increase = "sum by (execution_class) (increase(nextmv_account_queue_{}[1h]))"
+        # Prometheus extrapolates to both ends of the range, by half a scrape interval each.
+        for series, happened in (
+            ("runs_started_total", started),
+            ("start_wait_seconds_count", started),
+            ('runs_left_total{status_v2="running"}', ended),
+        ):
+            assert by_class(url, increase.format(series)) == pytest.approx(happened, rel=0.06)
+    assert min(started.values()) > 5
 
 
 def test_every_query_of_the_documentation_is_answered(tmp_path: Path) -> None:
-    job = {"job_name": "nextmv-exporter", "scrape_interval": "1s"}
     with (
         exporter_process("--demo") as exporter,
-        prometheus(
-            tmp_path,
-            {"scrape_configs": [job | {"static_configs": [{"targets": [exporter.address]}]}]},
-        ) as url,
+        prometheus(tmp_path, config(exporter.address)) as url,
     ):
-        until(lambda: scrapes_done(url) >= 3, what="some scrapes")
+        until(lambda: scrapes_done(url) >= 3, what="some scrapes", seconds=60)
         answers = {query: ask(url, "query", query=query)["result"] for query in QUERIES}
 
     now = [query for query in QUERIES if re.match(r"sum by|max by|histogram_quantile|topk", query)]

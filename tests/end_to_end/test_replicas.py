@@ -7,13 +7,15 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 from support.exporter import exporter_process
+from support.fake_api import RUN, FakeAPI
 from support.harness import numbered, profile, prometheus, write_yaml
 from support.service import Service
 from support.waiting import until
 
-from nextmv_exporter.demo import DemoAPI, DemoServer, StandingAccount
+pytestmark = pytest.mark.system
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "scaling.md"
 ACCOUNTS = 18
@@ -45,33 +47,18 @@ def job_of(ports: Sequence[int]) -> dict[str, Any]:
     return dict(job)
 
 
-def test_the_documents_service_and_scrape_configuration_agree() -> None:
-    service = documented("yaml", "sessionAffinity")
-    [job] = documented("yaml", "__tmp_slot")["scrape_configs"]
-    ports = service["spec"]["ports"]
-    hashing, address = job["relabel_configs"]
-    assert service["spec"]["sessionAffinity"] == "ClientIP"
-    assert {port["targetPort"] for port in ports} == {"http"}
-    assert hashing["modulus"] == len(ports)
-    assert [port["port"] for port in ports] == [
-        int(address["replacement"].removeprefix("$1:").replace("$2", str(slot)))
-        for slot in range(len(ports))
-    ]
-
-
-def test_killing_one_of_three_replicas_loses_nothing_but_scrapes_in_flight(tmp_path: Path) -> None:
-    now = time.time()
-    demo = DemoAPI({f"key-{n}": StandingAccount(RUNS, at=now, seed=n) for n in range(ACCOUNTS)})
+def test_killing_one_of_three_replicas_loses_nothing_but_scrapes_in_flight(
+    tmp_path: Path, api: FakeAPI
+) -> None:
+    api.serves(*[RUN] * RUNS)
     with ExitStack() as stack:
-        url = stack.enter_context(DemoServer(demo)).url
         names = numbered(ACCOUNTS)
-        profiles = {name: profile(url, f"key-{n}") for n, name in enumerate(names)}
+        profiles = {name: profile(api.url, f"key-{n}") for n, name in enumerate(names)}
         file = write_yaml(tmp_path / "config.yaml", profiles)
         asked = ("--nextmv.config-file", str(file), "--nextmv.profile", "*")
         replicas = [stack.enter_context(exporter_process(*asked)) for _ in range(3)]
         service = stack.enter_context(Service([replica.url for replica in replicas], ports=6))
         prom = stack.enter_context(prometheus(tmp_path, job_of(service.ports)))
-
         all_up = dict.fromkeys(names, 1.0)
         lengths = "sum by (instance) (nextmv_account_queue_length)"
         until(lambda: prom.by("instance", "nextmv_up") == all_up)

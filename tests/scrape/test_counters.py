@@ -27,32 +27,6 @@ def test_errors_are_there_from_the_start_and_requests_as_they_are_sent() -> None
     assert times.buckets[-1] == 2
 
 
-def test_beyond_max_groups_new_pairs_count_as_others_and_known_ones_go_on() -> None:
-    counters = Counters(BOUNDS, 2)
-    counters.count_flow(seen(("queued", "c", "a"), ("running", "d", "b")))
-    for number in range(50):
-        new = (("running", "c", f"new-{number}"), ("running", f"e-{number}", "x"))
-        started = {Backlog(*group[1:]): 1 for group in (*new, ("", "c", "a"))}
-        waits = {"c": [5.0, 6.0], f"e-{number}": [61.0]}
-        left = {Group(*group): 1 for group in new}
-        counters.count_flow(seen(*new, started=started, waits=waits, left=left, now=number))
-    assert counters.started == {
-        Backlog("c", "a"): 50,
-        Backlog("d", "b"): 0,
-        Backlog("c", OTHER): 50,
-        Backlog(OTHER, OTHER): 50,
-    }
-    assert counters.entered.keys() == counters.started.keys()
-    assert counters.left[Group("running", "c", OTHER)] == 50
-    assert {name: waits.count for name, waits in counters.start_waits.items()} == {
-        "c": 100,
-        "d": 0,
-        OTHER: 50,
-    }
-    assert list(counters.start_waits["c"].buckets) == [50, 100]
-    assert counters.last_starts == {"c": 49, OTHER: 49}
-
-
 def test_statuses_without_end_are_others_but_queued_and_running_runs_never_are() -> None:
     counters = Counters(BOUNDS, 3)
     for number in range(100):

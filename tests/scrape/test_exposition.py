@@ -22,6 +22,16 @@ from nextmv_exporter.scrape.outcome import Scrape
 
 ESCAPINGS = ("values", "dots", "underscores", "allow-utf-8")
 OPENMETRICS = "application/openmetrics-text;version=1.0.0"
+OPENMETRICS_1 = "application/openmetrics-text; version=1.0.0; charset=utf-8; escaping="
+TEXT = "text/plain; version=0.0.4; charset=utf-8"
+PROMETHEUS_3 = (
+    "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,application/"
+    "openmetrics-text;version=0.0.1;q=0.5,text/plain;version=1.0.0;escaping=allow-utf-8;q=0.4"
+)
+PROMETHEUS_2 = (
+    "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,"
+    "text/plain;version=0.0.4;q=0.5,*/*;q=0.1"
+)
 FORMATS = (OPENMETRICS, "text/plain;version=1.0.0")
 OURS = {name for metric in METRICS for name in metric.series}
 PROCESS = {"process_cpu_seconds_total", "process_resident_memory_bytes", "python_info"}
@@ -81,32 +91,16 @@ def test_no_family_has_a_type_whose_series_it_does_not_keep(form: str) -> None:
 @pytest.mark.parametrize(
     ("accept", "content_type"),
     [
-        ("", "text/plain; version=0.0.4; charset=utf-8"),
-        ("*/*", "text/plain; version=0.0.4; charset=utf-8"),
-        ("text/html", "text/plain; version=0.0.4; charset=utf-8"),
-        ("text/plain;version=0.0.4;q=0.5,*/*;q=0.1", "text/plain; version=0.0.4; charset=utf-8"),
-        (
-            OPENMETRICS,
-            "application/openmetrics-text; version=1.0.0; charset=utf-8; escaping=underscores",
-        ),
-        (
-            "application/openmetrics-text;version=2.0.0;escaping=values",
-            "application/openmetrics-text; version=1.0.0; charset=utf-8; escaping=values",
-        ),
-        (
-            # Of Prometheus 3.16, and of 2.42.
-            "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,"
-            "application/openmetrics-text;version=0.0.1;q=0.5,"
-            "text/plain;version=1.0.0;escaping=allow-utf-8;q=0.4,text/plain;version=0.0.4;q=0.3",
-            "application/openmetrics-text; version=1.0.0; charset=utf-8; escaping=allow-utf-8",
-        ),
-        (
-            "application/openmetrics-text;version=1.0.0,application/openmetrics-text;"
-            "version=0.0.1;q=0.75,text/plain;version=0.0.4;q=0.5,*/*;q=0.1",
-            "application/openmetrics-text; version=1.0.0; charset=utf-8; escaping=underscores",
-        ),
-        ("application/openmetrics-text;version=1.x", "text/plain; version=0.0.4; charset=utf-8"),
-        ("text/plain;version=latest", "text/plain; version=0.0.4; charset=utf-8"),
+        ("", TEXT),
+        ("*/*", TEXT),
+        ("text/html", TEXT),
+        ("text/plain;version=0.0.4;q=0.5,*/*;q=0.1", TEXT),
+        (OPENMETRICS, f"{OPENMETRICS_1}underscores"),
+        ("application/openmetrics-text;version=2.0.0;escaping=values", f"{OPENMETRICS_1}values"),
+        (PROMETHEUS_3, f"{OPENMETRICS_1}allow-utf-8"),
+        (PROMETHEUS_2, f"{OPENMETRICS_1}underscores"),
+        ("application/openmetrics-text;version=1.x", TEXT),
+        ("text/plain;version=latest", TEXT),
     ],
 )
 def test_the_format_is_the_one_asked_for(accept: str, content_type: str) -> None:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.outcomes import NOW, run
 
-from nextmv_exporter.scrape.flow import MAX_GAP, Baseline, Change, compare
+from nextmv_exporter.scrape.flow import Baseline, Change, compare
 from nextmv_exporter.scrape.summary import Backlog, Group, take_snapshot
 
 INTERVAL = 15.0
@@ -73,23 +73,6 @@ def test_a_hidden_run_has_left_at_once_if_the_next_snapshot_is_a_single_response
     account.sees("ab")
     assert not account.sees("a").left
     assert account.sees("a", ended=None).left == {QUEUED: 1}
-
-
-@pytest.mark.parametrize(("gap", "observed"), [(MAX_GAP, True), (MAX_GAP + 1, False), (-1, False)])
-def test_a_wait_is_observed_unless_the_gap_is_too_long(gap: float, observed: bool) -> None:
-    account = Account()
-    account.sees("a")
-    change = account.sees("A", gap=gap)
-    assert change.started == {HERE: 1}
-    assert change.waits == ({"c": [3600 + INTERVAL + gap / 2]} if observed else {})
-
-
-def test_another_scope_starts_anew() -> None:
-    account = Account()
-    account.sees("ab", scope="one")
-    change = account.sees("ABC", scope="two")
-    assert change == Change(account.now, groups=[RUNNING])
-    assert account.sees("AB", ended="c", scope="two").left == {RUNNING: 1}
 
 
 @given(st.lists(st.text("abcABC", max_size=6), min_size=2, max_size=8))

@@ -1,16 +1,16 @@
 """Random histories of a queue through a real API server, against the model of the contract."""
 
-import json
 import math
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from random import Random
 from typing import Any
 
 import pytest
-from freezegun.api import FrozenDateTimeFactory
-from scrape.model import MAX_RUN_SECONDS, Model, Run
+from support.clock import Clock, stopped_clock
 from support.fake_api import KEY, FakeAPI
 from support.metrics import Series, parse
+from support.model import MAX_RUN_SECONDS, Model, Run
 
 from nextmv_exporter.collector import QueueCollector
 from nextmv_exporter.nextmv import Account, Client
@@ -78,6 +78,12 @@ class History:
         return run
 
 
+@pytest.fixture
+def clock() -> Iterator[Clock]:
+    with stopped_clock() as stopped:
+        yield stopped
+
+
 def exposed(collector: QueueCollector, accept: str) -> dict[Series, float]:
     text = expose([collector], accept=accept)[0].decode()
     series = parse(text.replace("# EOF\n", ""))
@@ -87,7 +93,7 @@ def exposed(collector: QueueCollector, accept: str) -> dict[Series, float]:
 @pytest.mark.parametrize("max_groups", [2000, 12, 4, 1])
 @pytest.mark.parametrize("seed", range(3))
 def test_every_series_is_what_the_contract_says(
-    seed: int, max_groups: int, api: FakeAPI, clock: FrozenDateTimeFactory
+    seed: int, max_groups: int, api: FakeAPI, clock: Clock
 ) -> None:
     random = Random(f"{seed} {max_groups}")
     retention = random.choice((0.0, 45.0, 300.0))

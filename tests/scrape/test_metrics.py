@@ -3,11 +3,8 @@
 import re
 
 import pytest
-from support.outcomes import NOW, failure, flowing, scrapes, success
 
-from nextmv_exporter.scrape.metrics import METRICS, Metric, families, max_run_seconds
-from nextmv_exporter.scrape.outcome import Scrape
-from nextmv_exporter.scrape.summary import Backlog
+from nextmv_exporter.scrape.metrics import METRICS, Metric, max_run_seconds
 
 UNITS = ("seconds", "info", "up", "length", "runs", "groups", "total", "bucket")
 
@@ -26,31 +23,6 @@ def test_names_and_helps_are_as_prometheus_advises(metric: Metric) -> None:
 def test_no_name_is_taken_twice() -> None:
     series = [name for metric in METRICS for name in metric.series]
     assert len(series) == len(set(series)) > 25
-
-
-def values(scrape: Scrape, name: str) -> dict[tuple[str, ...], float]:
-    """The samples of a metric, by the values of their labels without the account."""
-    [family] = [each for each in families([scrape]) if each.metric.name == name]
-    return {tuple(sample.labels.values())[1:]: sample.value for sample in family.samples}
-
-
-def test_a_failure_has_no_queue_series_but_what_was_counted_stays() -> None:
-    [bad, good] = scrapes(failure("bad"), success("good"))
-    reported = {
-        f.metric.name: {s.labels["account"] for s in f.samples} for f in families([bad, good])
-    }
-    queue = {name for name, accounts in reported.items() if accounts == {"good"}}
-    assert {"nextmv_account_queue_runs", "nextmv_account_queue_wait_seconds_bucket"} <= queue
-    assert not {"nextmv_up", "nextmv_scrape_errors_total", "nextmv_source_info"} & queue
-    assert values(bad, "nextmv_up") == {(): 0}
-    seen = Scrape(failure(), flowing().counters)
-    assert values(seen, "nextmv_account_queue_last_start_timestamp_seconds") == {
-        ("8c16gb120m",): NOW
-    }
-    assert values(seen, "nextmv_execution_class_max_run_seconds") == {("8c16gb120m",): 7200}
-    counted = values(seen, "nextmv_account_queue_runs_started_total")
-    assert counted == {Backlog("8c16gb120m", "routing"): 1}
-    assert values(seen, "nextmv_api_clock_offset_seconds") == {}
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ from typing import Any
 from msgspec.structs import replace
 from prometheus_client.registry import Collector
 
-from nextmv_exporter.nextmv.errors import Reason
 from nextmv_exporter.nextmv.client import Exchange
+from nextmv_exporter.nextmv.errors import Reason
 from nextmv_exporter.scrape.counters import Counters
 from nextmv_exporter.scrape.flow import compare
 from nextmv_exporter.scrape.metrics import Family, families

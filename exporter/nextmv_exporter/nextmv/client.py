@@ -219,7 +219,7 @@ class Client:
             raise failed(TimeoutError())
         prepared = route.request.copy()
         prepared.url = f"{credentials.url}/{path}"
-        left = max(deadline.remaining(), _TICK)
+        left = max(deadline.limit - time.monotonic(), _TICK)
         timeout: Any = urllib3.Timeout(connect=left * _CONNECT_SHARE, total=left)
         code, offset = "error", None
         start, sent = time.monotonic(), time.time()
@@ -283,7 +283,7 @@ def _piece(response: requests.Response, deadline: Deadline) -> bytes:
         raise TimeoutError
     connection = response.raw.connection
     if connection and connection.sock:  # else it is closed after this response
-        connection.sock.settimeout(max(deadline.remaining(), _TICK))
+        connection.sock.settimeout(max(deadline.limit - time.monotonic(), _TICK))
     piece: bytes = response.raw.read1(_PIECE, decode_content=True)
     return piece
 

@@ -72,6 +72,8 @@ def compare(
             another page between two requests. So a run counts as left only if it is listed as
             ended, or missing from two such snapshots in a row. A run that is missing from only
             one of them counts neither as left nor as entered.
+        scope: what the snapshot is of. If the previous one is of something else, nothing is
+            counted.
 
     Returns:
         The state to compare the next snapshot with, and the changes.

@@ -45,8 +45,6 @@ WAIT_BUCKETS = (
     43200.0,
 )
 
-_TIMED_OUT = Failure(Reason.TIMEOUT, "timed out before the full response was received")
-
 log = get_logger()
 
 
@@ -93,12 +91,11 @@ class Fetch:
     """A fetch in progress, shared by the scrapes that arrive meanwhile.
 
     Args:
-        deadline: when it must have ended; cancelled if no scrape waits any more.
+        deadline: when it must have ended; scrapes that arrive later extend it.
         state: a copy of the source's state.
         started: when it was started, monotonic seconds.
         clock_offset: the API's clock less this machine's, seconds, from its last response.
         outcome: its result.
-        waiting: scrapes that wait for it.
         reported: whether a failure of it was counted and logged already.
     """
 
@@ -107,7 +104,6 @@ class Fetch:
     started: float = field(default_factory=time.monotonic)
     clock_offset: float | None = None
     outcome: Future[Outcome] = field(default_factory=Future)
-    waiting: int = 1
     reported: bool = False
 
 
@@ -147,15 +143,15 @@ class Target:
         with self._lock:
             if self._backoff and time.monotonic() < self._backoff[0]:
                 return self._failed(self._backoff[1])
-            if deadline.over:
-                return self._failed(_TIMED_OUT)
             if self._fetch and not self._fetch.deadline.over:
-                self._fetch.waiting += 1
+                self._fetch.deadline.extend(deadline)
                 return self._fetch
             if self._running >= MAX_FETCHES:
                 message = f"{self._running} earlier requests have not ended yet"
                 return self._failed(Failure(Reason.TIMEOUT, message))
-            fetch = Fetch(Deadline(self._options.timeout), replace(self._state))
+            timeout = self._options.timeout
+            seconds = min(deadline.remaining(), timeout)
+            fetch = Fetch(Deadline(seconds, longest=timeout), replace(self._state))
             name = f"fetch {self.account}"
             try:
                 threading.Thread(target=self._run, args=(fetch,), name=name, daemon=True).start()
@@ -178,12 +174,10 @@ class Target:
         try:
             outcome = fetch.outcome.result(deadline.remaining())
         except TimeoutError:
-            outcome = self._outcome(fetch, failure=_TIMED_OUT)
+            failure = Failure(Reason.TIMEOUT, "timed out before the full response was received")
+            outcome = self._outcome(fetch, failure=failure)
             with self._lock:
-                self._report(fetch, _TIMED_OUT)
-                fetch.waiting -= 1
-                if not fetch.waiting:
-                    fetch.deadline.cancel()
+                self._report(fetch, failure)
         with self._lock:
             self._last = outcome
             return Scrape(outcome, self._counters.copy())

@@ -9,6 +9,8 @@ from typing import Any
 from support.metrics import Series
 
 Run = dict[str, Any]
+Group = tuple[str, str, str]
+Groups = dict[Group, list[Run]]
 REASONS = (
     *("auth", "rate_limited", "client_error", "server_error", "timeout", "connection", "tls"),
     *("redirect", "response_too_large", "invalid_response"),
@@ -23,7 +25,7 @@ def label(value: object) -> str:
     return value if isinstance(value, str) and value else "unknown"
 
 
-def group_of(run: Run) -> tuple[str, str, str]:
+def group_of(run: Run) -> Group:
     status = label(run.get("status_v2"))
     known = status.lower() in KNOWN
     return (
@@ -56,7 +58,7 @@ def age(run: Run, now: float) -> float | None:
 class Seen:
     """A run as a snapshot showed it, by its ID."""
 
-    group: tuple[str, str, str]
+    group: Group
     created: float | None
 
 
@@ -77,7 +79,7 @@ class Model:
     flow: Counter[tuple[str, ...]] = field(default_factory=Counter)
     waits: dict[str, list[float]] = field(default_factory=dict)
     last_starts: dict[str, float] = field(default_factory=dict)
-    last_seen: dict[tuple[str, str, str], float] = field(default_factory=dict)
+    last_seen: dict[Group, float] = field(default_factory=dict)
     now_reported: dict[Series, float] = field(default_factory=dict)
 
     def fail(self, reason: str, code: str | None) -> None:
@@ -185,7 +187,7 @@ class Model:
     # The queue
 
     def _queue(self, runs: Sequence[Run], now: float) -> None:
-        groups: defaultdict[tuple[str, str, str], list[Run]] = defaultdict(list)
+        groups: defaultdict[Group, list[Run]] = defaultdict(list)
         for run in runs:
             groups[group_of(run)].append(run)
         kept, folded = self._fold(groups)
@@ -197,19 +199,7 @@ class Model:
         for (status, name, application), members in kept.items():
             labels = {"execution_class": name, "application_id": application}
             self._report("nextmv_account_queue_length", len(members), status_v2=status, **labels)
-        for name, application in {group[1:] for group in kept}:
-            labels = {"execution_class": name, "application_id": application}
-            for status in ("queued", "running"):
-                group = (status, name, application)
-                members = kept.get(group, [])
-                ages = [then for run in members if (then := age(run, now)) is not None]
-                metric = f"nextmv_account_queue_oldest_{status}_run_age_seconds"
-                if ages or not (members or group in folded):
-                    self._report(metric, max(ages, default=0), **labels)
-                if ages and status == "queued":
-                    metric = "nextmv_account_queue_oldest_queued_run_created_timestamp_seconds"
-                    oldest = min(then for run in members if (then := created(run)) is not None)
-                    self._report(metric, oldest, **labels)
+        self._ages(kept, folded, now)
         for name in {group[1] for group in kept}:
             queued = [(g, members) for g, members in kept.items() if g[:2] == ("queued", name)]
             waits = [age(run, now) for _, members in queued for run in members]
@@ -226,14 +216,27 @@ class Model:
         self._report("nextmv_account_queue_malformed_runs", sum(map(malformed, runs)))
         self._report("nextmv_account_queue_folded_groups", len(folded))
 
-    def _fold(
-        self, groups: dict[tuple[str, str, str], list[Run]]
-    ) -> tuple[dict[tuple[str, str, str], list[Run]], list[tuple[str, str, str]]]:
+    def _ages(self, kept: Groups, folded: Sequence[Group], now: float) -> None:
+        for name, application in {group[1:] for group in kept}:
+            labels = {"execution_class": name, "application_id": application}
+            for status in ("queued", "running"):
+                group = (status, name, application)
+                members = kept.get(group, [])
+                ages = [then for run in members if (then := age(run, now)) is not None]
+                metric = f"nextmv_account_queue_oldest_{status}_run_age_seconds"
+                if ages or not (members or group in folded):
+                    self._report(metric, max(ages, default=0), **labels)
+                if ages and status == "queued":
+                    metric = "nextmv_account_queue_oldest_queued_run_created_timestamp_seconds"
+                    oldest = min(then for run in members if (then := created(run)) is not None)
+                    self._report(metric, oldest, **labels)
+
+    def _fold(self, groups: Groups) -> tuple[Groups, list[Group]]:
         """Keep as many of the longest groups as fit together with what the rest is folded into."""
         order = sorted(groups, key=lambda group: (-len(groups[group]), group))
         for level in range(3):
             for keep in range(len(order), -1, -1):
-                kept: dict[tuple[str, str, str], list[Run]] = {g: groups[g] for g in order[:keep]}
+                kept: Groups = {g: groups[g] for g in order[:keep]}
                 others = {folded(group, level) for group in order[keep:]}
                 if keep + len(others) <= self.max_groups or (level == 2 and keep == 0):
                     for group in order[keep:]:
@@ -243,7 +246,7 @@ class Model:
         raise AssertionError
 
 
-def folded(group: tuple[str, str, str], level: int) -> tuple[str, str, str]:
+def folded(group: Group, level: int) -> Group:
     status, name, _ = group
     if level == 2 and status not in ("queued", "running"):
         status = OTHER
