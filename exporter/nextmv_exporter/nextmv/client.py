@@ -317,7 +317,7 @@ def _route(credentials: Credentials) -> _Route:
             )
         *user, host = match.groups()
         private = [text for text in user if text and len(text) >= _SHORTEST_SECRET]
-        secrets |= {*private, *map(unquote, private)}
+        secrets |= {*private, *(unquote(t, read) for t in private for read in ("utf-8", "latin-1"))}
         peer += f" through proxy {host}"
         # `requests` reads UTF-8 and sends Latin-1: with this it sends the bytes that were encoded.
         encoded = re.sub("%[89A-Fa-f].", lambda found: quote(unquote(found[0], "latin-1")), proxy)
