@@ -227,7 +227,7 @@ class Target:
 
     def _read(self, fetch: Fetch) -> Summary:
         options = self._options
-        fetched = fetch_runs(
+        runs, ended, scope = fetch_runs(
             self._client,
             fetch.state,
             fetch.deadline,
@@ -238,21 +238,18 @@ class Target:
             on_exchange=partial(self._exchanged, fetch),
         )
         max_bytes = self._client.max_response_bytes
-        snapshot = take_snapshot(fetched.runs, time.time(), max_bytes=max_bytes)
+        snapshot = take_snapshot(runs, time.time(), max_bytes=max_bytes)
+        del runs  # which take far more memory than the snapshot
         now = time.monotonic()
         recent = {g: at for g, at in self._recent.items() if now - at <= options.zero_retention}
         buckets, most = options.wait_buckets, options.max_groups
         summary = summarise(snapshot, wait_buckets=buckets, max_groups=most, recent=recent)
         with self._lock:
             if self._fetch is fetch:  # else another one was started since
-                self._baseline, change = compare(
-                    self._baseline, snapshot, fetched.ended, fetched.scope
-                )
+                self._baseline, change = compare(self._baseline, snapshot, ended, scope)
                 self._counters.count_flow(change)
                 lengths = summary.length.items()
-                self._recent = {
-                    group: now if length else recent[group] for group, length in lengths
-                }
+                self._recent = {group: now if n else recent[group] for group, n in lengths}
         return summary
 
     def _exchanged(self, fetch: Fetch, exchange: Exchange) -> None:
