@@ -1,197 +1,141 @@
-"""The programs that are measured from outside, each in its own process."""
+"""What is measured: an API in this process, and exporters in processes of their own."""
 
 import http.client
 import os
-import re
+import socket
 import subprocess
 import sys
+import tempfile
+import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from functools import cache
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from urllib.parse import urlsplit
+from typing import NamedTuple
 
-import requests
+import msgspec
 
-from benchmarks.bodies import FEW_APPLICATIONS
-from nextmv_exporter.demo import DEMO_KEY
+from nextmv_exporter.demo import DEMO_KEY, StandingAccount
 
-LISTENING = re.compile(r"address=(\S+)")
-"""What the exporter logs once it listens."""
+MIB = 1024 * 1024
+EXPORTER = ("-m", "nextmv_exporter")
+SMALLEST = ("-m", "benchmarks.smallest_exporter")
+HEADERS = {"Accept": "text/plain;version=0.0.4", "Accept-Encoding": "gzip"}
 
-_TICKS = os.sysconf("SC_CLK_TCK")
+
+@cache
+def queue_body(runs: int, applications: int) -> bytes:
+    """Return a response of `v1/account/queue` with so many runs of so many applications."""
+    account = StandingAccount(runs, at=time.time(), applications=applications)
+    return msgspec.json.encode({"runs": account.queue()})
 
 
-@dataclass(frozen=True)
 class API:
-    """The API in its own process.
+    """Responds to each request with the same queue, and counts the requests.
 
     Args:
-        url: its base URL.
+        body: The response.
+        hold: Seconds to wait before each response.
     """
 
-    url: str
+    def __init__(self, body: bytes, hold: float = 0) -> None:
+        self.requests = 0
+        api = self
 
-    @property
-    def queue_url(self) -> str:
-        """URL of the queue."""
-        return f"{self.url}/v1/account/queue"
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+            disable_nagle_algorithm = True
+            wbufsize = 65536  # one packet for head and body of a short response
 
-    def requests(self) -> int:
-        """Number of requests for the queue so far."""
-        return int(requests.get(f"{self.url}/requests", timeout=10).text)
+            def do_GET(self) -> None:
+                api.requests += 1
+                time.sleep(hold)
+                self.send_response(200)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        self.url = f"http://127.0.0.1:{server.server_port}"
 
 
-@dataclass(frozen=True)
-class Program:
-    """The exporter in its own process.
-
-    Args:
-        pid: the process.
-        url: its base URL.
-    """
+class Program(NamedTuple):
+    """An exporter in a process of its own, at a port of 127.0.0.1."""
 
     pid: int
-    url: str
-
-    @property
-    def metrics_url(self) -> str:
-        """URL of the metrics."""
-        return f"{self.url}/metrics"
+    port: int
 
     def memory(self, field: str) -> int:
-        """Read a size from the process's status.
-
-        Args:
-            field: such as `VmRSS`, or `VmHWM` for its peak.
-
-        Returns:
-            Bytes.
-        """
+        """Return bytes of memory: `VmRSS`, or `VmHWM` for the peak."""
         status = Path(f"/proc/{self.pid}/status").read_text()
-        found = re.search(rf"^{field}:\s+(\d+) kB$", status, re.MULTILINE)
-        return int(found[1]) * 1024 if found else 0
+        return int(status.partition(f"\n{field}:")[2].split()[0]) * 1024
 
     def cpu(self) -> float:
-        """Seconds of CPU that the process has used."""
+        """Return the seconds of CPU that the process has used."""
         fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / _TICKS
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def cpu_of_a_scrape(self, scrapes: int) -> float:
+        """Scrape so many times, and return the seconds of CPU of a scrape."""
+        before = self.cpu()
+        self.scrape(scrapes)
+        return (self.cpu() - before) / scrapes
+
+    def connect(self) -> http.client.HTTPConnection:
+        """Return a new connection."""
+        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+
+    def scrape(self, times: int = 1) -> bytes:
+        """Scrape as Prometheus does, so many times on one connection; return the last response."""
+        with closing(self.connect()) as connection:
+            for _ in range(times):
+                body = scrape(connection, "/metrics")
+        return body
+
+
+def scrape(connection: http.client.HTTPConnection, path: str) -> bytes:
+    """Return a response as it was sent: compressed."""
+    connection.request("GET", path, headers=HEADERS)
+    response = connection.getresponse()
+    body = response.read()
+    assert response.status == 200, body
+    return body
 
 
 @contextmanager
-def api(runs: int, hold: float = 0.0, applications: int = FEW_APPLICATIONS) -> Iterator[API]:
-    """Serve a queue while the context lasts.
+def running(command: Sequence[str], api: API, **environment: str) -> Iterator[Program]:
+    """Run an exporter of an API, from when it accepts connections until the block ends.
 
     Args:
-        runs: its length.
-        hold: seconds to wait before each response.
-        applications: how many applications have these runs.
-
-    Yields:
-        The API.
+        command: Python's arguments.
+        api: The API whose account is monitored.
+        environment: Variables that name other accounts instead.
     """
-    command = [
-        *(sys.executable, "-m", "benchmarks.api"),
-        *(f"--runs={runs}", f"--hold={hold}", f"--applications={applications}"),
-    ]
-    with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stdin
-        assert process.stdout
-        yield API(process.stdout.readline().strip())
-        process.stdin.close()
-
-
-@contextmanager
-def exporter(of: API, python: str = sys.executable) -> Iterator[Program]:
-    """Run the exporter while the context lasts.
-
-    Args:
-        of: the API to scrape.
-        python: the interpreter to run it with.
-
-    Yields:
-        The exporter, listening.
-    """
-    # -P keeps the checkout off the path, so that an installed exporter is the one measured.
-    command = [python, "-P", "-m", "nextmv_exporter", "--web.listen-address=127.0.0.1:0"]
-    with listening(command, _environment(of)) as program:
-        yield program
-
-
-@contextmanager
-def smallest_exporter(of: API) -> Iterator[Program]:
-    """Run `benchmarks.smallest_exporter` while the context lasts.
-
-    Args:
-        of: the API to scrape.
-
-    Yields:
-        The exporter, listening.
-    """
-    command = [sys.executable, "-m", "benchmarks.smallest_exporter"]
-    with listening(command, _environment(of)) as program:
-        yield program
-
-
-def _environment(of: API) -> Mapping[str, str]:
-    return {
-        "NEXTMV_API_KEY": DEMO_KEY,
-        "NEXTMV_ENDPOINT": of.url,
-        "HOME": os.devnull,
-        "PATH": os.environ["PATH"],
-    }
-
-
-def scrape(program: Program, connection: http.client.HTTPConnection | None = None) -> float:
-    """Scrape once, and check that the account was up.
-
-    Args:
-        program: the exporter.
-        connection: kept alive; without it, a new one.
-
-    Returns:
-        Seconds.
-    """
-    connection = connection or connect(program)
-    start = time.perf_counter()
-    connection.request("GET", "/metrics")
-    body = connection.getresponse().read()
-    seconds = time.perf_counter() - start
-    assert b'nextmv_up{account="default"} 1.0' in body, body.decode()[-2000:]
-    return seconds
-
-
-def connect(program: Program) -> http.client.HTTPConnection:
-    """Open a connection to the exporter.
-
-    Args:
-        program: the exporter.
-
-    Returns:
-        The connection, which `scrape` takes.
-    """
-    return http.client.HTTPConnection(urlsplit(program.url).netloc, timeout=60)
-
-
-@contextmanager
-def listening(command: Sequence[str], environment: Mapping[str, str]) -> Iterator[Program]:
-    """Run an exporter, and wait until it logs where it listens.
-
-    Args:
-        command: its command line.
-        environment: its environment.
-
-    Yields:
-        The running program.
-    """
-    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    variables = environment or {"NEXTMV_API_KEY": DEMO_KEY, "NEXTMV_ENDPOINT": api.url}
+    variables |= {"NEXTMV_EXPORTER_WEB_LISTEN_ADDRESS": f"127.0.0.1:{port}"}
+    with tempfile.TemporaryDirectory() as home:
+        variables |= {"HOME": home, "PATH": os.environ["PATH"]}
+        process = subprocess.Popen(
+            [sys.executable, *command], env=variables, stderr=subprocess.DEVNULL
+        )
         try:
-            assert process.stderr
-            found = LISTENING.search(process.stderr.readline())
-            assert found, process.stderr.read()
-            yield Program(process.pid, f"http://{found[1]}")
+            while not _listens(port):
+                assert process.poll() is None, f"{command} ended at once"
+                time.sleep(0.002)
+            yield Program(process.pid, port)
         finally:
             process.kill()  # its shutdown is not measured
+            process.wait()
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0

@@ -6,7 +6,6 @@ the queue's length by its labels and nothing else: no ages, flow, deadlines or l
 
 import json
 import os
-import sys
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -43,11 +42,11 @@ class QueueLength(Collector):
 
 
 def main() -> None:
-    """Serve the metrics on a free port until the process is killed."""
+    """Serve the metrics until the process is killed."""
+    host, _, port = os.environ["NEXTMV_EXPORTER_WEB_LISTEN_ADDRESS"].partition(":")
     registry = CollectorRegistry()
     registry.register(QueueLength())
-    server, _ = start_http_server(0, "127.0.0.1", registry)
-    print(f"address=127.0.0.1:{server.server_port}", file=sys.stderr, flush=True)
+    start_http_server(int(port), host, registry)
     threading.Event().wait()
 
 

@@ -1,14 +1,14 @@
 """Files are loaded again when they change, and the last good value stays after a failure."""
 
 import os
+import re
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.descriptors import no_descriptor_left
 from support.logs import capture_logs
@@ -50,27 +50,11 @@ def events(logs: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
     return [(entry["event"], entry["err"]) for entry in logs]
 
 
-def test_a_file_that_stays_is_loaded_once(file: Path) -> None:
-    text = Text(file)
-    assert [text.latest() for _ in range(5)] == ["first"] * 5
-    assert (text.loads, text.reloads) == (1, [])
-
-
 def test_a_file_that_is_written_is_loaded_again(file: Path) -> None:
     text = Text(file)
     file.write_text("second")
     assert [text.latest() for _ in range(3)] == ["second"] * 3
     assert (text.loads, text.reloads) == (2, [("first", "second")])
-
-
-def test_any_of_several_files_counts(file: Path) -> None:
-    other = file.with_name("other")
-    other.write_text("+1")
-    text = Text(file, other)
-    other.write_text("+2")
-    assert text.latest() == "first+2"
-    file.write_text("second")
-    assert text.latest() == "second+2"
 
 
 def test_a_file_replaced_by_one_of_the_same_size_and_time_is_seen(file: Path) -> None:
@@ -147,30 +131,6 @@ def test_a_file_that_could_not_be_read_is_tried_again_although_it_has_not_change
     assert text.loads == 1 + 3 + 1
 
 
-def test_a_file_that_vanished_keeps_the_last_value_until_it_is_back(file: Path) -> None:
-    text = Text(file)
-    file.unlink()
-    with capture_logs() as logs:
-        assert [text.latest() for _ in range(3)] == ["first"] * 3
-    assert events(logs) == [(KEPT, f"file {file} can't be read: No such file or directory")]
-    file.write_text("back")
-    assert text.latest() == "back"
-
-
-def test_an_error_of_the_system_while_loading_is_tried_again_too(file: Path) -> None:
-    def load(last: str | None, watch: Watch) -> str:
-        watch(file)
-        if last:
-            os.close(os.open(file, os.O_RDONLY))
-        return file.read_text()
-
-    latest = Reloaded(load, lambda *_: None, KEPT)
-    file.write_text("second")
-    with no_descriptor_left():
-        assert latest() == "first"
-    assert latest() == "second"
-
-
 def test_a_reload_that_is_asked_for_loads_an_unchanged_file(file: Path) -> None:
     text = Text(file)
     text.latest.reload()
@@ -180,21 +140,6 @@ def test_a_reload_that_is_asked_for_loads_an_unchanged_file(file: Path) -> None:
 def test_the_first_load_must_succeed(tmp_path: Path) -> None:
     with pytest.raises(UnreadableFileError, match="can't be read: No such file"):
         Text(tmp_path / "missing")
-
-
-def test_after_an_unexpected_error_the_value_is_loaded_again(file: Path) -> None:
-    def load(last: str | None, watch: Watch) -> str:
-        if last and file.read_text() == "second":
-            raise KeyError(last)
-        watch(file)
-        return file.read_text()
-
-    latest = Reloaded(load, lambda *_: None, KEPT)
-    file.write_text("second")
-    with pytest.raises(KeyError):
-        latest()
-    file.write_text("third")
-    assert latest() == "third"
 
 
 def test_threads_that_ask_at_once_cost_one_load(file: Path) -> None:
@@ -214,13 +159,6 @@ def test_threads_that_ask_at_once_cost_one_load(file: Path) -> None:
         thread.join()
     assert seen == ["second"] * 20
     assert text.loads == 2
-
-
-def test_a_stamp_distinguishes_a_file_from_its_absence(file: Path) -> None:
-    before = stamp(file)
-    assert stamp(file) == before is not None
-    file.unlink()
-    assert stamp(file) is None
 
 
 @pytest.mark.parametrize("name", ["nul\0", "surrogate\ud800"])
@@ -245,76 +183,29 @@ def failure(file: Path) -> str:
     return ""
 
 
-TAGS = [
-    "bool",
-    "int",
-    "float",
-    "null",
-    "str",
-    "timestamp",
-    "binary",
-    "omap",
-    "pairs",
-    "set",
-    "seq",
-    "map",
-    "merge",
-    "value",
-]
-VALUES = [
-    "SECR",
-    "''",
-    "[SECR]",
-    "{SECR: SECR}",
-    "[[SECR]]",
-    "[{SECR: 1, b: 2}]",
-    "2026-13-99",
-    "0x",
-]
-
-
-@pytest.mark.parametrize("tag", [*TAGS, "python/object:os.system", "unknown", ""])
-@pytest.mark.parametrize("value", VALUES)
-@pytest.mark.parametrize("shape", ["apikey: !!{} {}", "!!{} {}", "!!{} {}: x", "[!!{} {}]"])
-def test_whatever_a_tag_does_with_a_value_is_a_configuration_error_that_does_not_quote_it(
-    tmp_path: Path, tag: str, value: str, shape: str
-) -> None:
-    file = tmp_path / "file.yaml"
-    file.write_text(shape.format(tag, value))
-    message = failure(file)
-    assert message == "" or message.startswith(f"file {file} is not valid YAML")
-    assert "SECR" not in message
-
-
 @pytest.mark.parametrize(
     "text",
-    ["!!bool x", "!!int ''", "!!timestamp x", "a: " + "[" * 2000, "2026-13-99", "? [a]\n: b"],
+    ["!!bool SECR", "!!int ''", "a: " + "[" * 2000, "2026-13-99", "? [a]\n: b", "SECR: [\n"],
 )
 def test_what_pyyaml_itself_trips_over_is_refused(tmp_path: Path, text: str) -> None:
     file = tmp_path / "file.yaml"
     file.write_text(text)
-    with pytest.raises(ConfigurationError, match="is not valid YAML"):
-        read_yaml(file, "file")
+    assert re.match(rf"file {file} is not valid YAML.*: correct it", failure(file))
+    assert "SECR" not in failure(file)
 
 
+TAGS = (
+    *("bool", "int", "float", "null", "str", "timestamp", "binary", "omap", "pairs", "set", "seq"),
+    *("map", "merge", "value", "python/object:os.system", "unknown"),
+)
 PIECES = st.sampled_from(
     [*(f"!!{tag} " for tag in TAGS), *"[]{},:?-&*|>'\"%@#\n\t ", ": ", "- ", "&a ", "*a", "<<: "]
 )
 
 
-@given(st.lists(PIECES | st.text(max_size=3) | st.from_regex(r"\d[\d:.eE_+-]*", fullmatch=True)))
-def test_no_other_error_comes_out_of_any_text(pieces: list[str]) -> None:
+@settings(max_examples=300)
+@given(st.lists(PIECES | st.just("SECR") | st.from_regex(r"\d[\d:.eE_+-]*", fullmatch=True)))
+def test_no_other_error_comes_out_of_any_text_and_none_quotes_it(pieces: list[str]) -> None:
     file = Path(os.environ["HOME"]) / "file.yaml"
-    file.write_bytes("".join(pieces).encode("utf-8", "surrogatepass"))
-    failure(file)
-
-
-def test_a_loader_of_ones_own_may_refuse_more(tmp_path: Path) -> None:
-    class Strict(yaml.SafeLoader):
-        def construct_mapping(self, *_: object) -> dict[object, object]:
-            raise ConfigurationError("no mappings here")
-
-    file = tmp_path / "file.yaml"
-    file.write_text("!!set {a, b}")
-    with pytest.raises(ConfigurationError, match=r"file\.yaml: no mappings here"):
-        read_yaml(file, "file", Strict)
+    file.write_text("".join(pieces))
+    assert "SECR" not in failure(file)

@@ -1,224 +1,261 @@
-"""Each setting, from its flag and from each spelling of its variable."""
+"""Each setting, from its flag and from each spelling of its variable; what is refused, and how."""
 
-import inspect
 import re
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import click
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from support.exporter import settings_of
 
-from nextmv_exporter.nextmv.__main__ import print_queue
 from nextmv_exporter.nextmv.client import MAX_RESPONSE_BYTES, TIMEOUT
-from nextmv_exporter.scrape.sources import RUN_LOOKBACK
-from nextmv_exporter.scrape.summary import take_snapshot
+from nextmv_exporter.nextmv.errors import ConfigurationError
+from nextmv_exporter.nextmv.queue_command import print_queue
 from nextmv_exporter.scrape.target import ScrapeOptions
-from nextmv_exporter.settings import ENVIRONMENT_PREFIX, OPTIONS, Settings, unknown_variables
-from nextmv_exporter.units import Address
+from nextmv_exporter.settings import (
+    ENVIRONMENT_PREFIX,
+    OPTIONS,
+    Address,
+    Settings,
+    duration_or_zero,
+    from_environment,
+    unknown_variables,
+)
 
-
-class Example(NamedTuple):
-    text: str
-    value: object
-    other: str = ""
-    """Another text, which the flag's goes before."""
-
-
-EXAMPLES = {
-    "demo": Example("true", True, "false"),
-    "once": Example("1", True, "0"),
-    "nextmv.profile": Example("staging", ("staging",), "a,b"),
-    "nextmv.config-file": Example("a.yaml", Path("a.yaml"), "b.yaml"),
-    "nextmv.api-key-file": Example("a.key", Path("a.key"), "b.key"),
-    "nextmv.endpoint": Example("a.example", "a.example", "b.example"),
-    "nextmv.account-name": Example("production", "production", "staging"),
-    "nextmv.timeout": Example("5s", 5.0, "6s"),
-    "nextmv.max-response-bytes": Example("1MiB", 2**20, "2MiB"),
-    "nextmv.source": Example("application-runs", "application-runs", "account-queue"),
-    "nextmv.run-lookback": Example("48h", 172_800.0, "1h"),
-    "queue.zero-retention": Example("0s", 0.0, "1m"),
-    "queue.max-groups": Example("7", 7, "8"),
-    "queue.wait-buckets": Example("1s,1m", (1.0, 60.0), "2s"),
-    "web.listen-address": Example("[::1]:1", (Address("::1", 1),), ":2, :3"),
-    "web.telemetry-path": Example("/a", "/a", "/b"),
-    "web.timeout-offset": Example("250ms", 0.25, "1s"),
-    "web.external-url": Example("https://a.example", "https://a.example", "https://b.example"),
-    "web.config.file": Example("web.yml", Path("web.yml"), "other.yml"),
-    "web.healthcheck": Example("true", True, "false"),
-    "log.level": Example("warn", "warn", "error"),
-    "log.format": Example("json", "json", "logfmt"),
+BUCKETS = (5, 15, 30, 60, 120, 300, 600, 1800, 3600, 7200, 21_600, 43_200)
+EXAMPLES: dict[str, tuple[Any, str, Any, str]] = {
+    # By flag: the default; a text and the value that it means; a text which the flag's goes before.
+    "demo": (False, "true", True, "false"),
+    "once": (False, "1", True, "0"),
+    "nextmv.profile": ((), "staging", ("staging",), "a, b"),
+    "nextmv.config-file": (None, "a.yaml", Path("a.yaml"), "b.yaml"),
+    "nextmv.api-key-file": (None, "a.key", Path("a.key"), "b.key"),
+    "nextmv.endpoint": (None, "a.example", "a.example", "b.example"),
+    "nextmv.account-name": ("default", "production", "production", "staging"),
+    "nextmv.timeout": (10, "5s", 5, "6s"),
+    "nextmv.max-response-bytes": (64 * 2**20, "1MiB", 2**20, "2MiB"),
+    "nextmv.source": ("auto", "application-runs", "application-runs", "account-queue"),
+    "nextmv.run-lookback": (86_400, "48h", 172_800, "1h"),
+    "queue.zero-retention": (300, "0s", 0, "1m"),
+    "queue.max-groups": (2000, "7", 7, "8"),
+    "queue.wait-buckets": (BUCKETS, "1s,1m", (1, 60), "2s"),
+    "web.listen-address": ((Address("", 10057),), "[::1]:1", (Address("::1", 1),), ":2, :3"),
+    "web.telemetry-path": ("/metrics", "/a", "/a", "/b"),
+    "web.timeout-offset": (0.5, "250ms", 0.25, "1s"),
+    "web.external-url": (None, "https://a.example", "https://a.example", "https://b.example"),
+    "web.config.file": (None, "web.yml", Path("web.yml"), "other.yml"),
+    "log.level": ("info", "warn", "warn", "error"),
+    "log.format": ("logfmt", "json", "json", "logfmt"),
 }
-FLAGS = {"demo", "once", "web.healthcheck"}
-each_setting = pytest.mark.parametrize("flag", EXAMPLES)
+DEFAULTS = Settings(
+    **{re.sub("[.-]", "_", flag): default for flag, (default, *_) in EXAMPLES.items()}
+)
+each_flag = pytest.mark.parametrize("flag", EXAMPLES)
 
 
-def spelling(flag: str, dot: str) -> str:
+def variable(flag: str, dot: str = "_") -> str:
     return ENVIRONMENT_PREFIX + flag.replace(".", dot).replace("-", "_").upper()
-
-
-def arguments(flag: str, text: str) -> list[str]:
-    return [f"--{flag}"] if flag in FLAGS else [f"--{flag}", text]
 
 
 def value(found: Settings, flag: str) -> Any:
     return getattr(found, flag.replace(".", "_").replace("-", "_"))
 
 
-def flag_of(option: click.Option) -> str:
-    return option.opts[0].removeprefix("--")
+def test_every_setting_has_an_example_and_the_documented_default() -> None:
+    flags = [option.opts[0].removeprefix("--") for option in OPTIONS]
+    assert flags == list(EXAMPLES), "tests/test_settings.py: add an example of each flag"
+    assert settings_of() == from_environment() == DEFAULTS
+    assert not [flag for flag in flags if flag.endswith(("key", "token"))]
 
 
-def test_there_is_an_example_of_every_setting() -> None:
-    for flag in map(flag_of, OPTIONS):
-        assert flag in EXAMPLES, f"tests/test_settings.py: add an example of --{flag}"
-    assert list(EXAMPLES) == list(map(flag_of, OPTIONS))
-
-
-def test_the_defaults_are_the_documented_ones() -> None:
-    assert settings_of() == Settings(
-        demo=False,
-        once=False,
-        nextmv_profile=(),
-        nextmv_config_file=None,
-        nextmv_api_key_file=None,
-        nextmv_endpoint=None,
-        nextmv_account_name="default",
-        nextmv_timeout=10,
-        nextmv_max_response_bytes=64 * 2**20,
-        nextmv_source="auto",
-        nextmv_run_lookback=86_400,
-        queue_zero_retention=300,
-        queue_max_groups=2000,
-        queue_wait_buckets=(5, 15, 30, 60, 120, 300, 600, 1800, 3600, 7200, 21_600, 43_200),
-        web_listen_address=(Address("", 10057),),
-        web_telemetry_path="/metrics",
-        web_timeout_offset=0.5,
-        web_external_url=None,
-        web_config_file=None,
-        web_healthcheck=False,
-        log_level="info",
-        log_format="logfmt",
-    )
-
-
-def test_the_defaults_of_the_library_are_those_of_the_program() -> None:
-    defaults, options = settings_of(), ScrapeOptions()
-    assert options == ScrapeOptions(
-        timeout=defaults.nextmv_timeout,
-        wait_buckets=defaults.queue_wait_buckets,
-        max_groups=defaults.queue_max_groups,
-        zero_retention=defaults.queue_zero_retention,
-    )
-    assert defaults.nextmv_timeout == TIMEOUT
-    assert defaults.nextmv_max_response_bytes == MAX_RESPONSE_BYTES
-    assert defaults.nextmv_run_lookback == RUN_LOOKBACK
-    snapshot = inspect.signature(take_snapshot)
-    assert defaults.nextmv_max_response_bytes == snapshot.parameters["max_bytes"].default
-
-
-@each_setting
-def test_a_flag_sets_it(flag: str) -> None:
-    example = EXAMPLES[flag]
-    assert value(settings_of(*arguments(flag, example.text)), flag) == example.value
-
-
-def test_a_single_group_is_enough() -> None:
-    assert settings_of("--queue.max-groups=1").queue_max_groups == 1
-
-
-@each_setting
-@pytest.mark.parametrize("dot", ["_", "__"])
-def test_the_environment_sets_it_in_both_spellings(
-    flag: str, dot: str, monkeypatch: pytest.MonkeyPatch
+@each_flag
+def test_the_environment_sets_it_in_both_spellings_and_a_flag_wins(
+    flag: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(spelling(flag, dot), EXAMPLES[flag].text)
-    assert value(settings_of(), flag) == EXAMPLES[flag].value
-
-
-@each_setting
-@pytest.mark.parametrize("dot", ["_", "__"])
-def test_a_flag_wins_over_the_environment(
-    flag: str, dot: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv(spelling(flag, dot), EXAMPLES[flag].other)
-    assert value(settings_of(*arguments(flag, EXAMPLES[flag].text)), flag) == EXAMPLES[flag].value
-
-
-@each_setting
-def test_an_empty_variable_is_as_good_as_none(flag: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    default = value(settings_of(), flag)
-    monkeypatch.setenv(spelling(flag, "_"), "")
-    assert value(settings_of(), flag) == default
+    _, text, meant, other = EXAMPLES[flag]
+    arguments = [f"--{flag}"] if flag in ("demo", "once") else [f"--{flag}", text]
+    assert value(settings_of(*arguments), flag) == meant
+    for dot in ("_", "__"):
+        with monkeypatch.context() as patch:
+            patch.setenv(variable(flag, dot), text)
+            assert value(settings_of(), flag) == meant
+            patch.setenv(variable(flag, dot), other)
+            assert value(settings_of(*arguments), flag) == meant
+            patch.setenv(variable(flag, dot), "")
+            assert settings_of() == DEFAULTS
 
 
 @pytest.mark.parametrize(
-    ("variable", "flag"),
-    [
-        ("NEXTMV_PROFILE", "nextmv.profile"),
-        ("NEXTMV_CONFIG_FILE", "nextmv.config-file"),
-        ("NEXTMV_API_KEY_FILE", "nextmv.api-key-file"),
-        ("NEXTMV_ENDPOINT", "nextmv.endpoint"),
-    ],
+    "name", ["PROFILE", "CONFIG_FILE", "API_KEY_FILE", "ENDPOINT", "ACCOUNT_NAME"]
 )
 def test_nextmvs_own_variables_are_read_after_the_exporters(
-    variable: str, flag: str, monkeypatch: pytest.MonkeyPatch
+    name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    example = EXAMPLES[flag]
-    monkeypatch.setenv(variable, example.text)
-    assert value(settings_of(), flag) == example.value
-    monkeypatch.setenv(variable, example.other)
-    monkeypatch.setenv(spelling(flag, "_"), example.text)
-    assert value(settings_of(), flag) == example.value
+    flag = f"nextmv.{name.lower().replace('_', '-')}"
+    _, text, meant, other = EXAMPLES[flag]
+    monkeypatch.setenv(f"NEXTMV_{name}", text)
+    assert value(settings_of(), flag) == meant
+    monkeypatch.setenv(f"NEXTMV_{name}", other)
+    monkeypatch.setenv(variable(flag), text)
+    assert value(settings_of(), flag) == meant
 
 
-def test_profiles_are_separated_by_commas_in_the_environment(
+def test_the_defaults_of_the_library_are_those_of_the_program() -> None:
+    assert ScrapeOptions() == ScrapeOptions(
+        timeout=DEFAULTS.nextmv_timeout,
+        wait_buckets=DEFAULTS.queue_wait_buckets,
+        max_groups=DEFAULTS.queue_max_groups,
+        zero_retention=DEFAULTS.queue_zero_retention,
+    )
+    assert DEFAULTS.nextmv_timeout == TIMEOUT
+    assert DEFAULTS.nextmv_max_response_bytes == MAX_RESPONSE_BYTES
+
+
+def test_what_is_repeatable_is_separated_by_commas_in_the_environment_only(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    repeated = settings_of("--nextmv.profile=production", "--nextmv.profile=two words, a comma")
+    assert repeated.nextmv_profile == ("production", "two words, a comma")
     monkeypatch.setenv("NEXTMV_PROFILE", "production, staging,two words")
     assert settings_of().nextmv_profile == ("production", "staging", "two words")
 
 
-def test_a_flag_for_profiles_is_repeated() -> None:
-    given = settings_of("--nextmv.profile", "production", "--nextmv.profile=two words, one comma")
-    assert given.nextmv_profile == ("production", "two words, one comma")
-
-
-def test_there_is_no_flag_for_the_key() -> None:
-    assert not [option for option in OPTIONS if flag_of(option).endswith(("key", "token"))]
-
-
-@pytest.mark.parametrize(
-    ("name", "nearest"),
-    [
-        ("NEXTMV_EXPORTER_WEB_LISTEN_ADRESS", "NEXTMV_EXPORTER_WEB_LISTEN_ADDRESS"),
-        ("NEXTMV_EXPORTER_LISTEN_ADDRESS", "NEXTMV_EXPORTER_WEB_LISTEN_ADDRESS"),
-        ("NEXTMV_EXPORTER_TIMEOUT", "NEXTMV_EXPORTER_NEXTMV_TIMEOUT"),
-        ("NEXTMV_EXPORTER_API_KEY_FILE", "NEXTMV_EXPORTER_NEXTMV_API_KEY_FILE"),
-        ("NEXTMV_EXPORTER_LOGLEVEL", "NEXTMV_EXPORTER_LOG_LEVEL"),
-        ("NEXTMV_EXPORTER_WEB_CONFIG_FILES", "NEXTMV_EXPORTER_WEB_CONFIG_FILE"),
-        ("nextmv_exporter_log_format", "NEXTMV_EXPORTER_LOG_FORMAT"),
-        ("NEXTMV_EXPORTER_" + "Z" * 50, "NEXTMV_EXPORTER_ONCE"),
+ACCEPTED = {
+    "nextmv.timeout": {"1ms": 0.001, "1h30m": 5400, "1.5h": 5400, "100y": 3_153_600_000},
+    "queue.zero-retention": {"0": 0, "0s": 0},
+    "nextmv.max-response-bytes": {"1": 1, "10 KB": 10_000, "2MB": 2 * 10**6, "1GiB": 2**30},
+    "queue.max-groups": {"1": 1},
+    "web.listen-address": {
+        ":0": (Address("", 0),),
+        " localhost:65535": (Address("localhost", 65535),),
+        "[::]:1": (Address("::", 1),),
+    },
+    "web.telemetry-path": {"/a/b-c.d_e~": "/a/b-c.d_e~", "/sdx": "/sdx"},
+    "web.external-url": {"http://a:1/base/": "http://a:1/base", "https://[::1]:2": "https://[::1]:2"},
+    "nextmv.account-name": {" two words ": "two words", "配送": "配送"},
+}  # fmt: skip
+REFUSED = {
+    "nextmv.timeout": [
+        *("10", "0s", "0", "-5s", "5 s", "5s1m", "1m1m", "inf", "nan", "1000y", "٣s", "", "1e3s"),
+        "9" * 400 + "y",
     ],
-)
-def test_a_misspelt_variable_is_found_with_the_nearest_name(name: str, nearest: str) -> None:
-    assert list(unknown_variables({"PATH": "/bin", name: "x"})) == [(name, nearest)]
+    "nextmv.max-response-bytes": ["64M", "0", "-1", "1.5MiB", "mib", ""],
+    "nextmv.source": ["queue"],
+    "queue.max-groups": ["0", "many"],
+    "queue.wait-buckets": ["1m,5s", "1s,1s", "0s,1s", "", "1s,,2s", "+Inf"],
+    "web.listen-address": ["localhost", ":99999", "::1:80", "a:b", "[::1]", "a..b:1"],
+    "web.telemetry-path": ["/", "metrics", "/sd", "/-/ready", "/a b", "/a?b", "//", "/a/", "/é"],
+    "web.external-url": [
+        *("exporter.example", "ftp://a", "https://", "https://SECR@a", "http://a:0", "http://a?k=SECR"),
+        "http://me:SECR@a:b",
+    ],
+    "nextmv.account-name": ["a\x01b", "a\u2028b", "\udcff"],
+    "nextmv.profile": ["a\x1b[31m"],
+    "log.level": ["loud"],
+    "log.format": ["xml"],
+}  # fmt: skip
 
 
-@each_setting
-@pytest.mark.parametrize("dot", ["_", "__"])
-def test_no_variable_of_a_setting_is_taken_for_a_misspelt_one(flag: str, dot: str) -> None:
-    assert not list(unknown_variables({spelling(flag, dot): EXAMPLES[flag].text}))
+@pytest.mark.parametrize("flag", ACCEPTED)
+def test_values_are_read_as_written(flag: str) -> None:
+    for text, meant in ACCEPTED[flag].items():  # type: ignore[attr-defined]
+        assert value(settings_of(f"--{flag}={text}"), flag) == meant, text
 
 
-def test_what_kubernetes_and_the_image_set_is_not_taken_for_a_misspelt_variable() -> None:
-    names = ["SERVICE_HOST", "SERVICE_PORT", "SERVICE_PORT_HTTP", "METRICS_SERVICE_HOST"]
-    ports = ["PORT_10057_TCP", "PORT_10057_TCP_PROTO", "PORT_10057_TCP_PORT", "PORT_10057_UDP_ADDR"]
-    environment = {f"NEXTMV_EXPORTER_{name}": "1" for name in [*names, *ports, "REVISION"]}
-    environment["NEXTMV_EXPORTER_PORT"] = "tcp://10.0.0.1:10057"
-    assert not list(unknown_variables(environment))
+@pytest.mark.parametrize("flag", REFUSED)
+def test_a_bad_value_is_refused_with_its_flag_and_its_variable(
+    flag: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for text in REFUSED[flag]:
+        with pytest.raises(ConfigurationError, match=re.escape(f"'--{flag}'")) as caught:
+            from_environment([f"--{flag}={text}"])
+        assert "SECR" not in str(caught.value)
+        if not text:
+            continue
+        for dot in ("_", "__"):
+            with monkeypatch.context() as patch:
+                patch.setenv(variable(flag, dot), text)
+                with pytest.raises(ConfigurationError, match=rf"\(from {variable(flag, dot)}\)"):
+                    from_environment()
 
 
-@pytest.mark.parametrize("option", [*OPTIONS, *print_queue.params], ids=lambda each: each.opts[0])
-def test_the_help_of_each_flag_is_sentences_with_the_default_after_them(option: Any) -> None:
-    assert re.fullmatch(r"[A-Za-z].*\.( \[default: [^\]]+\])?", option.help)
+@given(st.lists(st.integers(0, 999), min_size=7, max_size=7))
+def test_a_duration_is_the_sum_of_its_parts(amounts: list[int]) -> None:
+    seconds = (31_536_000, 604_800, 86_400, 3600, 60, 1, 0.001)
+    amounts[0] %= 10
+    units = zip(amounts, ("y", "w", "d", "h", "m", "s", "ms"), strict=True)
+    text = "".join(f"{amount}{unit}" for amount, unit in units if amount) or "0"
+    total = sum(amount * unit for amount, unit in zip(amounts, seconds, strict=True))
+    assert duration_or_zero(text) == pytest.approx(total)
+
+
+# A profile asked for by flag
+
+REPLACED: dict[str, tuple[dict[str, str], list[str], str]] = {
+    "key": ({"NEXTMV_API_KEY": "k"}, [], "NEXTMV_API_KEY would replace its key"),
+    "endpoint": ({"NEXTMV_ENDPOINT": "e"}, [], "NEXTMV_ENDPOINT would replace its endpoint"),
+    "exporter's endpoint": (
+        {"NEXTMV_EXPORTER_NEXTMV_ENDPOINT": "e"},
+        [],
+        "NEXTMV_EXPORTER_NEXTMV_ENDPOINT would replace its endpoint",
+    ),
+    "key file": ({"NEXTMV_API_KEY_FILE": "f"}, [], "NEXTMV_API_KEY_FILE would replace its key"),
+    "key file by flag": ({}, ["--nextmv.api-key-file=f"], "--nextmv.api-key-file would replace"),
+    "key and endpoint": ({"NEXTMV_API_KEY": "k", "NEXTMV_ENDPOINT": "e"}, [], "NEXTMV_API_KEY"),
+}
+
+
+@pytest.mark.parametrize("case", REPLACED)
+def test_a_profile_by_flag_that_something_else_replaces_is_refused_naming_both(
+    case: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    environment, flags, fault = REPLACED[case]
+    for name, text in environment.items():
+        monkeypatch.setenv(name, text)
+    with pytest.raises(ConfigurationError, match=f"--nextmv.profile asks for staging.*{fault}"):
+        from_environment(["--nextmv.profile=staging", *flags])
+    assert from_environment(["--nextmv.profile=staging", "--demo", *flags]).demo
+    for name in ("NEXTMV_PROFILE", "NEXTMV_EXPORTER_NEXTMV_PROFILE"):
+        with monkeypatch.context() as patch:  # there, the order of the SDK holds
+            patch.setenv(name, "staging")
+            assert from_environment(flags).nextmv_profile == ("staging",)
+
+
+def test_an_endpoint_by_flag_is_as_much_a_statement_as_the_profile() -> None:
+    assert from_environment(["--nextmv.profile=a", "--nextmv.endpoint=e"]).nextmv_endpoint == "e"
+
+
+# Variables and help
+
+
+def test_a_misspelt_variable_is_found_and_none_that_others_set(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for flag in EXAMPLES:
+        monkeypatch.setenv(variable(flag), "1")
+        monkeypatch.setenv(variable(flag, "__"), "1")
+    for name in ("SERVICE_HOST", "SERVICE_PORT", "SERVICE_PORT_HTTP", "METRICS_SERVICE_HOST"):
+        monkeypatch.setenv(f"NEXTMV_EXPORTER_{name}", "1")  # of Kubernetes
+    for name in ("PORT", "PORT_10057_TCP", "PORT_10057_TCP_PROTO", "PORT_10057_UDP_ADDR"):
+        monkeypatch.setenv(f"NEXTMV_EXPORTER_{name}", "tcp://10.0.0.1:10057")
+    monkeypatch.setenv("NEXTMV_EXPORTER_REVISION", "1")  # of the image
+    assert unknown_variables() == []
+    monkeypatch.setenv("NEXTMV_EXPORTER_NEXTMV_TIMOUT", "1s")
+    assert unknown_variables() == ["NEXTMV_EXPORTER_NEXTMV_TIMOUT"]
+
+
+def test_what_kubernetes_sets_for_a_service_breaks_no_setting(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for service in ("NEXTMV", "NEXTMV_EXPORTER", "NEXTMV_EXPORTER_WEB", "NEXTMV_EXPORTER_LOG"):
+        monkeypatch.setenv(f"{service}_PORT", "tcp://10.0.0.1:10057")
+        monkeypatch.setenv(f"{service}_SERVICE_HOST", "10.0.0.1")
+    assert settings_of() == DEFAULTS
+
+
+def test_the_help_of_each_flag_is_sentences_with_the_default_after_them() -> None:
+    helps = [getattr(option, "help", None) for option in (*OPTIONS, *print_queue.params)]
+    assert len(helps) > 30
+    for text in helps:
+        assert re.fullmatch(r"[A-Za-z].*\.( \[default: [^\]]+\])?", text or ""), text

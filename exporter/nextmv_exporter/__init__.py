@@ -17,7 +17,6 @@ if TYPE_CHECKING:
         ConfigurationError,
         ConnectionFailedError,
         DeadlineExceededError,
-        InvalidNameError,
         InvalidResponseError,
         NextmvError,
         Reason,
@@ -32,7 +31,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Account", "Client", "ConfigurationError", "ConnectionFailedError", "DeadlineExceededError",
-    "InvalidNameError", "InvalidResponseError", "NextmvError", "Queue", "QueueCollector",
+    "InvalidResponseError", "NextmvError", "Queue", "QueueCollector",
     "QueuedRun", "Reason", "ResponseTooLargeError", "StatusError", "StatusV2", "TLSError",
     "UnknownProfileError", "UnreadableFileError",
 ]  # fmt: skip

@@ -1,23 +1,35 @@
 """`python -m nextmv_exporter` is `nextmv-exporter`."""
 
-import gc
 import os
 import signal
 
 
 def main() -> None:
-    """Run the program and exit."""
-    # Until the server handles them. Process 1 of a container gets only signals with a handler,
-    # and Python's own for an interrupt would print a traceback.
-    signal.signal(signal.SIGINT, _exit)
-    signal.signal(signal.SIGTERM, _exit)
-    # Imports leave no garbage, and to look for it takes 6 % of the start.
-    gc.disable()
-    # Blocked until the server handles it: a SIGHUP during start-up would end the program.
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
+    """Run `nextmv-exporter` and exit."""
+    _handle_signals()
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # which would end the program
     from nextmv_exporter.cli import main as run
 
     run()
+
+
+def queue() -> None:
+    """Run `nextmv-queue` and exit."""
+    _handle_signals()
+    from nextmv_exporter.nextmv.queue_command import main as run
+
+    run()
+
+
+def _handle_signals() -> None:
+    """End quietly, also during the imports, until the server handles the signals.
+
+    Process 1 of a container gets only signals with a handler, and Python's own for an interrupt
+    would print a traceback.
+    """
+    signal.signal(signal.SIGINT, _exit)
+    signal.signal(signal.SIGTERM, _exit)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
 
 def _exit(number: int, _frame: object) -> None:

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from nextmv_exporter.forks import repair_after_fork
 from nextmv_exporter.logs import get_logger
 from nextmv_exporter.nextmv.errors import ConfigurationError, UnreadableFileError
 
@@ -86,7 +85,7 @@ def read_yaml(path: Path, description: str, loader: "type[yaml.SafeLoader] | Non
     # IndexError, AttributeError, TypeError, ... Some of them quote the value.
     except Exception as error:  # noqa: BLE001
         mark = getattr(error, "problem_mark", None)
-        fault = " is not valid YAML" + (f" (line {mark.line + 1})" if mark else "")
+        fault = f" is not valid YAML{f' (line {mark.line + 1})' if mark else ''}: correct it"
     raise ConfigurationError(f"{description} {path}{fault}")
 
 
@@ -116,8 +115,7 @@ class Reloaded(Generic[T]):
         self._load = load
         self._on_reload = on_reload
         self._failure = failure
-        self.after_fork()
-        repair_after_fork(self)
+        self._lock = threading.Lock()
         self._stamps: dict[Path, Stamp] = {}
         self._try_again = False
         self._error = ""
@@ -139,10 +137,6 @@ class Reloaded(Generic[T]):
         """Reload the value, whether or not a file has changed."""
         with self._lock:
             self._reload()
-
-    def after_fork(self) -> None:
-        """Replace what a forked process can't use."""
-        self._lock = threading.Lock()
 
     def _watch(self, file: Path) -> None:
         self._stamps = {**self._stamps, file: stamp(file)}

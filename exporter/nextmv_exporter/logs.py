@@ -1,15 +1,18 @@
 """Log lines in the format of Prometheus's own programs: logfmt or JSON on stderr."""
 
+import atexit
 import contextlib
+import errno
+import json
 import logging
-import math
 import os
 import queue
 import sys
-import threading
 import time
-
-import structlog
+from collections.abc import Callable, Mapping, MutableMapping
+from datetime import UTC, datetime
+from logging.handlers import QueueHandler, QueueListener
+from typing import Any
 
 CLIENTS = "nextmv_exporter.clients"
 """Logger for events caused by clients: each of its messages is logged at most once a minute."""
@@ -18,17 +21,28 @@ MAX_WAITING_LINES = 1000
 FLUSH_SECONDS = 1.0
 REPEAT_SECONDS = 60.0
 
-_LEVELS = {"debug": "DEBUG", "info": "INFO", "warn": "WARNING", "error": "ERROR"}
-
-_renders_fields = False  # whether the handler does, rather than the logger
+_waiting: queue.Queue[Any] = queue.Queue(MAX_WAITING_LINES)
 
 
-def get_logger(name: str = "nextmv_exporter") -> structlog.stdlib.BoundLogger:
-    """Return a logger that takes fields as keyword arguments.
+class Logger(logging.LoggerAdapter[logging.Logger]):
+    """A logger of the standard library that takes fields as keyword arguments.
 
-    It wraps a logger of the standard library, so that a program that uses this package as a
-    library decides where its lines go. There the fields are part of the message; after
-    `configure`, the formatter renders them.
+    The fields are part of the message, so that a program that uses this package as a library
+    sees them wherever its own logging sends the lines.
+    """
+
+    def process(
+        self, msg: Any, kwargs: MutableMapping[str, Any]
+    ) -> tuple[Any, MutableMapping[str, Any]]:
+        """Add the fields to the message, and both to the record for the program's own format."""
+        exc_info = kwargs.pop("exc_info", None)
+        fields = dict(kwargs)
+        message = f"{msg} {_logfmt(fields)}".rstrip()
+        return message, {"exc_info": exc_info, "extra": {"event": msg, "fields": fields}}
+
+
+def get_logger(name: str = "nextmv_exporter") -> Logger:
+    """Return a logger whose methods take a message and fields: `log.info("Read", runs=3)`.
 
     Args:
         name: the name of the standard library's logger.
@@ -36,148 +50,119 @@ def get_logger(name: str = "nextmv_exporter") -> structlog.stdlib.BoundLogger:
     Returns:
         The logger.
     """
-    logger: structlog.stdlib.BoundLogger = structlog.wrap_logger(
-        logging.getLogger(name),
-        processors=[_to_logging],
-        wrapper_class=structlog.stdlib.BoundLogger,
-    )
-    return logger
-
-
-def _to_logging(
-    logger: logging.Logger, method: str, event: structlog.typing.EventDict
-) -> structlog.typing.ProcessorReturnValue:
-    if _renders_fields:
-        return structlog.stdlib.render_to_log_kwargs(logger, method, event)
-    exc_info, message = event.pop("exc_info", None), event.pop("event")
-    event = _printable(logger, method, event)
-    fields = structlog.processors.LogfmtRenderer()(logger, method, event)
-    return (f"{message} {fields}".rstrip(),), {"exc_info": exc_info}
-
-
-def _printable(
-    _logger: logging.Logger, _method: str, event: structlog.typing.EventDict
-) -> structlog.typing.EventDict:
-    """Escape characters that could control a terminal; logfmt itself escapes line breaks."""
-    for name, value in event.items():
-        if isinstance(value, str) and not value.isprintable():
-            event[name] = "".join(
-                c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in value
-            )
-    return event
-
-
-log = get_logger()
+    return Logger(logging.getLogger(name), {})
 
 
 def configure(level: str, log_format: str) -> None:
     """Send all logging of the program and its libraries through one format.
 
+    A thread writes the lines, so that a blocked stderr blocks nothing else. Lines beyond
+    `MAX_WAITING_LINES` are dropped meanwhile.
+
     Args:
         level: `debug`, `info`, `warn` or `error`.
         log_format: `logfmt` or `json`.
+
+    Raises:
+        RuntimeError: the system starts no thread.
     """
-    global _renders_fields  # noqa: PLW0603 - logging is global too
-    _renders_fields = True
-    shared: list[structlog.typing.Processor] = [
-        structlog.stdlib.ExtraAdder(),
-        structlog.stdlib.add_log_level,
-        lambda _logger, _method, event: {**event, "level": event["level"].removesuffix("ing")},
-        structlog.processors.TimeStamper(fmt="iso", key="ts"),
-        structlog.processors.format_exc_info,
-        structlog.processors.EventRenamer("msg"),
-    ]
-    renderers: list[structlog.typing.Processor] = [structlog.processors.JSONRenderer()]
-    if log_format == "logfmt":
-        order = ["ts", "level", "msg"]
-        logfmt = structlog.processors.LogfmtRenderer(key_order=order, bool_as_flag=False)
-        renderers = [_printable, logfmt]
-    handler = _ThreadHandler()
-    handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=shared,
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *renderers],
-        )
-    )
-    logging.basicConfig(handlers=[handler], level=_LEVELS[level], force=True)
+    handler = QueueHandler(_waiting)
+    handler.setFormatter(_Formatter(_logfmt if log_format == "logfmt" else _json))
+    logging.basicConfig(handlers=[handler], level=level.upper(), force=True)
     logging.captureWarnings(capture=True)
-    # uvicorn's messages about starting and stopping duplicate the program's; its errors are kept.
+    logging.raiseExceptions = False  # or a dropped line would be reported on stderr
     logging.getLogger("uvicorn.access").propagate = False
+    # uvicorn's messages about starting and stopping duplicate the program's; its errors are kept.
     logging.getLogger("uvicorn.error").setLevel(max(logging.WARNING, logging.root.level))
     # urllib3 quotes headers that it can't parse, and a server may echo the key in them.
     logging.getLogger("urllib3.connection").setLevel(logging.ERROR)
     for name in (CLIENTS, "uvicorn.error", "asyncio"):
-        logging.getLogger(name).addFilter(_RepeatFilter())
+        logging.getLogger(name).addFilter(_once_a_minute())
+    _Writer(_waiting).start()
+    atexit.register(flush)
 
 
 def flush() -> None:
-    """Wait until all lines are written, unless stderr is blocked."""
-    for handler in logging.root.handlers:
-        handler.flush()
+    """Wait until all lines are written, for a second at most: stderr may be blocked."""
+    with _waiting.all_tasks_done:
+        _waiting.all_tasks_done.wait_for(lambda: not _waiting.unfinished_tasks, FLUSH_SECONDS)
 
 
-class _ThreadHandler(logging.Handler):
-    """Handler that writes lines in its own thread, so that a blocked stderr blocks nothing else.
+def write(descriptor: int, text: bytes) -> None:
+    """Write to stdout or stderr.
 
-    Lines beyond `MAX_WAITING_LINES` are dropped, and their number is logged later.
+    The buffers of `sys.stdout` and `sys.stderr` are not used: Python writes what is left in them
+    again when it exits, and aborts if a thread is blocked in them.
+
+    Args:
+        descriptor: 1 for stdout, 2 for stderr.
+        text: what to write.
+
+    Raises:
+        OSError: it is closed or full.
     """
+    if (sys.stdout, sys.stderr)[descriptor - 1] is None:
+        raise OSError(errno.EBADF, "it is closed")
+    rest = memoryview(text)
+    while rest:
+        rest = rest[os.write(descriptor, rest) :]
 
-    def __init__(self) -> None:
+
+class _Writer(QueueListener):
+    def handle(self, record: logging.LogRecord) -> None:
+        """Write a record, whose message is the formatted line by now."""
+        with contextlib.suppress(OSError):  # closed: no one reads the log
+            write(2, f"{record.getMessage()}\n".encode(errors="backslashreplace"))
+
+
+class _Formatter(logging.Formatter):
+    def __init__(self, render: Callable[[Mapping[str, object]], str]) -> None:
         super().__init__()
-        self._lines: queue.Queue[str] = queue.Queue(MAX_WAITING_LINES)
-        self._dropped = 0
-        threading.Thread(target=self._write_lines, name="log", daemon=True).start()
+        self._render = render
 
-    def emit(self, record: logging.LogRecord) -> None:
-        """Queue a record's line."""
-        try:
-            self._lines.put_nowait(self.format(record))
-        except queue.Full:
-            self._dropped += 1
-
-    def flush(self) -> None:
-        """Wait until all lines are written, for a second at most."""
-        with (lines := self._lines).all_tasks_done:
-            lines.all_tasks_done.wait_for(lambda: not lines.unfinished_tasks, FLUSH_SECONDS)
-
-    def _write_lines(self) -> None:
-        reported = 0
-        while True:
-            line = f"{self._lines.get()}\n".encode(errors="backslashreplace")
-            with contextlib.suppress(OSError):  # closed: no one reads the log
-                # Not through sys.stderr: a thread blocked there makes Python abort when it exits.
-                while line and sys.stderr:
-                    line = line[os.write(2, line) :]
-            if self._dropped > reported and self._lines.empty():
-                dropped, reported = self._dropped - reported, self._dropped
-                log.warning("Dropped log lines while stderr was blocked", count=dropped)
-            self._lines.task_done()
+    def format(self, record: logging.LogRecord) -> str:
+        """Return a record as a line."""
+        moment = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+        line = {
+            "ts": moment.replace("+00:00", "Z"),
+            "level": record.levelname.lower().removesuffix("ing"),
+            "msg": getattr(record, "event", None) or record.getMessage(),
+            **getattr(record, "fields", {}),
+        }
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return self._render(line)
 
 
-class _RepeatFilter(logging.Filter):
-    """Filter that passes one record a minute of each message, with the number suppressed."""
+def _json(fields: Mapping[str, object]) -> str:
+    return json.dumps(fields, default=str)
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._passed: dict[object, tuple[float, int]] = {}
 
-    def filter(self, record: logging.LogRecord) -> bool:
-        """Return whether the record is to be logged.
+def _logfmt(fields: Mapping[str, object]) -> str:
+    return " ".join(f"{name}={_quoted(str(value))}" for name, value in fields.items())
 
-        Args:
-            record: the record; `repeated` is set to the number suppressed before it.
 
-        Returns:
-            Whether it is logged.
-        """
-        # All of the package's records come from the same line of structlog.
-        place = record.msg if record.name == CLIENTS else (record.pathname, record.lineno)
+def _quoted(text: str) -> str:
+    """Quote a value if it needs that; escape characters that could control a terminal."""
+    if text.isprintable() and not set(' ="').intersection(text):
+        return text
+    return json.dumps(text, ensure_ascii=not text.isprintable()).replace("\x7f", r"\u007f")
+
+
+def _once_a_minute() -> Callable[[logging.LogRecord], bool]:
+    """Return a filter for one record a minute of each message, with the number left out before."""
+    passed: dict[object, tuple[float, int]] = {}
+
+    def passes(record: logging.LogRecord) -> bool:
+        place = record.pathname, getattr(record, "event", record.lineno)
         now = time.monotonic()
-        passed, repeated = self._passed.get(place, (-math.inf, 0))
-        if now - passed < REPEAT_SECONDS:
-            self._passed[place] = passed, repeated + 1
+        last, repeated = passed.get(place, (-REPEAT_SECONDS, 0))
+        if now - last < REPEAT_SECONDS:
+            passed[place] = last, repeated + 1
             return False
-        self._passed[place] = now, 0
+        passed[place] = now, 0
         if repeated:
-            record.repeated = repeated
+            record.fields = {**getattr(record, "fields", {}), "repeated": repeated}
         return True
+
+    return passes

@@ -123,11 +123,6 @@ def stalls_in_the_body(conversation: Conversation) -> None:
     conversation.wait_for_close()
 
 
-def continues_for_ever(conversation: Conversation) -> None:
-    conversation.hear()
-    conversation.drip((b"HTTP/1.1 100 Continue\r\n\r\n" for _ in range(10000)), pause=0.1)
-
-
 def stalls_in_the_handshake(conversation: Conversation) -> None:
     conversation.connection.recv(1)  # of the ClientHello, and no more
     conversation.wait_for_close()
@@ -162,10 +157,6 @@ class FaultServer:
     @property
     def url(self) -> str:
         return f"{self.scheme}://127.0.0.1:{self.port}"
-
-    @property
-    def open_connections(self) -> int:
-        return len(self._open)
 
     def _accept(self) -> None:
         while True:

@@ -4,9 +4,7 @@ import gzip
 import json
 import shutil
 import subprocess
-import time
 import zlib
-from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -309,9 +307,6 @@ def swarm(unit: bytes, size: int = 60 * MIB) -> bytes:
     return b'{"runs": [' + unit * (size // len(unit)) + b"0]}"
 
 
-WELL_FORMED = json.dumps(RUN).encode() + b","
-
-
 @pytest.mark.parametrize(
     "unit",
     [b"[],", b"0,", b"{},", b"[]," * 5 + b'"' + b"x" * 90 + b'",', b'{"status_v2":"other"},'],
@@ -329,22 +324,3 @@ def test_a_swarm_of_tiny_values_is_refused_before_it_costs_time_or_memory(unit: 
     assert answered.seconds < 10
     assert answered.reasons == {"invalid_response"}
     assert peak < 600, "MiB; as Python objects they would take thousands"
-
-
-def test_one_bad_run_in_a_large_queue_holds_up_nothing() -> None:
-    with (
-        FaultServer(answers(answer(swarm(WELL_FORMED)))) as server,
-        exporter_process("--nextmv.timeout=30s", endpoint=server.url) as exporter,
-        ThreadPoolExecutor(1) as caller,
-    ):
-        scraping = caller.submit(scrape, exporter.address)
-        slowest = 0.0
-        while not scraping.done():
-            asked = time.monotonic()
-            requests.get(f"http://{exporter.address}/-/healthy", timeout=20)
-            slowest = max(slowest, time.monotonic() - asked)
-        answered = scraping.result()
-
-    assert answered.up
-    assert answered.value("nextmv_account_queue_malformed_runs") == 1
-    assert slowest < 5, "other requests are answered meanwhile"

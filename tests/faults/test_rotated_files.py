@@ -1,9 +1,5 @@
 """A changed key is taken up at the next scrape, and a broken file keeps the last good one."""
 
-import os
-import signal
-import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,7 +8,7 @@ from support.exporter import Process, exporter_process, settings_of
 from support.waiting import until
 
 from faults.fault_server import FaultServer, answers, queue
-from faults.running_exporter import Scraped, scrape
+from faults.running_exporter import scrape
 from nextmv_exporter.accounts import Accounts
 
 
@@ -127,50 +123,6 @@ def test_a_kubernetes_secret_is_taken_up_when_its_link_is_swapped(scene: Scene, 
         (volume / "..2026_a" / "secret").unlink()
         assert scene.key_sent() == "second"
         assert not scene.warnings()
-
-
-@pytest.mark.parametrize("by_signal", [False, True])
-def test_other_requests_are_answered_while_a_file_is_loaded(
-    tmp_path: Path, by_signal: bool
-) -> None:
-    """The file is a pipe, which takes as long to load as the test likes."""
-    file, pipe, new = tmp_path / "config.yaml", tmp_path / "pipe", tmp_path / "new"
-    file.write_text(config("first"))
-    os.mkfifo(pipe)
-    with exporter_process(
-        "--nextmv.profile=*", environment=of_config_file(file), endpoint=None
-    ) as exporter:
-        pipe.replace(file)
-        if by_signal:
-            exporter.process.send_signal(signal.SIGHUP)
-        discovery = threading.Thread(target=exporter.get, args=["/sd"])
-        discovery.start()
-        with file.open("w") as loaded:  # once the exporter has opened it
-            assert exporter.get("/-/healthy").status == 200
-            assert discovery.is_alive()
-            new.write_text(config("second"))
-            new.replace(file)
-            loaded.write(config("second"))
-        discovery.join()
-        until(lambda: exporter.logged("Credentials reloaded"), what="the new key is in use")
-
-
-def test_the_time_that_loading_takes_counts_towards_the_scrapes_timeout(scene: Scene) -> None:
-    file, pipe = scene.directory / "config.yaml", scene.directory / "pipe"
-    file.write_text(config("first"))
-    os.mkfifo(pipe)
-    environment = of_config_file(file) | {"NEXTMV_ENDPOINT": scene.server.url}
-    with exporter_process(environment=environment) as exporter:
-        pipe.replace(file)
-        found: list[Scraped] = []
-        scraping = threading.Thread(target=lambda: found.append(scrape(exporter.address, 1)))
-        scraping.start()
-        with file.open("w") as loaded:  # once the exporter has opened it
-            time.sleep(1)
-            loaded.write(config("second"))
-        scraping.join()
-    assert found[0].reasons == {"timeout"}
-    assert scene.server.requests == []
 
 
 @pytest.mark.parametrize(

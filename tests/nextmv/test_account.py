@@ -2,11 +2,13 @@
 
 import copy
 import json
+import time
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
 import requests
+from faults.fault_server import FaultServer, drips_the_headers
 from hypothesis import given
 from hypothesis import strategies as st
 from nextmv.cloud import Client as SDKClient  # type: ignore[import-untyped]
@@ -159,6 +161,14 @@ def test_without_the_queues_endpoint_it_is_assembled_from_the_applications(
     account.client.timeout = 0.0
     with pytest.raises(DeadlineExceededError):
         account.queue()
+
+
+def test_reading_ends_in_time_also_if_the_head_of_the_response_drips_in() -> None:
+    with FaultServer(drips_the_headers) as server:
+        start = time.monotonic()
+        with pytest.raises(DeadlineExceededError):
+            Account(Client(KEY, server.url, timeout=1.0)).queue()
+        assert time.monotonic() - start < 10  # where the server goes on for a minute
 
 
 # The exporter and the library give one verdict on one body

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import requests
 import trustme
-from faults.fault_server import Conversation, FaultServer, answer, answers, queue
+from faults.fault_server import Conversation, FaultServer, answer, answers
 from hypothesis import given
 from hypothesis import strategies as st
 from support.fake_api import KEY, FakeAPI
@@ -196,9 +196,3 @@ def test_every_error_can_be_copied_and_pickled(copied: Callable[[Any], Any]) -> 
     assert KEY not in str(twin.response.request.headers)
     other = copied(errors.ConfigurationError("no such file", "config-file"))
     assert other.setting == "config-file"
-
-
-def test_a_queue_that_is_read_is_no_failure() -> None:
-    with FaultServer(answers(queue({"id": "run-1"}))) as server:
-        [run] = parse_queue(Client(KEY, server.url).get(QUEUE))
-    assert run.id == "run-1"

@@ -24,7 +24,6 @@ from nextmv_exporter.scrape.runs import (
     ApplicationsPage,
     Run,
     RunsPage,
-    created_timestamp,
     parse_applications_page,
     parse_queue,
     parse_runs_page,
@@ -166,13 +165,6 @@ def test_a_page_names_the_next_and_may_be_empty() -> None:
 def test_an_application_without_an_id_could_hide_runs_so_the_list_is_refused(body: bytes) -> None:
     with pytest.raises(InvalidResponseError):
         parse_applications_page(body)
-
-
-def test_a_time_is_seconds_from_the_year_2000_on() -> None:
-    assert created_timestamp(None) is None
-    assert created_timestamp(datetime(1999, 12, 31, 23, 59, 59)) is None  # noqa: DTZ001
-    assert created_timestamp(datetime(2000, 1, 1)) == 946_684_800.0  # noqa: DTZ001
-    assert created_timestamp(datetime(2000, 1, 1, tzinfo=UTC)) == 946_684_800.0
 
 
 # Memory

@@ -1,6 +1,5 @@
 """The exporter on real sockets: as a process of its own, or in this one, to see inside."""
 
-import asyncio
 import http.client
 import os
 import re
@@ -9,9 +8,7 @@ import ssl
 import subprocess
 import sys
 import tempfile
-import threading
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Future
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,10 +20,8 @@ import yaml
 from nextmv_exporter.accounts import Accounts
 from nextmv_exporter.nextmv.credentials import Credentials
 from nextmv_exporter.settings import Settings, command
-from nextmv_exporter.web.app import TIMEOUT_HEADER, Exporter
-from nextmv_exporter.web.listener import listen
-from nextmv_exporter.web.server import Server
-from nextmv_exporter.web.toolkit.reloading import ReloadingWebConfig
+from nextmv_exporter.web.app import TIMEOUT_HEADER
+from nextmv_exporter.web.server import running
 from support.fake_api import KEY
 from support.metrics import by, samples
 from support.waiting import until
@@ -249,24 +244,8 @@ def exporter_here(
         accounts: the accounts to monitor, instead of those that the command line means.
         web_config: TLS, passwords and headers.
     """
+    flags += (f"--web.config.file={web_config}",) if web_config else ()
     settings = settings_of(f"{LISTEN}=127.0.0.1:0", *flags)
     monitored = Accounts(settings, accounts) if accounts else Accounts(settings)
-    protection = ReloadingWebConfig(web_config) if web_config else None
-    loop: Future[asyncio.AbstractEventLoop] = Future()
-
-    def started() -> None:
-        loop.set_result(asyncio.get_running_loop())
-
-    server = Server(Exporter(settings, monitored), monitored.reload, started, protection)
-    with listen(settings.web_listen_address[0]) as listener:
-        host, port = listener.getsockname()[:2]
-        thread = threading.Thread(target=server.run, args=([listener],), name="exporter")
-        thread.start()
-        try:
-            loop.result(PATIENCE)
-            scheme = "https" if protection and protection.tls else "http"
-            yield Served(f"{scheme}://{host}:{port}")
-        finally:
-            loop.result(PATIENCE).call_soon_threadsafe(server.end)
-            thread.join(PATIENCE)
-            assert not thread.is_alive()
+    with running(settings, monitored) as [url]:
+        yield Served(url)

@@ -9,8 +9,6 @@ import pytest
 
 from nextmv_exporter import logs
 
-_USUAL = set(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
-
 
 class _List(logging.Handler):
     def __init__(self) -> None:
@@ -18,10 +16,8 @@ class _List(logging.Handler):
         self.lines: list[dict[str, Any]] = []
 
     def emit(self, record: logging.LogRecord) -> None:
-        fields = {name: value for name, value in vars(record).items() if name not in _USUAL}
-        self.lines.append(
-            {"event": record.getMessage(), "log_level": record.levelname.lower(), **fields}
-        )
+        event, fields = getattr(record, "event", record.getMessage()), getattr(record, "fields", {})
+        self.lines.append({"event": event, "log_level": record.levelname.lower(), **fields})
 
 
 @contextmanager
@@ -33,7 +29,6 @@ def capture_logs() -> Iterator[list[dict[str, Any]]]:
     logger.setLevel(logging.INFO)
     try:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(logs, "_renders_fields", True)
             # Of an earlier test in this process that configured the program's own logging.
             patch.setattr(logging.getLogger(logs.CLIENTS), "filters", [])
             yield handler.lines

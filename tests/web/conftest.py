@@ -1,22 +1,22 @@
-import shutil
-import time
-from collections.abc import Iterator
+"""An exporter in this process, its API, and an authority that issues certificates."""
+
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
-from support.certificates import Authority, encrypt_key, issue_weak, write_rsa_key
+from support.certificates import Authority
+from support.exporter import Served, exporter_here
+from support.fake_api import KEY, RUN, FakeAPI
 
-from nextmv_exporter.demo import DEMO_KEY, DemoAPI, DemoServer, StandingAccount
 from nextmv_exporter.nextmv.credentials import Credentials
-
-TESTDATA = Path(__file__).parent / "toolkit" / "testdata"
 
 
 @pytest.fixture(scope="module")
-def account() -> Iterator[dict[str, Credentials]]:
-    """An account with a queue that stands still, served on loopback."""
-    with DemoServer(DemoAPI({DEMO_KEY: StandingAccount(20, at=time.time())})) as server:
-        yield {"demo": Credentials(api_key=DEMO_KEY, url=server.url)}
+def account() -> Iterator[Mapping[str, Credentials]]:
+    """An account with a queued run."""
+    with FakeAPI() as api:
+        api.serves(RUN)
+        yield {"default": Credentials(KEY, api.url)}
 
 
 @pytest.fixture
@@ -27,15 +27,9 @@ def authority(tmp_path: Path) -> Authority:
     return made
 
 
-@pytest.fixture(scope="module")
-def testdata(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The web configurations, beside the certificates and keys that they name."""
-    folder = tmp_path_factory.mktemp("testdata")
-    shutil.copytree(TESTDATA, folder, dirs_exist_ok=True)
-    authority = Authority(folder)
-    authority.issue("server")
-    authority.issue("other")
-    encrypt_key(folder / "server.key", folder / "encrypted.key")
-    issue_weak(folder / "weak.pem")
-    write_rsa_key(folder / "rsa.key")
-    return folder
+@pytest.fixture
+def served(api: FakeAPI) -> Iterator[Served]:
+    """An exporter of one account, whose API a test controls."""
+    api.serves(RUN)
+    with exporter_here(accounts={"default": Credentials(KEY, api.url)}) as made:
+        yield made

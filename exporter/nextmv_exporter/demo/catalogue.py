@@ -1,11 +1,7 @@
-"""Content of the demo's accounts: execution classes, applications, people and places.
-
-The execution classes have Nextmv's own names. Their limits and loads are chosen so that queues grow
-and drain within minutes: in a wave more runs arrive than the class can execute, between waves
-fewer.
-"""
+"""What the demo's accounts are made of: execution classes, applications, people and places."""
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,10 +14,10 @@ class ExecutionClass:
         shortest: Duration of its shortest runs, in seconds.
         usual: Duration of its most common runs, in seconds.
         longest: Duration of its longest runs, in seconds.
-        period: Seconds from the start of one wave of submissions to the next.
+        period: Seconds from the start of one wave of runs to the next.
         wave: How much of the period the wave lasts, in seconds.
-        rush: Runs submitted per second during a wave.
-        calm: Runs submitted per second between waves.
+        rush: Runs that arrive per second during a wave.
+        calm: Runs that arrive per second between waves.
     """
 
     name: str
@@ -35,161 +31,86 @@ class ExecutionClass:
     calm: float
 
     def arrival_rate(self, elapsed: float) -> float:
-        """Return the rate of submissions.
-
-        Args:
-            elapsed: Seconds since the start of a wave.
-
-        Returns:
-            Runs per second.
-        """
+        """Return how many runs arrive per second, so many seconds after the first wave began."""
         return self.rush if elapsed % self.period < self.wave else self.calm
 
 
-_MINUTE = 60.0
-_HOUR = 60 * _MINUTE
-
+# In a wave more runs arrive than the class can execute, so that its queue grows and drains
+# within minutes: name, concurrency; shortest, usual, longest; period, wave; rush, calm.
 EXECUTION_CLASSES = (
-    ExecutionClass(
-        name="6c9500mb870s",
-        concurrency=8,
-        shortest=8,
-        usual=15,
-        longest=_MINUTE,
-        period=4 * _MINUTE,
-        wave=100,
-        rush=0.55,
-        calm=0.03,
-    ),
-    ExecutionClass(
-        name="8c16gb120m",
-        concurrency=4,
-        shortest=20,
-        usual=40,
-        longest=2.5 * _MINUTE,
-        period=7 * _MINUTE,
-        wave=3 * _MINUTE,
-        rush=0.10,
-        calm=0.005,
-    ),
-    ExecutionClass(
-        name="16c60gb30m",
-        concurrency=4,
-        shortest=_MINUTE,
-        usual=1.5 * _MINUTE,
-        longest=5 * _MINUTE,
-        period=15 * _MINUTE,
-        wave=6 * _MINUTE,
-        rush=0.024,
-        calm=0.001,
-    ),
-    ExecutionClass(
-        name="16c60gb12h",
-        concurrency=1,
-        shortest=10 * _MINUTE,
-        usual=20 * _MINUTE,
-        longest=45 * _MINUTE,
-        period=2 * _HOUR,
-        wave=_HOUR,
-        rush=0.0007,
-        calm=0.00005,
-    ),
+    ExecutionClass("6c9500mb870s", 8, 8, 15, 60, 240, 100, 0.55, 0.03),
+    ExecutionClass("8c16gb120m", 4, 20, 40, 150, 420, 180, 0.10, 0.005),
+    ExecutionClass("16c60gb30m", 4, 60, 90, 300, 900, 360, 0.024, 0.001),
+    ExecutionClass("16c60gb12h", 1, 600, 1200, 2700, 7200, 3600, 0.0007, 0.00005),
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Application:
-    """A decision application of the account.
+    """A decision application of an account.
 
     Attributes:
         id: Nextmv's id for it, as in `v1/applications/{id}/runs`.
-        name: Its name in the console.
-        description: What it decides.
-        created_at: When it was created, in Unix seconds.
+        created_at: When it was created.
         execution_classes: Names of the execution classes that its runs use.
         subjects: Subjects of its runs; the first half of their names.
     """
 
     id: str
-    name: str
-    description: str
-    created_at: float
+    created_at: datetime
     execution_classes: tuple[str, ...]
     subjects: tuple[str, ...]
 
-    @property
-    def position(self) -> tuple[float, str]:
-        """Its position in listings, which are ordered by age, then id."""
-        return self.created_at, self.id
 
-
-# In the order of their creation: 2024-01-15 to 2025-11-03.
+# The oldest first.
 APPLICATIONS = (
     Application(
-        id="delivery-routing",
-        name="Delivery routing",
-        description="Plans the daily rounds of the delivery fleet",
-        created_at=1_705_312_800,
-        execution_classes=("6c9500mb870s", "8c16gb120m"),
-        subjects=("Morning rounds", "Afternoon rounds", "Re-plan after breakdown"),
+        "delivery-routing",
+        datetime(2024, 1, 15, tzinfo=UTC),
+        ("6c9500mb870s", "8c16gb120m"),
+        ("Morning rounds", "Afternoon rounds", "Re-plan after breakdown"),
     ),
     Application(
-        id="shift-scheduling",
-        name="Shift scheduling",
-        description="Assigns warehouse staff to shifts",
-        created_at=1_711_963_200,
-        execution_classes=("6c9500mb870s", "8c16gb120m"),
-        subjects=("Next week's roster", "Sick leave cover", "Holiday roster"),
+        "shift-scheduling",
+        datetime(2024, 4, 1, tzinfo=UTC),
+        ("6c9500mb870s", "8c16gb120m"),
+        ("Next week's roster", "Sick leave cover", "Holiday roster"),
     ),
     Application(
-        id="production-planning",
-        name="Production planning",
-        description="Schedules packing lines over the coming four weeks",
-        created_at=1_721_036_400,
-        execution_classes=("16c60gb30m", "16c60gb12h"),
-        subjects=("Four-week plan", "Line 3 changeover", "Overtime scenario"),
+        "production-planning",
+        datetime(2024, 7, 15, tzinfo=UTC),
+        ("16c60gb30m", "16c60gb12h"),
+        ("Four-week plan", "Line 3 changeover", "Overtime scenario"),
     ),
     Application(
-        id="last-mile-dispatch",
-        name="Last-mile dispatch",
-        description="Matches couriers to same-day orders",
-        created_at=1_733_130_000,
-        execution_classes=("6c9500mb870s",),
-        subjects=("Lunch peak", "Evening peak", "Courier shortfall"),
+        "last-mile-dispatch",
+        datetime(2024, 12, 2, tzinfo=UTC),
+        ("6c9500mb870s",),
+        ("Lunch peak", "Evening peak", "Courier shortfall"),
     ),
     Application(
-        id="truck-loading",
-        name="Truck loading",
-        description="Packs pallets into trailers",
-        created_at=1_747_641_600,
-        execution_classes=("8c16gb120m", "16c60gb30m"),
-        subjects=("Outbound trailers", "Cross-dock", "Returns"),
+        "truck-loading",
+        datetime(2025, 5, 19, tzinfo=UTC),
+        ("8c16gb120m", "16c60gb30m"),
+        ("Outbound trailers", "Cross-dock", "Returns"),
     ),
     Application(
-        id="network-design",
-        name="Network design",
-        description="Decides which depots to open and what each serves",
-        created_at=1_762_164_000,
-        execution_classes=("16c60gb12h",),
-        subjects=("Depot closure", "New hub", "Peak season"),
+        "network-design",
+        datetime(2025, 11, 3, tzinfo=UTC),
+        ("16c60gb12h",),
+        ("Depot closure", "New hub", "Peak season"),
     ),
 )
 
 PLACES = ("Rotterdam", "Leipzig", "Lyon", "Gdansk", "Malmo", "Turin", "Ghent", "Bilbao")
-
 PURPOSES = (
     "Submitted by the nightly batch",
     "Requested from the planners' desk",
     "Scenario for the weekly review",
     "Triggered by a change of orders",
 )
-
-PEOPLE = ("ines.carvalho", "marek.nowak", "sofia.lindgren", "tom.okafor", "yuki.tanaka", "planning")
-
+PEOPLE = ("ines.carvalho", "marek.nowak", "sofia.lindgren", "tom.okafor", "yuki.tanaka")
 DOMAINS = ("northwind-logistics.example", "harbour-foods.example", "alpine-parcels.example")
-
+# Repeated ones are chosen more often.
 INSTANCES = ("production", "production", "production", "staging", "latest")
-"""Instances that runs are submitted to; repeated entries are chosen more often."""
-
 PRIORITIES = (1, 3, 6, 6, 6, 6, 6, 6, 6, 9)
-"""Queuing priorities, 1 highest to 9; repeated ones are chosen more often; the default is 6."""

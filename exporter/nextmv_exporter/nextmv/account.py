@@ -1,5 +1,7 @@
 """The account's queue as models, for use as a library."""
 
+import threading
+from concurrent.futures import Future
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated, Any, Self, overload
@@ -9,8 +11,12 @@ from pydantic import BaseModel, BeforeValidator
 
 from nextmv_exporter.deadline import Deadline
 from nextmv_exporter.nextmv.client import Client
+from nextmv_exporter.nextmv.errors import DeadlineExceededError
 from nextmv_exporter.scrape.runs import DetailedRun, created_timestamp
-from nextmv_exporter.scrape.sources import ACCOUNT, SourceState, fetch_runs
+from nextmv_exporter.scrape.sources import ACCOUNT, Fetched, SourceState, fetch_runs
+
+_GRACE = 0.5
+"""Seconds after which an error that names what is late does not come any more."""
 
 
 class StatusV2(StrEnum):
@@ -135,11 +141,15 @@ class Account:
         self.client = client
         self.endpoint = endpoint
 
-    def queue(self) -> Queue:
+    def queue(self, *, source: str = "auto", run_lookback: float = 86400.0) -> Queue:
         """Fetch the queue, through the same code as the exporter.
 
         If the API no longer has the endpoint, the queue is assembled from the runs of each
         application that were created within a day.
+
+        Args:
+            source: `auto`, `account-queue` or `application-runs`, as `--nextmv.source`.
+            run_lookback: maximum age of a run to be found by `application-runs`, seconds.
 
         Returns:
             The queue; its `runs` are empty if none are queued or running.
@@ -148,11 +158,22 @@ class Account:
             requests.HTTPError: the status is not 2xx.
             NextmvError: no valid response was received; a `requests.RequestException`.
         """
-        fetched = fetch_runs(
-            self.client,
-            SourceState(),
-            Deadline(self.client.timeout),
-            endpoint=self.endpoint,
-            kind=DetailedRun,
-        )
-        return Queue.from_dict({"runs": [msgspec.structs.asdict(run) for run in fetched.runs]})
+        deadline = Deadline(self.client.timeout)
+        fetched: Future[Fetched] = Future()
+
+        def fetch() -> None:
+            try:
+                client, state = self.client, SourceState()
+                options: dict[str, Any] = {"choice": source, "lookback": run_lookback}
+                options |= {"endpoint": self.endpoint, "kind": DetailedRun}
+                fetched.set_result(fetch_runs(client, state, deadline, **options))
+            except BaseException as error:  # noqa: BLE001 - raised in the caller's thread
+                fetched.set_exception(error)
+
+        # In a thread of its own, since a response whose head drips in may come much later.
+        threading.Thread(target=fetch, name="fetch queue", daemon=True).start()
+        try:
+            runs = fetched.result(deadline.remaining() + _GRACE).runs
+        except TimeoutError:
+            raise DeadlineExceededError("timed out before the full response was received") from None
+        return Queue.from_dict({"runs": [msgspec.structs.asdict(run) for run in runs]})

@@ -146,7 +146,7 @@ class Client:
             self._credentials = credentials
         self.timeout = timeout
         self.max_response_bytes = max_response_bytes
-        self._adapter = HTTPAdapter(pool_maxsize=MAX_REQUESTS)
+        self._adapter = HTTPAdapter(pool_maxsize=4 * MAX_REQUESTS)
         self._route: tuple[Credentials, _Route] | None = None
 
     @property
@@ -271,7 +271,6 @@ def _read(response: requests.Response, name: str, deadline: Deadline, budget: Bu
     while piece := _piece(response, deadline):
         body += piece
         if not budget.take(len(piece)):
-            body.clear()  # the exception keeps this frame for as long as it is kept
             raise errors.ResponseTooLargeError(
                 f"{name}: the response is larger than {budget.limit} bytes"
             )
@@ -338,13 +337,15 @@ def _authorities() -> str:
 
     `requests` alone would use certifi's, which do not include an organisation's own authority.
     """
-    path = next(filter(None, map(os.environ.get, _VARIABLES)), None) or _system_authorities()
+    variable = next(filter(os.environ.get, _VARIABLES), None)
+    path = os.environ[variable] if variable else _system_authorities()
     folder = os.path.isdir(path)  # noqa: PTH112
     try:
         ssl.create_default_context(cafile=None if folder else path, capath=path if folder else None)
     except OSError as error:
         fault = error.strerror or error
-        raise errors.TLSError(f"no certificate authorities in {path}: {fault}") from None
+        where = f"{variable or 'the system'}: no certificate authorities in {path}"
+        raise errors.TLSError(f"{where}: {fault}") from None
     return path
 
 

@@ -7,6 +7,7 @@ The order is that of Nextmv's Python SDK: given in code, the environment
 import os
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -16,13 +17,7 @@ from urllib.parse import urlsplit
 from urllib3.util import parse_url
 
 from nextmv_exporter import files
-from nextmv_exporter.nextmv.errors import (
-    ConfigurationError,
-    InvalidNameError,
-    UnknownProfileError,
-    UnreadableFileError,
-)
-from nextmv_exporter.units import without_secrets
+from nextmv_exporter.nextmv.errors import ConfigurationError, UnknownProfileError
 
 DEFAULT_ENDPOINT = "https://api.cloud.nextmv.io"
 DEFAULT_PROFILE = "default"
@@ -35,9 +30,7 @@ _SETTINGS = frozenset({
     "apikey", "auth_session", "auth_type", "default",
     "endpoint", "sso_domain", "system_certs", "team_id",
 })  # fmt: skip
-_KEY = re.compile(r"[\x21-\x7e]+")
-_LOOPBACK = re.compile(r"(.+\.)?localhost|127(\.\d+){3}|::1")
-_BYTE_ORDER_MARK = "\ufeff"
+_CREATE = "`nextmv configuration create`"
 
 
 def default_config_file() -> Path:
@@ -65,7 +58,8 @@ class Credentials:
     def sent_in_clear(self) -> bool:
         """Whether the key is sent without encryption over a network."""
         parts = urlsplit(self.url)
-        return parts.scheme == "http" and not _LOOPBACK.fullmatch(parts.hostname or "")
+        local = re.fullmatch(r"(.+\.)?localhost|127(\.\d+){3}|::1", parts.hostname or "")
+        return parts.scheme == "http" and not local
 
 
 def resolve(
@@ -74,7 +68,6 @@ def resolve(
     api_key: str | None = None,
     url: str | None = None,
     config_file: Path | None = None,
-    environ: Mapping[str, str] = os.environ,
 ) -> Credentials:
     """Find the key and the endpoint of an account.
 
@@ -83,33 +76,28 @@ def resolve(
         api_key: a key given in code; takes precedence over all others.
         url: an endpoint given in code; takes precedence over all others.
         config_file: the configuration file; without it the CLI's own, if there is one.
-        environ: the environment.
 
     Returns:
         The credentials, checked for use in a request.
 
     Raises:
         UnknownProfileError: the profile is not in the file.
-        InvalidNameError: the profile's name can't be printed.
-        ConfigurationError: no key, a profile that a server can't use, or an invalid file, key,
+        ConfigurationError: no key, a profile that a server can't use, or an invalid file, key
             or URL.
     """
     name = profile_name(profile)
-    if not name.isprintable():
-        raise InvalidNameError(
-            f"profile {name!r} has characters in its name that can't be printed: rename it"
-        )
     key_origin, url_origin = "the API key", "the endpoint"
     if not api_key:
-        api_key, key_origin = environ.get("NEXTMV_API_KEY") or None, "NEXTMV_API_KEY"
+        api_key, key_origin = os.environ.get("NEXTMV_API_KEY") or None, "NEXTMV_API_KEY"
     if not url:
-        url, url_origin = environ.get("NEXTMV_ENDPOINT") or None, "NEXTMV_ENDPOINT"
+        url, url_origin = os.environ.get("NEXTMV_ENDPOINT") or None, "NEXTMV_ENDPOINT"
     if api_key is None or url is None:
         path = config_file or default_config_file()
-        entry = _profile(load_config(config_file), name, path)
+        config = load_config(config_file)
+        entry = _profile(config, name, path)
         of_profile = f"of profile {name!r} in {path}"
         if api_key is None:
-            api_key, key_origin = _api_key(entry, name, path), f"apikey {of_profile}"
+            api_key, key_origin = _api_key(config, entry, name, path), f"apikey {of_profile}"
         if url is None:
             url, url_origin = _endpoint(entry, name, path), f"endpoint {of_profile}"
     return Credentials(check_api_key(api_key, key_origin), check_url(url, url_origin))
@@ -143,28 +131,17 @@ def load_config(config_file: Path | None = None) -> Mapping[str, Any]:
     path = config_file or default_config_file()
     if config_file is None and not os.path.exists(path):  # noqa: PTH110 - Path's raises
         return {}
-    config = _parse(path, files.stamp(path))
-    if isinstance(config, str):
-        raise ConfigurationError(config)
-    return config
+    return _parse(path, files.stamp(path))
 
 
 @lru_cache(maxsize=1)
-def _parse(path: Path, _: files.Stamp) -> Mapping[str, Any] | str:
-    """Return the file's mapping, or what is wrong with it; only a failed read is not cached."""
-    try:
-        config = files.read_yaml(path, "configuration file")
-    except UnreadableFileError:
-        raise
-    except ConfigurationError as error:
-        return f"{error}: fix it, or recreate it with `nextmv configuration create`"
-    if config is None:
-        return {}
-    if isinstance(config, dict):
-        return config
-    return (
+def _parse(path: Path, _stamp: object) -> Mapping[str, Any]:
+    config = files.read_yaml(path, "configuration file")
+    if config is None or isinstance(config, dict):
+        return config or {}
+    raise ConfigurationError(
         f"configuration file {path} holds a YAML {type(config).__name__} instead of a mapping: "
-        "recreate it with `nextmv configuration create`"
+        f"recreate it with {_CREATE}"
     )
 
 
@@ -175,10 +152,17 @@ def profiles_with_key(config: Mapping[str, Any]) -> list[str]:
         config: the mapping that `load_config` returns.
 
     Returns:
-        Names of profiles with a key, the default profile first.
+        Names of profiles with a key, the default profile first. A name that can't be printed is
+        left out.
     """
     entries = {DEFAULT_PROFILE: config} | {
-        name: entry for name, entry in config.items() if _is_profile(name, entry)
+        name: entry
+        for name, entry in config.items()
+        if isinstance(name, str)
+        and name.isprintable()
+        and name == profile_name(name) != DEFAULT_PROFILE
+        and name not in _SETTINGS
+        and isinstance(entry, dict)
     }
     return [
         name
@@ -203,15 +187,13 @@ def read_api_key_file(path: Path) -> str:
     try:
         key = content.decode().strip()
     except UnicodeDecodeError:
-        utf_16 = content.startswith((b"\xff\xfe", b"\xfe\xff"))
-        fault = "is UTF-16 text: save it as UTF-8" if utf_16 else "is not text"
-        raise ConfigurationError(f"API key file {path} {fault}") from None
+        raise ConfigurationError(f"API key file {path} is not text: save it as UTF-8") from None
     if not key:
         raise ConfigurationError(f"API key file {path} is empty: write the key into it")
     return check_api_key(key, f"the key in API key file {path}")
 
 
-def check_api_key(key: str, origin: str = "the API key") -> str:
+def check_api_key(key: str, origin: str) -> str:
     """Reject a key that would break a header, or that holds more than the key.
 
     Args:
@@ -225,11 +207,11 @@ def check_api_key(key: str, origin: str = "the API key") -> str:
         ConfigurationError: it starts with a byte order mark, is in quotes, or has white space,
             control or non-ASCII characters.
     """
-    if key.startswith(_BYTE_ORDER_MARK):
+    if key.startswith("\ufeff"):
         fault = "starts with a byte order mark: save the file as UTF-8 without one"
     elif re.fullmatch(r"""(["']).*\1""", key):
         fault = "is in quotes: remove them, since here they are a part of the value"
-    elif not _KEY.fullmatch(key):
+    elif not re.fullmatch(r"[\x21-\x7e]+", key):
         fault = (
             "has white space, control or non-ASCII characters: "
             "copy it again from the Nextmv console"
@@ -239,7 +221,7 @@ def check_api_key(key: str, origin: str = "the API key") -> str:
     raise ConfigurationError(f"{origin} {fault}")
 
 
-def check_url(url: str, origin: str = "the endpoint") -> str:
+def check_url(url: str, origin: str) -> str:
     """Return an endpoint in the form of a base URL.
 
     Args:
@@ -253,100 +235,93 @@ def check_url(url: str, origin: str = "the endpoint") -> str:
         ConfigurationError: it is no http or https URL, or holds a user, query or fragment.
     """
     full = url if "://" in url else f"https://{url}"
-    try:
-        parts = parse_url(full)
-        (parts.host or "").encode("idna")
-        urlsplit(full).port  # noqa: B018 - `requests` parses it like this too
-    except ValueError:  # as urllib3's own errors are
-        parts = None
-    if (
-        parts is None
-        or parts.scheme not in ("http", "https")
-        or not parts.host
-        or (full != url and parts.host in ("http", "https"))  # as in `https:/api.example`
-        or re.search(r"[\s\x00-\x1f\\]", full)
-    ):
-        raise ConfigurationError(
-            f"{origin} {without_secrets(url)!r} is not a URL: write it like {DEFAULT_ENDPOINT}",
-            "endpoint",
-        )
-    if parts.auth or parts.query or parts.fragment:
-        raise ConfigurationError(
-            f"{origin} for host {parts.host} must not hold a user, a query or a fragment: "
-            f"write it like {DEFAULT_ENDPOINT}",
-            "endpoint",
-        )
-    return full.rstrip("/")
-
-
-def _is_profile(name: object, entry: object) -> bool:
-    """Return whether an entry is a profile, rather than a setting or a mistake."""
-    return (
-        isinstance(name, str)
-        and name == profile_name(name) != DEFAULT_PROFILE
-        and name not in _SETTINGS
-        and isinstance(entry, dict)
+    # The host that is excluded is that of `https:/api.example`.
+    valid = re.fullmatch(r"(?i:https?)://(?!https?:?/)[^/?#@\s\\]+(/[^?#\s\\]*)?", full)
+    with suppress(ValueError):  # as the errors of urllib3 are
+        host = parse_url(full).host or ""  # as `requests` does
+        if valid and host.encode("idna") and urlsplit(full).port != 0:
+            return full.rstrip("/")
+    raise ConfigurationError(
+        f"{origin} {without_secrets(url)!r} is not a URL, or has a user, a query or a fragment: "
+        f"write it like {DEFAULT_ENDPOINT}",
+        "endpoint",
     )
+
+
+def without_secrets(url: str) -> str:
+    """Return what is meant to be a URL, without what may be a user, a password or a query.
+
+    Args:
+        url: the text.
+
+    Returns:
+        The text for an error message.
+    """
+    return re.sub(r"(?s)^.*@|[?#].*", "<redacted>", url)
 
 
 def _profile(config: Mapping[str, Any], name: str, path: Path) -> Mapping[str, Any]:
     if name == DEFAULT_PROFILE:
         return config
-    if not config:
-        raise ConfigurationError(
-            f"profile {name!r} is requested, but there is no configuration in {path}: "
-            "create it with `nextmv configuration create`",
-            "config-file",
-        )
     entry = config.get(name)
     if name in _SETTINGS or not isinstance(entry, dict):
-        names = list(filter(str.isprintable, profiles_with_key(config)))
-        known = ", ".join(names[:_SHOWN]) or "none"
-        if len(names) > _SHOWN:
-            known += f" and {len(names) - _SHOWN} more"
         raise UnknownProfileError(
             f"profile {name!r} is not in {path}: choose one that is there "
-            f"(with an API key: {known}), or add it with `nextmv configuration create`",
+            f"(with an API key: {listed(profiles_with_key(config))}), or add it with {_CREATE}",
             "profile",
         )
     return entry
 
 
-def _api_key(entry: Mapping[str, Any], name: str, path: Path) -> str:
+def listed(names: list[str]) -> str:
+    """Return names for an error message, the first ten if there are more.
+
+    Args:
+        names: the names.
+
+    Returns:
+        The names, separated by commas, or `none`.
+    """
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return (", ".join(names[:_SHOWN]) or "none") + more
+
+
+def _text(entry: Mapping[str, Any], key: str, name: str, path: Path) -> str:
+    value = entry.get(key)
+    if value is None or isinstance(value, str):
+        return value or ""
+    raise ConfigurationError(f"{key} of profile {name!r} in {path} is not text: put it in quotes")
+
+
+def _api_key(config: Mapping[str, Any], entry: Mapping[str, Any], name: str, path: Path) -> str:
     if entry.get("auth_type") == "pkce":
         raise ConfigurationError(
-            f"profile {name!r} in {path} signs in through a browser (auth_type: pkce), "
-            "which a server can't do: create an API key in the Nextmv console and use a profile "
-            "with an apikey"
+            f"profile {name!r} in {path} signs in through a browser (auth_type: pkce), which a "
+            "server can't do: create an API key in the Nextmv console and use a profile with it"
         )
-    key = entry.get("apikey")
-    if isinstance(key, str) and key:
+    if key := _text(entry, "apikey", name, path):
         return key
-    if key not in (None, ""):
-        raise ConfigurationError(
-            f"apikey of profile {name!r} in {path} is not text: put it in quotes"
-        )
     if name != DEFAULT_PROFILE:
+        raise ConfigurationError(f"profile {name!r} in {path} has no apikey: add it with {_CREATE}")
+    if others := profiles_with_key(config):
         raise ConfigurationError(
-            f"profile {name!r} in {path} has no apikey: add it with `nextmv configuration create`"
+            f"no API key: the default profile in {path} has no apikey, but these profiles have: "
+            f"{listed(others)}; choose one, or * for all, with NEXTMV_PROFILE",
+            "profile",
         )
     raise ConfigurationError(
-        f"no API key: set NEXTMV_API_KEY, or add an apikey to {path} "
-        "with `nextmv configuration create`",
+        f"no API key: set NEXTMV_API_KEY, or add an apikey to {path} with {_CREATE}",
         "api-key-file",
     )
 
 
 def _endpoint(entry: Mapping[str, Any], name: str, path: Path) -> str:
-    endpoint = entry.get("endpoint")
-    if isinstance(endpoint, str) and endpoint:
+    if endpoint := _text(entry, "endpoint", name, path):
         return endpoint
-    if endpoint not in (None, ""):
-        raise ConfigurationError(f"endpoint of profile {name!r} in {path} is not text")
-    if name != DEFAULT_PROFILE:
-        # As the SDK: a key is never sent to an endpoint that its profile does not name.
-        raise ConfigurationError(
-            f"profile {name!r} in {path} has no endpoint: add one, like "
-            f"`endpoint: {DEFAULT_ENDPOINT.removeprefix('https://')}`"
-        )
-    return DEFAULT_ENDPOINT
+    if name == DEFAULT_PROFILE:
+        return DEFAULT_ENDPOINT
+    # As the SDK: a key is never sent to an endpoint that its profile does not name.
+    raise ConfigurationError(
+        f"profile {name!r} in {path} has no endpoint: add one, like "
+        f"`endpoint: {DEFAULT_ENDPOINT.removeprefix('https://')}`"
+    )

@@ -39,10 +39,6 @@ class UnknownProfileError(ConfigurationError):
     """The configuration file is valid, but does not contain a requested profile."""
 
 
-class InvalidNameError(ConfigurationError):
-    """The name of an account or a profile would break a label, a page or a log line."""
-
-
 class Reason(StrEnum):
     """Why an account could not be read; the values of the `reason` label."""
 
@@ -263,8 +259,8 @@ def failure_of(name: str, peer: str, secrets: Sequence[str], error: Exception) -
     broken = closed or caused_by(http.client.IncompleteRead)
     if caused_by(http.client.HTTPException) and not broken:
         return InvalidResponseError(described(f"the response is not valid HTTP: {root}"))
-    if caused_by(ValueError) and not caused_by(OSError):
-        root = "no connection to this host or proxy is possible"  # the cause may quote a password
+    if caused_by(ValueError) and "://" in root:  # the URL of a proxy, which may hold a password
+        root = "the URL is invalid"
     failure = ConnectionFailedError(described(root))
     failure.transient = closed  # a connection that was kept alive for too long
     return failure

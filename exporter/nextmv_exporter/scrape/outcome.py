@@ -93,13 +93,22 @@ class FailureLog:
         same = failure == last or (self._failing and last and failure.reason is last.reason)
         if same and now - self._logged_at < LOG_INTERVAL:
             return
-        fields = {"account": self._account, "reason": failure.reason.value}
-        log.warning("Scrape failed", **fields, err=failure.message, count=self._unlogged)
+        log.warning(
+            "Scrape failed",
+            account=self._account,
+            reason=failure.reason.value,
+            err=failure.message,
+            count=self._unlogged,
+        )
         self._logged, self._logged_at, self._failing, self._unlogged = failure, now, True, 0
 
     def succeeded(self) -> None:
         """Log the end of a failure, if its beginning was logged."""
         if self._failing and self._logged:
-            fields = {"account": self._account, "reason": self._logged.reason.value}
-            log.info("Scrape succeeded after failures", **fields, count=self._failed)
+            log.info(
+                "Scrape succeeded after failures",
+                account=self._account,
+                reason=self._logged.reason.value,
+                count=self._failed,
+            )
         self._failing, self._failed = False, 0

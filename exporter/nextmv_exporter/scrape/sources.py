@@ -271,18 +271,18 @@ def _application_runs(
             raise next(error for error in lists.values() if isinstance(error, StatusError))
         fresh = True
     state.applications = tuple(found)
-    runs = [run for each in found.values() for run in each]
-    queue = [run for run in runs if _in_queue(run)]
-    ended = {hash(run.id) for run in runs if run.id and not _in_queue(run)}
-    return Fetched(queue, ended, (state.credentials, frozenset(found)))
+    runs = [run for queue, _ in found.values() for run in queue]
+    ended = set[int]().union(*(ended for _, ended in found.values()))
+    return Fetched(runs, ended, (state.credentials, frozenset(found)))
 
 
 def _listed(
     requests: _Requests, kind: type[Run], oldest: float, application: str
-) -> Sequence[Run] | StatusError:
-    """Fetch an application's runs until older ones follow; return the error if there is no such.
+) -> tuple[Sequence[Run], AbstractSet[int]] | StatusError:
+    """Fetch the runs of an application that are in the queue, and hashes of the IDs of others.
 
-    A run is on two pages if others were added between the requests: the later one is right.
+    It returns the error if there is no such application. If runs were added between the requests,
+    others are on two pages: the later one is right.
     """
     path = f"{_APPLICATIONS}/{_quoted(application)}/runs"
     latest: dict[object, Run] = {}
@@ -303,7 +303,9 @@ def _listed(
         if isinstance(error, StatusError) and error.gone:
             return error
         raise
-    return list(latest.values())
+    queue = {key: run for key, run in latest.items() if _in_queue(run)}
+    ended = {hash(run.id) for key, run in latest.items() if run.id and key not in queue}
+    return list(queue.values()), ended
 
 
 def _quoted(application: str) -> str:
@@ -338,6 +340,8 @@ def _in_parallel(
         for item in left:
             try:
                 results[item] = work(item)
+            except NextmvError as error:
+                failures.append(error.with_traceback(None))  # which refers to what was read
             except Exception as error:  # noqa: BLE001 - raised in the caller's thread
                 failures.append(error)
             ended.release()

@@ -1,14 +1,16 @@
 """The HTTP endpoints."""
 
-import contextlib
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from http import HTTPStatus
+from urllib.parse import urlsplit
 
+from anyio import CapacityLimiter, to_thread
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route, Router
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from nextmv_exporter.accounts import Accounts
 from nextmv_exporter.collector import ProcessMetricsCollector, QueueCollector
@@ -17,10 +19,13 @@ from nextmv_exporter.logs import CLIENTS, get_logger
 from nextmv_exporter.scrape.exposition import expose
 from nextmv_exporter.scrape.target import Target
 from nextmv_exporter.settings import Settings
-from nextmv_exporter.web.discovery import base_url, target_groups
-from nextmv_exporter.web.scrapes import ScrapeThreads, TooManyScrapesError
 
 TIMEOUT_HEADER = "X-Prometheus-Scrape-Timeout-Seconds"
+
+MAX_SCRAPES = 256
+"""Maximum number of concurrent scrapes, a thread each."""
+
+_AUTHORITY = re.compile("^https?://[^/]*", re.IGNORECASE)
 
 log = get_logger(CLIENTS)
 
@@ -39,7 +44,7 @@ class Exporter:
     accounts: Accounts
     draining: bool = False
     _process: ProcessMetricsCollector = field(default_factory=ProcessMetricsCollector)
-    _scrapes: ScrapeThreads = field(default_factory=ScrapeThreads)
+    _scrapes: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(MAX_SCRAPES))
 
     def app(self) -> Router:
         """Create the ASGI application."""
@@ -52,56 +57,66 @@ class Exporter:
                 Route("/-/ready", self.ready),
             ],
             redirect_slashes=False,
-            default=PlainTextResponse("Not Found\n", HTTPStatus.NOT_FOUND),
+            default=PlainTextResponse("Not Found\n", 404),
         )
 
     async def metrics(self, request: Request) -> Response:
-        """Scrape the accounts and respond with the metrics.
+        """Scrape the accounts in a thread, unless too many scrapes are in progress.
 
         Args:
             request: may select accounts (`account`) and series (`name[]`).
 
         Returns:
-            The metrics; 404 if an account is unknown, 503 if too many scrapes are waiting.
+            The metrics; 404 if an account is unknown, 503 if there are too many scrapes.
         """
         deadline = Deadline(scrape_timeout(request.headers, self.settings))
-        known = await self._targets()
+        if not self._scrapes.available_tokens:
+            log.warning("Rejecting scrapes", limit=MAX_SCRAPES)
+            return PlainTextResponse("Too many scrapes are waiting\n", 503, {"Retry-After": "1"})
+        return await to_thread.run_sync(self._scrape, request, deadline, limiter=self._scrapes)
+
+    def _scrape(self, request: Request, deadline: Deadline) -> Response:
+        self.accounts.refresh()
+        known = self.accounts.targets
         chosen = dict.fromkeys(request.query_params.getlist("account"))
         if unknown := [name for name in chosen if name not in known]:
             return _no_such_account(unknown, known)
         targets = {name: known[name] for name in chosen or known}
-        names = tuple(request.query_params.getlist("name[]"))
-        accept = request.headers.get("Accept", "")
-        accept_encoding = request.headers.get("Accept-Encoding", "")
-
-        def scrape() -> tuple[bytes, dict[str, str]]:
-            queues = QueueCollector(targets, timeout=deadline.remaining())
-            collectors = [queues] if chosen else [queues, self._process]
-            return expose(collectors, names=names, accept=accept, accept_encoding=accept_encoding)
-
-        key = tuple(targets.values()), bool(chosen), names, accept, accept_encoding
-        try:
-            body, headers = await self._scrapes.run(key, deadline, scrape)
-        except TooManyScrapesError:
-            return PlainTextResponse(
-                "Too many scrapes are waiting\n",
-                HTTPStatus.SERVICE_UNAVAILABLE,
-                {"Retry-After": "1"},
-            )
+        queues = QueueCollector(targets, timeout=deadline.remaining())
+        body, headers = expose(
+            [queues] if chosen else [queues, self._process],
+            names=tuple(request.query_params.getlist("name[]")),
+            accept=request.headers.get("Accept", ""),
+            accept_encoding=request.headers.get("Accept-Encoding", ""),
+        )
         return Response(body, headers=headers)
 
-    async def discovery(self, request: Request) -> Response:
-        """Return a target for each account, for Prometheus's HTTP service discovery.
+    def discovery(self, request: Request) -> Response:
+        """Return a target for each account, in the format of Prometheus's `http_sd_configs`.
 
         Args:
             request: the request, whose URL is the default for that of the targets.
 
         Returns:
-            The targets, in JSON.
+            The targets, in JSON. `instance` is the account, so that its series keep the same
+            labels whichever replica is scraped.
         """
-        base = base_url(request, self.settings.web_external_url)
-        path = self.settings.web_telemetry_path
-        return JSONResponse(target_groups(await self._targets(), base, path))
+        self.accounts.refresh()
+        url = urlsplit(self.settings.web_external_url or str(request.base_url))
+        port = "" if url.port else ":443" if url.scheme == "https" else ":80"
+        labels = {
+            "__scheme__": url.scheme,
+            "__metrics_path__": url.path.rstrip("/") + self.settings.web_telemetry_path,
+        }
+        return JSONResponse(
+            [
+                {
+                    "targets": [url.netloc + port],
+                    "labels": {**labels, "__param_account": account, "instance": account},
+                }
+                for account in self.accounts.targets
+            ]
+        )
 
     async def healthy(self, _: Request) -> Response:
         """Report that the process serves requests."""
@@ -110,10 +125,10 @@ class Exporter:
     async def ready(self, _: Request) -> Response:
         """Report whether requests should be sent to this process."""
         if self.draining:
-            return PlainTextResponse("Shutting down\n", HTTPStatus.SERVICE_UNAVAILABLE)
+            return PlainTextResponse("Shutting down\n", 503)
         return PlainTextResponse("Ready\n")
 
-    async def landing(self, request: Request) -> Response:
+    def landing(self, request: Request) -> Response:
         """Show each account's queue at its last scrape.
 
         Args:
@@ -122,21 +137,41 @@ class Exporter:
         Returns:
             The status page; 404 if an account is unknown.
         """
+        # Imported here, since few look at the page.
         from nextmv_exporter.web.landing import render
 
-        known = await self._targets()
+        self.accounts.refresh()
+        known = self.accounts.targets
         chosen = request.query_params.getlist("account")
         if unknown := [name for name in chosen if name not in known]:
             return _no_such_account(unknown, known)
         return HTMLResponse(render(self.settings.web_telemetry_path, known, chosen))
 
-    async def _targets(self) -> Mapping[str, Target]:
-        """Return the current accounts, reloaded if files changed, without blocking the loop."""
-        if self.accounts.outdated:
-            with contextlib.suppress(TooManyScrapesError):
-                # Not shared: the files may have changed since another one was started.
-                await self._scrapes.run(object(), Deadline(0), self.accounts.refresh)
-        return self.accounts.targets
+
+def tolerant(app: ASGIApp) -> ASGIApp:
+    """Wrap an application so that requests that are odd, and valid, do no harm.
+
+    Args:
+        app: the application; it ignores the bodies of requests.
+
+    Returns:
+        The application that is to be served.
+    """
+
+    async def call(scope: Scope, receive: Receive, send: Send) -> None:
+        # A body that is no valid HTTP ends the connection, in which no response can follow.
+        while (message := await receive()).get("more_body"):
+            pass
+        if message["type"] == "http.disconnect":
+            return
+        # RFC 9112 6.1: with both, the next request might be smuggled, so the connection is closed.
+        if {b"content-length", b"transfer-encoding"} <= {name for name, _ in scope["headers"]}:
+            scope["headers"].append((b"connection", b"close"))
+        # RFC 9112 3.2.2: the target may be a URL, as for a proxy.
+        scope["path"] = _AUTHORITY.sub("", scope["path"], count=1) or "/"
+        await app(scope, receive, send)
+
+    return call
 
 
 def scrape_timeout(headers: Mapping[str, str], settings: Settings) -> float:
@@ -152,25 +187,20 @@ def scrape_timeout(headers: Mapping[str, str], settings: Settings) -> float:
     text = headers.get(TIMEOUT_HEADER)
     if text is None:
         return settings.nextmv_timeout
-    timeout = _seconds(text)
-    if timeout is None:
+    try:
+        timeout = float(text)
+    except ValueError:
+        timeout = math.nan
+    if not 0 < timeout < math.inf:
         log.warning("Ignoring malformed header", header=TIMEOUT_HEADER, value=text[:50])
         return settings.nextmv_timeout
     # An offset larger than the timeout must still leave some time.
     return min(settings.nextmv_timeout, max(timeout - settings.web_timeout_offset, timeout / 2))
 
 
-def _seconds(text: str) -> float | None:
-    try:
-        seconds = float(text)
-    except ValueError:
-        return None
-    return seconds if math.isfinite(seconds) and seconds > 0 else None
-
-
 def _no_such_account(unknown: Sequence[str], known: Mapping[str, Target]) -> Response:
     return PlainTextResponse(
         f"No account {', '.join(map(repr, unknown))} is monitored here. "
         f"Known accounts: {', '.join(known)}.\n",
-        HTTPStatus.NOT_FOUND,
+        404,
     )

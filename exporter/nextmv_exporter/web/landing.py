@@ -1,7 +1,6 @@
 """The status page: each account's queue at its last scrape, and what to do about failures."""
 
-from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
@@ -14,7 +13,7 @@ from nextmv_exporter import __version__
 from nextmv_exporter.nextmv.errors import Reason
 from nextmv_exporter.scrape.counters import RECENT, Counters
 from nextmv_exporter.scrape.outcome import Scrape
-from nextmv_exporter.scrape.summary import QUEUED, RUNNING, Backlog, Group, Summary
+from nextmv_exporter.scrape.summary import QUEUED, RUNNING, Backlog, Summary
 from nextmv_exporter.scrape.target import Target
 
 MAX_DETAILED = 20
@@ -22,6 +21,11 @@ MAX_DETAILED = 20
 
 MAX_CLASSES = 20
 MAX_GROUPS = 10
+
+Created = Mapping[Backlog, float | None]
+
+OLD = 300.0
+"""Seconds after which a scrape no longer tells whether an account can be read."""
 
 ADVICE: Mapping[Reason, str] = {
     Reason.AUTH: "Create a new API key in the Nextmv console and put it in the place of the old "
@@ -39,17 +43,16 @@ ADVICE: Mapping[Reason, str] = {
     "large; the response takes up to four times that in memory.",
     Reason.INVALID_RESPONSE: "Look for a proxy's login page between the exporter and the API.",
 }
-"""What to do about a failure, in one sentence; the README has the same text."""
+"""What to do about a failure, in one sentence; the table in docs/runbooks.md has the same text."""
 
 
 @dataclass
 class ClassRow:
-    """An execution class in numbers; ages in seconds, None if there is none or it is unknown."""
+    """An execution class in numbers of runs."""
 
+    name: str
     queued: int = 0
     running: int = 0
-    oldest_queued: float | None = None
-    oldest_running: float | None = None
     entered: int = 0
     started: int = 0
 
@@ -66,24 +69,17 @@ def render(telemetry_path: str, targets: Mapping[str, Target], chosen: Collectio
     Returns:
         HTML.
     """
+    now = time()
     scrapes = {name: target.last for name, target in targets.items()}
-    detailed = set(chosen or nsmallest(MAX_DETAILED, scrapes, key=lambda n: _rank(scrapes[n])))
+    ranks = {name: _rank(scrape, now) for name, scrape in scrapes.items()}
+    detailed = set(chosen or nsmallest(MAX_DETAILED, ranks, key=lambda name: ranks[name]))
+    # Sorting is stable: otherwise the accounts keep their order.
+    names = sorted(scrapes, key=lambda name: ranks[name][0])
     return _template().render(
-        version=__version__,
         telemetry_path=telemetry_path,
-        accounts={name: scrape and scrape.outcome for name, scrape in scrapes.items()},
-        detailed={name: scrape for name, scrape in scrapes.items() if name in detailed},
-        advice=ADVICE,
-        classes=_classes,
-        groups=_longest_groups,
-        oldest=lambda summary: max(_oldest(summary.oldest, summary.now).values(), default=None),
-        most=lambda rows, field: max(getattr(row, field) or 0 for row in rows.values()),
-        age=_age,
-        duration=_duration,
-        moment=lambda seconds: datetime.fromtimestamp(seconds, UTC),
-        now=time(),
-        max_classes=MAX_CLASSES,
-        recent_minutes=int(RECENT / 60),
+        accounts={name: scrapes[name] for name in names},
+        detailed=[name for name in names if name in detailed],
+        now=now,
     )
 
 
@@ -96,45 +92,52 @@ def _template() -> Template:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.globals.update(
+        version=__version__,
+        advice=ADVICE,
+        old=OLD,
+        recent_minutes=int(RECENT / 60),
+        max_classes=MAX_CLASSES,
+        max_groups=MAX_GROUPS,
+        classes=_classes,
+        oldest=_oldest,
+        age=_age,
+        duration=_duration,
+        moment=lambda seconds: datetime.fromtimestamp(seconds, UTC),
+    )
     return environment.get_template("landing.html")
 
 
-def _rank(scrape: Scrape | None) -> tuple[bool, int]:
-    """Return a key that sorts failed accounts first, then the longest queues."""
-    summary = scrape and scrape.outcome.summary
-    return not (scrape and scrape.outcome.failure), -sum(summary.runs.values()) if summary else 0
+def _rank(scrape: Scrape | None, now: float) -> tuple[int, int]:
+    """Return a key that sorts failed accounts first, then old scrapes, then the longest queues."""
+    if scrape is None:
+        return 2, 0
+    last = scrape.outcome
+    runs = sum(last.summary.runs.values()) if last.summary else 0
+    return 0 if last.failure else 1 if now - last.finished > OLD else 2, -runs
 
 
-def _classes(summary: Summary, counters: Counters) -> dict[str, ClassRow]:
+def _classes(summary: Summary, counters: Counters) -> list[ClassRow]:
     """Return the execution classes in numbers, the longest queue first."""
-    rows: dict[str, ClassRow] = defaultdict(ClassRow)
+    rows: dict[str, ClassRow] = {}
     for group, length in summary.length.items():
-        row = rows[group.execution_class]
+        row = rows.setdefault(group.execution_class, ClassRow(group.execution_class))
         row.queued += length * (group.status_v2 == QUEUED)
         row.running += length * (group.status_v2 == RUNNING)
-    for name, age in _oldest(summary.oldest, summary.now).items():
-        rows[name].oldest_queued = age
-    for name, age in _oldest(summary.oldest_running, summary.now).items():
-        rows[name].oldest_running = age
     for name, (entered, started) in counters.recent_flow(summary.now).items():
-        rows[name].entered, rows[name].started = entered, started
-    return dict(sorted(rows.items(), key=lambda item: (-item[1].queued, -item[1].running, item[0])))
+        row = rows.setdefault(name, ClassRow(name))
+        row.entered, row.started = entered, started
+    return sorted(rows.values(), key=lambda row: (-row.queued, -row.running, row.name))
 
 
-def _longest_groups(summary: Summary) -> tuple[Sequence[tuple[Group, int]], int]:
-    """Return the groups with the most runs, and how many groups have any."""
-    filled = [(group, length) for group, length in summary.length.items() if length]
-    return nsmallest(MAX_GROUPS, filled, key=lambda item: (-item[1], item[0])), len(filled)
-
-
-def _oldest(created: Mapping[Backlog, float | None], now: float) -> dict[str, float]:
-    """Return the age of the oldest run of each execution class that has one, in seconds."""
-    ages: dict[str, float] = {}
-    for backlog, moment in created.items():
-        if moment is not None:
-            name = backlog.execution_class
-            ages[name] = max(ages.get(name, 0.0), now - moment)
-    return ages
+def _oldest(created: Created, now: float, execution_class: str | None = None) -> float | None:
+    """Return the age of the oldest run, of all or of an execution class, in seconds."""
+    known = [
+        moment
+        for backlog, moment in created.items()
+        if moment is not None and execution_class in (None, backlog.execution_class)
+    ]
+    return now - min(known) if known else None
 
 
 def _age(seconds: float | None, runs: int) -> str:

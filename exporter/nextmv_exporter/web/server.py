@@ -1,139 +1,227 @@
-"""The server: uvicorn's HTTP protocol, hardened against slow and hostile clients."""
+"""The server: uvicorn in a thread, TLS contexts, idle connections and signals."""
 
 import asyncio
-import contextlib
-import re
+import resource
 import signal
 import socket
-from collections.abc import Callable, Sized
-from http import HTTPStatus
-from typing import TYPE_CHECKING
-from urllib.parse import unquote
+import ssl
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Any, cast
 
 import uvicorn
-from starlette.responses import PlainTextResponse
-from starlette.types import ASGIApp, Receive, Scope, Send
-from uvicorn.server import ServerState
 
-from nextmv_exporter.web.app import Exporter
-from nextmv_exporter.web.listener import Acceptor
-from nextmv_exporter.web.protocol import MAX_HEAD_BYTES, Idle, Protocol
+from nextmv_exporter.accounts import Accounts
+from nextmv_exporter.logs import CLIENTS, get_logger
+from nextmv_exporter.nextmv.errors import ConfigurationError
+from nextmv_exporter.settings import Settings
+from nextmv_exporter.web.app import Exporter, tolerant
 
 if TYPE_CHECKING:
-    from nextmv_exporter.web.toolkit.reloading import ReloadingWebConfig
+    from starlette.types import ASGIApp
+
+    from nextmv_exporter.web.config import TLSServerConfig, WebConfig
+
+REQUEST_TIMEOUT = 10.0
+"""Seconds in which a client must have sent the head of its first request."""
+
+IDLE_TIMEOUT = 65.0
+"""Seconds without a new request after which a connection is closed, once its scrape is over."""
 
 DRAIN_TIMEOUT = 3.0
-"""Grace period for scrapes in progress after a termination signal, seconds."""
+"""Seconds that scrapes in progress have after a termination signal."""
 
 CLOSE_TIMEOUT = 1.0
-"""Grace period for clients to then read what is buffered for them, seconds."""
+"""Seconds that clients then have to read what is buffered for them."""
 
-_ABSOLUTE_FORM = re.compile(rb"https?://([^/]*)(.*)", re.IGNORECASE)
+_BACKLOG = 1024
+
+log = get_logger(CLIENTS)
 
 
-class Server:
-    """Server that runs until a termination signal, then lets scrapes finish.
+def serve(
+    settings: Settings, accounts: Accounts, on_listening: Callable[[Sequence[str]], None]
+) -> None:
+    """Serve until SIGTERM or SIGINT, and reload the accounts at SIGHUP.
+
+    Requests in progress then have `DRAIN_TIMEOUT`; a second signal ends it at once.
 
     Args:
-        exporter: the endpoints.
-        on_hangup: called on SIGHUP.
-        on_started: called once requests and signals are handled.
-        web_config: TLS, passwords and headers.
+        settings: the settings.
+        accounts: the monitored accounts.
+        on_listening: called with the URLs of the addresses once requests are answered.
+
+    Raises:
+        ConfigurationError: an address can't be used, or the web configuration is invalid.
+    """
+    # As programs in Go do. Silent connections take one each.
+    _, descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, descriptors))
+    signals: SimpleQueue[int] = SimpleQueue()
+    with running(settings, accounts, hurry=lambda: not signals.empty()) as urls:
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, lambda number, _: signals.put(number))
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})  # see __main__.py
+        on_listening(urls)
+        while signals.get() == signal.SIGHUP:
+            accounts.reload()
+
+
+@contextmanager
+def running(
+    settings: Settings, accounts: Accounts, hurry: Callable[[], bool] = lambda: False
+) -> Iterator[Sequence[str]]:
+    """Serve from a thread until the block ends, and then drain.
+
+    Args:
+        settings: the settings.
+        accounts: the monitored accounts.
+        hurry: whether to stop waiting for requests in progress.
+
+    Yields:
+        The URLs of the addresses.
+
+    Raises:
+        ConfigurationError: an address can't be used, or the web configuration is invalid.
+    """
+    exporter = Exporter(settings, accounts)
+    app: ASGIApp = exporter.app()
+    web = None
+    if settings.web_config_file:
+        # Imported here, since they take a third of the start.
+        from nextmv_exporter.web.auth import Guard
+        from nextmv_exporter.web.config import web_config
+
+        web = web_config(settings.web_config_file)
+        app = Guard(app, web)
+    config = uvicorn.Config(
+        tolerant(app),
+        http="h11",
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        timeout_keep_alive=int(IDLE_TIMEOUT),
+        # asyncio tries to accept so many connections at once, also where that fails.
+        backlog=1,
+    )
+    config.load()
+    if web and web().tls_server_config:
+        config.ssl = cast("ssl.SSLContext", _FreshContexts(web))
+    server = uvicorn.Server(config)
+    with ExitStack() as stack:
+        listeners = [stack.enter_context(listen(*each)) for each in settings.web_listen_address]
+        urls = [_url(each, "https" if config.ssl else "http") for each in listeners]
+        # A daemon, as are the threads that it starts: none of them delays the end.
+        thread = threading.Thread(
+            target=lambda: asyncio.run(_run(server, listeners, settings.nextmv_timeout, web)),
+            name="server",
+            daemon=True,
+        )
+        thread.start()
+        stack.pop_all()  # the server closes them
+    while not server.started and thread.is_alive():
+        time.sleep(0.005)
+    for listener in listeners:
+        listener.listen(_BACKLOG)
+    try:
+        yield urls
+    finally:
+        exporter.draining = True
+        end = time.monotonic() + DRAIN_TIMEOUT
+        while server.server_state.tasks and time.monotonic() < end and not hurry():
+            time.sleep(0.05)
+        server.should_exit = True
+        if not server.server_state.tasks:
+            thread.join(CLOSE_TIMEOUT)
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Open a listening socket.
+
+    Args:
+        host: where to listen; if empty, on all interfaces, IPv6 and IPv4.
+        port: the port; 0 for any free one.
+
+    Returns:
+        The socket.
+
+    Raises:
+        ConfigurationError: the address is in use, not this machine's, or not allowed.
+    """
+    dual = not host and socket.has_dualstack_ipv6()
+    family = socket.AF_INET6 if dual or ":" in host else socket.AF_INET
+    try:
+        listener = socket.create_server((host, port), family=family, dualstack_ipv6=dual)
+    except OSError as error:
+        where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        reason = (error.strerror or str(error)).partition(" (while attempting")[0]
+        raise ConfigurationError(
+            f"can't listen on {where}: {reason}: choose another --web.listen-address"
+        ) from None
+    # Connections inherit it. asyncio would set it only on sockets with TCP as explicit protocol,
+    # and without it the body waits 40 ms for the client to acknowledge the head.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listener
+
+
+class _FreshContexts:
+    """Stands for the TLS context of a server, of which asyncio only calls `wrap_bio`.
+
+    Each connection gets a context of its own, from the latest configuration. With `sni_callback`
+    a new `client_auth_type` would not take effect, and sessions of TLS 1.2 could be resumed.
     """
 
-    def __init__(
-        self,
-        exporter: Exporter,
-        on_hangup: Callable[[], object],
-        on_started: Callable[[], object] = lambda: None,
-        web_config: "ReloadingWebConfig | None" = None,
-    ) -> None:
-        self._exporter = exporter
-        self._on_hangup = on_hangup
-        self._on_started = on_started
-        self._context = web_config.context if web_config and web_config.tls else None
-        self._config = uvicorn.Config(
-            _outermost(_guarded(exporter.app(), web_config)),
-            ws="none",
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            proxy_headers=False,
-            h11_max_incomplete_event_size=MAX_HEAD_BYTES,
-            timeout_keep_alive=65,
-        )
-        self._state = ServerState()
-        self._ending = asyncio.Event()
-        self._ending_at_once = False
+    def __init__(self, web: "Callable[[], WebConfig]") -> None:
+        self._web = web
 
-    def run(self, listeners: list[socket.socket]) -> None:
-        """Serve on these sockets until a signal, or a call of `end`."""
-        asyncio.run(self._serve(listeners))
-
-    def end(self) -> None:
-        """Drain; at the second call, end at once."""
-        self._ending_at_once = self._ending.is_set()
-        self._ending.set()
-
-    async def _serve(self, listeners: list[socket.socket]) -> None:
-        loop = asyncio.get_running_loop()
-        self._config.load()  # or the first connection would, which takes 10 ms
-        idle: Idle = {}
-        acceptor = Acceptor(
-            lambda: Protocol(self._config, self._state, idle, self._context),
-            self._context,
-            self._state.connections,
-            idle,
-        )
-        for listener in listeners:
-            acceptor.start(listener)
-        with contextlib.suppress(ValueError, RuntimeError):  # not the main thread, as in tests
-            loop.add_signal_handler(signal.SIGTERM, self.end)
-            loop.add_signal_handler(signal.SIGINT, self.end)
-            loop.add_signal_handler(signal.SIGHUP, self._on_hangup)
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})  # see __main__.py
-        self._on_started()
-        await self._ending.wait()
-        self._exporter.draining = True
-        await self._until_none_of(self._state.tasks, DRAIN_TIMEOUT)
-        for listener in listeners:
-            acceptor.stop(listener)
-        for connection in list(self._state.connections):
-            connection.shutdown()
-        await self._until_none_of(self._state.connections, CLOSE_TIMEOUT)
-        for connection in list(self._state.connections):
-            connection.transport.abort()
-        await asyncio.sleep(0.01)  # lets `connection_lost` be called
-
-    async def _until_none_of(self, things: Sized, seconds: float) -> None:
-        for _ in range(int(seconds / 0.05)):
-            if not things or self._ending_at_once:
-                return
-            await asyncio.sleep(0.05)
+    def wrap_bio(self, *args: Any, **options: Any) -> ssl.SSLObject:
+        tls = cast("TLSServerConfig", self._web().tls_server_config)  # no reload removes it
+        return tls.context().wrap_bio(*args, **options)
 
 
-def _guarded(app: ASGIApp, web_config: "ReloadingWebConfig | None") -> ASGIApp:
-    if web_config is None:
-        return app
-    from nextmv_exporter.web.toolkit.authentication import Guard
+async def _run(
+    server: uvicorn.Server,
+    listeners: list[socket.socket],
+    scrape_timeout: float,
+    web: "Callable[[], WebConfig] | None",
+) -> None:
+    """Serve, and look after the connections each second."""
+    asyncio.get_running_loop().set_exception_handler(_log_error)
+    serving = asyncio.create_task(server.serve(listeners))
+    connections: set[Any] = server.server_state.connections
+    since: dict[tuple[Any, object], float] = {}
+    verification = _client_verification(web)
+    while not serving.done():
+        now = time.monotonic()
+        since = {(c, c.cycle): since.get((c, c.cycle), now) for c in connections}
+        scarce = len(since) > resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2
+        silence = 0.0 if scarce else REQUEST_TIMEOUT
+        changed = verification != (verification := _client_verification(web))
+        for (connection, cycle), began in since.items():
+            limit = scrape_timeout + IDLE_TIMEOUT if cycle else silence
+            if changed or now - began > limit:
+                connection.transport.abort()
+        await asyncio.wait({serving}, timeout=1)
+    serving.result()
 
-    return Guard(app, web_config.config)
+
+def _client_verification(web: "Callable[[], WebConfig] | None") -> object:
+    """Return what decides which clients' certificates are accepted."""
+    tls = web and web().tls_server_config
+    return tls and (tls.verify_mode, tls.client_ca)
 
 
-def _outermost(app: ASGIApp) -> ASGIApp:
-    """Accept targets in absolute form, as proxies get them, and cancellation at the end."""
-    not_found = PlainTextResponse("Not Found\n", HTTPStatus.NOT_FOUND)
+def _url(listener: socket.socket, scheme: str) -> str:
+    host, port, *_ = listener.getsockname()
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
-    async def call(scope: Scope, receive: Receive, send: Send) -> None:
-        if absolute := _ABSOLUTE_FORM.fullmatch(scope["raw_path"]):
-            host, path = absolute[1], absolute[2] or b"/"
-            # RFC 9112: the host of the target replaces that of the Host header. The first is read.
-            headers = [(b"host", host), *scope["headers"]]
-            scope.update(path=unquote(path.decode()), headers=headers)
-        # The server cancels remaining requests when it ends, after closing the connections.
-        with contextlib.suppress(asyncio.CancelledError):
-            # A route matches a path with a line break at its end too: its pattern ends with "$".
-            found = not_found if scope["path"].endswith("\n") else app
-            await found(scope, receive, send)
 
-    return call
+def _log_error(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Log an error of a connection, such as too many open files, without a traceback."""
+    log.warning(context["message"].partition("\n")[0], err=str(context.get("exception", "")))

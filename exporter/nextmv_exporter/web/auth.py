@@ -1,0 +1,114 @@
+"""Basic authentication and headers in front of the endpoints."""
+
+import asyncio
+import base64
+import hashlib
+from collections import deque
+from collections.abc import Callable, Mapping
+
+import bcrypt
+from anyio import to_thread
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from nextmv_exporter.logs import CLIENTS, get_logger
+from nextmv_exporter.web.config import WebConfig
+
+OPEN_PATHS = frozenset({"/-/healthy", "/-/ready"})
+"""Paths that need no password, so that a kubelet can probe them."""
+
+CHECK_TIMEOUT = 8.0
+"""Seconds after which a request whose password is still being checked gets 503."""
+
+MAX_CHECKS = 1000
+"""Maximum number of pending checks, and of wrong passwords that are remembered."""
+
+_AT_ONCE = 2
+_BCRYPT_BYTES = 72
+
+_Waiting = tuple[bytes, bytes, bytes, asyncio.Future[bool]]
+
+log = get_logger(CLIENTS)
+
+
+class Guard:
+    """An ASGI application that requires a password before it calls another.
+
+    Results of checks are remembered, since bcrypt is slow. The latest password is checked first,
+    so that guesses do not delay a right one. A check goes on after its request has given up.
+
+    Args:
+        app: the other application.
+        config: returns the latest configuration.
+    """
+
+    def __init__(self, app: ASGIApp, config: Callable[[], WebConfig]) -> None:
+        self._app = app
+        self._config = config
+        self._right: set[bytes] = set()
+        self._checks: dict[bytes, asyncio.Future[bool]] = {}
+        self._waiting: deque[_Waiting] = deque(maxlen=MAX_CHECKS)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._turns = asyncio.Semaphore(_AT_ONCE)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Respond to a request, or pass it on."""
+        config = self._config()
+        headers = config.http_server_config.headers.model_dump(by_alias=True, exclude_defaults=True)
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message).update(headers)
+            await send(message)
+
+        app = self._app
+        if config.basic_auth_users and scope["path"] not in OPEN_PATHS:
+            header = Headers(scope=scope).get("Authorization", "")
+            right = await self._is_right(header, config.basic_auth_users)
+            if right is None:
+                log.warning("A password could not be checked in time")
+                app = PlainTextResponse("The password could not be checked in time\n", 503)
+            elif not right:
+                app = PlainTextResponse("Unauthorized\n", 401, {"WWW-Authenticate": "Basic"})
+        await app(scope, receive, send_with_headers)
+
+    async def _is_right(self, header: str, users: Mapping[str, str]) -> bool | None:
+        """Return whether a header has a right password; None if that takes too long."""
+        try:
+            scheme, encoded = header.split()
+            name, password = base64.b64decode(encoded, validate=True).split(b":", 1)
+        except ValueError:
+            return False
+        if scheme.lower() != "basic":
+            return False
+        # An unknown user costs as much as the most costly known one, and no password matches.
+        unknown = f"$2b${max(hashed[4:6] for hashed in users.values())}${'.' * 53}"
+        hashed = users.get(name.decode("utf-8", "replace"), unknown).encode()
+        password = password[:_BCRYPT_BYTES]
+        ticket = hashlib.sha256(hashed + password).digest()
+        if ticket in self._right:
+            return True
+        if ticket not in self._checks:
+            self._checks[ticket] = asyncio.get_running_loop().create_future()
+            if len(self._checks) > MAX_CHECKS:
+                del self._checks[next(iter(self._checks))]
+        check = self._checks[ticket]
+        if not check.done():
+            self._waiting.append((ticket, password, hashed, check))
+            task = asyncio.create_task(self._check_latest())
+            self._tasks.add(task)  # as nothing else may refer to it
+            task.add_done_callback(self._tasks.discard)
+            await asyncio.wait({check}, timeout=CHECK_TIMEOUT)
+        return check.result() if check.done() else None
+
+    async def _check_latest(self) -> None:
+        """Check the password that came last; this is called once for each request."""
+        async with self._turns:
+            ticket, password, hashed, check = self._waiting.pop()
+            if not check.done():
+                right = await to_thread.run_sync(bcrypt.checkpw, password, hashed)
+                if right:
+                    self._right.add(ticket)
+                if not check.done():
+                    check.set_result(right)

@@ -1,1 +1,0 @@
-"""Port of exporter-toolkit's web configuration: TLS, basic authentication and headers."""
