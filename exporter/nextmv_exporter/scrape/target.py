@@ -19,7 +19,7 @@ from nextmv_exporter.nextmv.errors import ConfigurationError, NextmvError, Reaso
 from nextmv_exporter.scrape.counters import Counters
 from nextmv_exporter.scrape.flow import Baseline, compare
 from nextmv_exporter.scrape.outcome import Failure, FailureLog, Outcome, Scrape
-from nextmv_exporter.scrape.sources import SOURCES, SourceState, fetch_runs
+from nextmv_exporter.scrape.sources import ACCOUNT, RUN_LOOKBACK, SOURCES, SourceState, fetch_runs
 from nextmv_exporter.scrape.summary import Group, Summary, summarise, take_snapshot
 
 MAX_BACKOFF = 300.0
@@ -31,18 +31,8 @@ MAX_FETCHES = 4
 __all__ = ["Failure", "Outcome", "Scrape", "ScrapeOptions", "Target"]
 
 WAIT_BUCKETS = (
-    5.0,
-    15.0,
-    30.0,
-    60.0,
-    120.0,
-    300.0,
-    600.0,
-    1800.0,
-    3600.0,
-    7200.0,
-    21600.0,
-    43200.0,
+    *(5.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0),
+    *(1800.0, 3600.0, 7200.0, 21600.0, 43200.0),
 )
 
 log = get_logger()
@@ -64,11 +54,11 @@ class ScrapeOptions:
 
     timeout: float = TIMEOUT
     source: str = "auto"
-    run_lookback: float = 86400.0
+    run_lookback: float = RUN_LOOKBACK
     wait_buckets: Sequence[float] = WAIT_BUCKETS
     max_groups: int = 2000
     zero_retention: float = 300.0
-    endpoint: str = "v1/account"
+    endpoint: str = ACCOUNT
 
     def __post_init__(self) -> None:
         """Raise ConfigurationError if an option is invalid."""
