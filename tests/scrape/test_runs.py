@@ -139,12 +139,15 @@ def test_few_runs_may_be_of_any_size_but_many_may_not_be_tiny() -> None:
             parse_queue(queue(*[tiny] * 20 * FEW_RUNS))
 
 
-@pytest.mark.parametrize("bad", [[], [None, {"id": 7}]])
-def test_brackets_and_commas_in_texts_are_no_runs(bad: list[Any]) -> None:
-    odd = {**GOOD, "name": '{{"a": [1, 2, 3]}},{},{},"\\' * 5}
-    runs = parse_queue(queue(*[odd] * 2 * FEW_RUNS, *bad))
-    assert len(runs) == 2 * FEW_RUNS + len(bad)
-    assert runs[0] == runs[2 * FEW_RUNS - 1] == RUN
+@given(st.text('"\\{},x', min_size=1, max_size=60), st.sampled_from([[], [None, {"id": 7}]]))
+def test_brackets_and_commas_in_texts_are_no_runs(text: str, bad: list[Any]) -> None:
+    odd = json.dumps({**GOOD, "name": text * 5, "description": "x" * 50}).encode()
+    body = (
+        b'{"runs": [' + (odd + b",") * 2 * FEW_RUNS + json.dumps([*bad, GOOD]).encode()[1:] + b"}"
+    )
+    runs = parse_queue(body)
+    assert len(runs) == 2 * FEW_RUNS + len(bad) + 1
+    assert runs[0] == runs[-1] == RUN
 
 
 def test_a_page_names_the_next_and_may_be_empty() -> None:

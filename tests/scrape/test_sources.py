@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -141,7 +141,7 @@ def test_a_run_on_two_pages_counts_once_as_it_was_last_seen() -> None:
     assert fetched.ended == {hash("ends")}
 
 
-def page(content: Mapping[str, Any]) -> bytes:
+def page(content: object) -> bytes:
     return answer(json.dumps(content).encode())
 
 
@@ -256,16 +256,20 @@ def test_another_key_starts_with_a_state_and_a_scope_of_its_own(api: FakeAPI) ->
 # Limits and failures
 
 
-@pytest.mark.parametrize("retry_after", [False, True])
-def test_turns_are_waited_for_as_the_documented_limit_allows(
-    api: FakeAPI, *, retry_after: bool
+@pytest.mark.parametrize(
+    ("count", "rate", "latency", "retry_after"),
+    [(40, 3, 0, False), (40, 3, 0, True), (40, 3, 0.2, False), (200, 30, 0.2, False)],
+)
+def test_turns_are_waited_for_as_the_limit_allows(
+    api: FakeAPI, *, count: int, rate: float, latency: float, retry_after: bool
 ) -> None:
-    lists = {f"app-{number}": [run(f"{number}")] for number in range(40)}
-    api.account = AccountData(lists, bucket=TokenBucket(30, 3, retry_after=retry_after))
+    bucket = TokenBucket(30, rate, retry_after=retry_after)
+    lists = {f"app-{number}": [run(f"{number}")] for number in range(count)}
+    api.account = AccountData(lists, bucket=bucket, latency=latency)
     start = time.monotonic()
-    assert len(fetch(api, seconds=60).runs) == 40
+    assert len(fetch(api, seconds=60).runs) == count
     assert 3 < time.monotonic() - start < 20
-    assert len(api.requests) < 41 + 30, "few are refused"
+    assert len(api.requests) < 2 * count, "few are refused"
 
 
 @pytest.mark.parametrize(("retry_after", "seconds"), [(True, 2.0), (False, 2.0), (True, 60.0)])

@@ -76,7 +76,7 @@ class TokenBucket:
 class AccountData:
     """What an account has, as the API's endpoints show it."""
 
-    applications: dict[str, Sequence[Mapping[str, Any]] | int]
+    applications: dict[str, Any]
     """Each one's runs, newest first, or the status of its list."""
     queue: int = 404
     """Status of the queue's endpoint."""
@@ -84,10 +84,12 @@ class AccountData:
     """Status of the list of applications."""
     page_size: int = 50
     bucket: TokenBucket | None = None
+    latency: float = 0.0
 
     def answer(self, url: str) -> Answer:
         """Answer a request."""
         path, query = urlsplit(url).path, parse_qs(urlsplit(url).query)
+        time.sleep(self.latency)
         if self.bucket and (refusal := self.bucket.refusal()):
             return refusal
         if path == "/v1/account/queue":

@@ -205,9 +205,9 @@ class _Requests:
         self.budget = Budget(client.max_response_bytes)
         self.get = partial(client.get, on_exchange=on_exchange)
         self._turn = threading.Lock()
-        self._limited = False  # since the first 429
+        self._limited = False  # since a 429
         self._resume = 0.0  # when the next request may be sent then, monotonic seconds
-        self._refused = 0  # requests since the last success
+        self._refused = self._accepted = 0  # requests in a row, since then
 
     def pages(self, path: str, name: str, parse: Callable[[Bytes], Page]) -> Iterator[Page]:
         """Fetch a list page by page, as the caller iterates."""
@@ -223,7 +223,7 @@ class _Requests:
             params["pagetoken"] = token
 
     def _get_in_turn(self, path: str, name: str, params: Mapping[str, str]) -> bytearray:
-        """Fetch a page. After a 429, send one request at a time, when the API may accept it."""
+        """Fetch a page. After a 429, send one request at a time, until several are accepted."""
         while True:
             limited = self._limited
             with self._turn if limited else nullcontext():
@@ -238,11 +238,12 @@ class _Requests:
                     late = wait >= self.deadline.remaining()
                     if error.reason is not Reason.RATE_LIMITED or late:
                         raise
-                    self._limited = True
+                    self._limited, self._accepted = True, 0
                     self._refused += limited
                     self._resume = max(self._resume, time.monotonic() + wait)
                 else:
-                    self._refused = 0
+                    self._refused, self._accepted = 0, self._accepted + limited
+                    self._limited &= self._accepted < MAX_REQUESTS
                     return body
 
 
