@@ -83,9 +83,7 @@ class QueueCollector(Collector):
             "queue_max_groups": max_groups,
             "queue_zero_retention": zero_retention,
         }
-        given: dict[str, Any] = {
-            name: value for name, value in options.items() if value is not None
-        }
+        given: dict[str, Any] = {each: v for each, v in options.items() if v is not None}
         if accounts is None:
             # Imported here, since only this case needs the settings of the program.
             from nextmv_exporter.accounts import Accounts
@@ -95,7 +93,7 @@ class QueueCollector(Collector):
             self._timeout = settings.nextmv_timeout
             self._accounts: Accounts | None = Accounts(settings)
             return
-        shared = ScrapeOptions(**{name.partition("_")[2]: value for name, value in given.items()})
+        shared = ScrapeOptions(**{each.partition("_")[2]: v for each, v in given.items()})
         _reject_shared_credentials(accounts)
         self._timeout = shared.timeout
         self._accounts = None
@@ -124,13 +122,13 @@ def _reject_shared_credentials(accounts: "Mapping[str, Account | Target]") -> No
     """Reject accounts of which several would report the same queue."""
     owners: dict[Credentials, str] = {}
     for name, account in accounts.items():
-        if not isinstance(account, Target):
-            other = owners.setdefault(account.client.credentials, name)
-            if other != name:
-                raise ConfigurationError(
-                    f"accounts {other!r} and {name!r} have the same API key: if NEXTMV_API_KEY or "
-                    "NEXTMV_PROFILE is set, which take precedence over a profile, unset it"
-                )
+        if isinstance(account, Target):
+            continue
+        if (other := owners.setdefault(account.client.credentials, name)) != name:
+            raise ConfigurationError(
+                f"accounts {other!r} and {name!r} have the same API key: if NEXTMV_API_KEY or "
+                "NEXTMV_PROFILE is set, which take precedence over a profile, unset it"
+            )
 
 
 class ProcessMetricsCollector(Collector):

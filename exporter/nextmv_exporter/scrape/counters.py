@@ -109,8 +109,8 @@ class Counters:
             change: the changes.
         """
         for group in change.groups:
-            if group not in self.left:
-                self._add_group(self._group(group))
+            if group not in self.left and (group := self._group(group)) not in self.left:
+                self._add_group(group)
         entered = _summed(change.entered, self._backlog)
         started = _summed(change.started, self._backlog)
         self.entered.update(entered)

@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import dataclass
+from typing import Any
 
 from nextmv_exporter.logs import get_logger
 from nextmv_exporter.nextmv.errors import Reason
@@ -93,22 +94,13 @@ class FailureLog:
         same = failure == last or (self._failing and last and failure.reason is last.reason)
         if same and now - self._logged_at < LOG_INTERVAL:
             return
-        log.warning(
-            "Scrape failed",
-            account=self._account,
-            reason=failure.reason.value,
-            err=failure.message,
-            count=self._unlogged,
-        )
+        fields: dict[str, Any] = {"account": self._account, "reason": failure.reason.value}
+        log.warning("Scrape failed", **fields, err=failure.message, count=self._unlogged)
         self._logged, self._logged_at, self._failing, self._unlogged = failure, now, True, 0
 
     def succeeded(self) -> None:
         """Log the end of a failure, if its beginning was logged."""
         if self._failing and self._logged:
-            log.info(
-                "Scrape succeeded after failures",
-                account=self._account,
-                reason=self._logged.reason.value,
-                count=self._failed,
-            )
+            fields: dict[str, Any] = {"account": self._account, "reason": self._logged.reason.value}
+            log.info("Scrape succeeded after failures", **fields, count=self._failed)
         self._failing, self._failed = False, 0

@@ -20,7 +20,7 @@ RUNNING = "running"
 MAX_LABEL_LENGTH = 256
 """Longest label value; longer ones are truncated. IDs are far shorter."""
 
-BYTES_PER_GROUP = 640
+BYTES_PER_GROUP = 1024
 """Share of the largest accepted response for each label group; limits the memory for groups."""
 
 _STATUSES = frozenset({"canceled", "failed", "none", QUEUED, RUNNING, "succeeded"})

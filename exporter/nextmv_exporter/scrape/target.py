@@ -19,7 +19,7 @@ from nextmv_exporter.nextmv.errors import ConfigurationError, NextmvError, Reaso
 from nextmv_exporter.scrape.counters import Counters
 from nextmv_exporter.scrape.flow import Baseline, compare
 from nextmv_exporter.scrape.outcome import Failure, FailureLog, Outcome, Scrape
-from nextmv_exporter.scrape.sources import SOURCES, SourceState, fetch_runs
+from nextmv_exporter.scrape.sources import ACCOUNT, RUN_LOOKBACK, SOURCES, SourceState, fetch_runs
 from nextmv_exporter.scrape.summary import Group, Summary, summarise, take_snapshot
 
 MAX_BACKOFF = 300.0
@@ -31,18 +31,8 @@ MAX_FETCHES = 4
 __all__ = ["Failure", "Outcome", "Scrape", "ScrapeOptions", "Target"]
 
 WAIT_BUCKETS = (
-    5.0,
-    15.0,
-    30.0,
-    60.0,
-    120.0,
-    300.0,
-    600.0,
-    1800.0,
-    3600.0,
-    7200.0,
-    21600.0,
-    43200.0,
+    *(5.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0),
+    *(1800.0, 3600.0, 7200.0, 21600.0, 43200.0),
 )
 
 log = get_logger()
@@ -64,11 +54,11 @@ class ScrapeOptions:
 
     timeout: float = TIMEOUT
     source: str = "auto"
-    run_lookback: float = 86400.0
+    run_lookback: float = RUN_LOOKBACK
     wait_buckets: Sequence[float] = WAIT_BUCKETS
     max_groups: int = 2000
     zero_retention: float = 300.0
-    endpoint: str = "v1/account"
+    endpoint: str = ACCOUNT
 
     def __post_init__(self) -> None:
         """Raise ConfigurationError if an option is invalid."""
@@ -227,7 +217,7 @@ class Target:
 
     def _read(self, fetch: Fetch) -> Summary:
         options = self._options
-        fetched = fetch_runs(
+        runs, ended, scope = fetch_runs(
             self._client,
             fetch.state,
             fetch.deadline,
@@ -238,21 +228,18 @@ class Target:
             on_exchange=partial(self._exchanged, fetch),
         )
         max_bytes = self._client.max_response_bytes
-        snapshot = take_snapshot(fetched.runs, time.time(), max_bytes=max_bytes)
+        snapshot = take_snapshot(runs, time.time(), max_bytes=max_bytes)
+        del runs  # which take far more memory than the snapshot
         now = time.monotonic()
         recent = {g: at for g, at in self._recent.items() if now - at <= options.zero_retention}
         buckets, most = options.wait_buckets, options.max_groups
         summary = summarise(snapshot, wait_buckets=buckets, max_groups=most, recent=recent)
         with self._lock:
             if self._fetch is fetch:  # else another one was started since
-                self._baseline, change = compare(
-                    self._baseline, snapshot, fetched.ended, fetched.scope
-                )
+                self._baseline, change = compare(self._baseline, snapshot, ended, scope)
                 self._counters.count_flow(change)
                 lengths = summary.length.items()
-                self._recent = {
-                    group: now if length else recent[group] for group, length in lengths
-                }
+                self._recent = {group: now if n else recent[group] for group, n in lengths}
         return summary
 
     def _exchanged(self, fetch: Fetch, exchange: Exchange) -> None:
