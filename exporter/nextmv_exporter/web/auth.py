@@ -105,6 +105,8 @@ class Guard:
     async def _check_latest(self) -> None:
         """Check the password that came last; this is called once for each request."""
         async with self._turns:
+            if not self._waiting:
+                return
             ticket, password, hashed, check = self._waiting.pop()
             if not check.done():
                 right = await to_thread.run_sync(bcrypt.checkpw, password, hashed)
