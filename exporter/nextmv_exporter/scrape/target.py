@@ -18,14 +18,14 @@ from nextmv_exporter.nextmv.client import TIMEOUT, Client
 from nextmv_exporter.nextmv.errors import ConfigurationError, NextmvError, Reason, StatusError
 from nextmv_exporter.scrape.counters import AccountMetrics
 from nextmv_exporter.scrape.flow import Baseline, compare
-from nextmv_exporter.scrape.outcome import Failure as Failure
-from nextmv_exporter.scrape.outcome import Outcome as Outcome
-from nextmv_exporter.scrape.outcome import Scrape as Scrape
+from nextmv_exporter.scrape.outcome import Failure, Outcome, Scrape
 from nextmv_exporter.scrape.recent import RecentGroups
 from nextmv_exporter.scrape.sources import Requests, Source, SourceState
 from nextmv_exporter.scrape.summary import Group, Snapshot, Summary, summarise, take_snapshot
 from nextmv_exporter.scrape.threads import WORKERS
 from nextmv_exporter.units import MAX_DURATION
+
+__all__ = ["Failure", "Outcome", "Scrape", "ScrapeOptions", "Target"]
 
 MAX_BACKOFF = 300.0
 """Longest `Retry-After` that is honoured, seconds."""
