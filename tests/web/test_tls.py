@@ -17,7 +17,6 @@ from support.harness import write_yaml
 from support.waiting import until
 
 from nextmv_exporter.nextmv.credentials import Credentials
-from nextmv_exporter.web.config import TLSServerConfig
 
 TLS12, TLS13 = ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3
 GO_AES_256 = "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384"
@@ -114,22 +113,6 @@ def test_only_the_configured_versions_are_spoken(
         )
     old = ssl.TLSVersion.TLSv1_1
     assert refuses(served, limited(authority.client(), old, old, "ALL:@SECLEVEL=0"))
-
-
-def test_each_cipher_suite_is_chosen_by_its_name_in_go(authority: Authority) -> None:
-    pem = authority.folder / "server.pem"
-    inline = {"cert": pem.read_text(), "key": pem.with_suffix(".key").read_text()}
-    for go, openssl in {
-        "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256": "ECDHE-ECDSA-AES128-GCM-SHA256",
-        "TLS_ECDHE_RSA_WITH_AES_256_CBC_SHA": "ECDHE-RSA-AES256-SHA",
-        "TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256": "ECDHE-RSA-CHACHA20-POLY1305",
-    }.items():
-        found = (
-            TLSServerConfig.model_validate({**inline, "cipher_suites": [go]})
-            .context()
-            .get_ciphers()
-        )
-        assert [each["name"] for each in found if each["protocol"] != "TLSv1.3"] == [openssl]
 
 
 def test_certificates_and_key_can_be_given_inline_with_any_text_between(

@@ -22,6 +22,8 @@ from nextmv_exporter.scrape.outcome import Failure, FailureLog, Outcome, Scrape
 from nextmv_exporter.scrape.sources import ACCOUNT, RUN_LOOKBACK, SOURCES, SourceState, fetch_runs
 from nextmv_exporter.scrape.summary import Group, Summary, summarise, take_snapshot
 
+__all__ = ["Failure", "Outcome", "Scrape", "ScrapeOptions", "Target"]
+
 MAX_BACKOFF = 300.0
 """Longest `Retry-After` that is honoured, seconds."""
 

@@ -1,12 +1,15 @@
 """The HTTP endpoints."""
 
+import asyncio
 import math
 import re
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field
+from typing import TypeVar
 from urllib.parse import urlsplit
 
-from anyio import CapacityLimiter, to_thread
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route, Router
@@ -23,7 +26,9 @@ from nextmv_exporter.settings import Settings
 TIMEOUT_HEADER = "X-Prometheus-Scrape-Timeout-Seconds"
 
 MAX_SCRAPES = 256
-"""Maximum number of concurrent scrapes, a thread each."""
+"""Maximum number of concurrent scrapes and pages, a thread each."""
+
+Result = TypeVar("Result")
 
 _AUTHORITY = re.compile("^https?://[^/]*", re.IGNORECASE)
 
@@ -44,15 +49,15 @@ class Exporter:
     accounts: Accounts
     draining: bool = False
     _process: ProcessMetricsCollector = field(default_factory=ProcessMetricsCollector)
-    _scrapes: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(MAX_SCRAPES))
+    _scrapes: int = 0
 
     def app(self) -> Router:
         """Create the ASGI application."""
         return Router(
             [
-                Route("/", self.landing),
-                Route(self.settings.web_telemetry_path, self.metrics),
-                Route("/sd", self.discovery),
+                Route("/", self._threaded(self.landing)),
+                Route(self.settings.web_telemetry_path, self._threaded(self.metrics)),
+                Route("/sd", self._threaded(self.discovery)),
                 Route("/-/healthy", self.healthy),
                 Route("/-/ready", self.ready),
             ],
@@ -60,22 +65,35 @@ class Exporter:
             default=PlainTextResponse("Not Found\n", 404),
         )
 
-    async def metrics(self, request: Request) -> Response:
-        """Scrape the accounts in a thread, unless too many scrapes are in progress.
+    def _threaded(
+        self, endpoint: Callable[[Request], Response]
+    ) -> Callable[[Request], Awaitable[Response]]:
+        """Run an endpoint in threads, as many as there may be."""
+
+        async def call(request: Request) -> Response:
+            if self._scrapes >= MAX_SCRAPES:
+                log.warning("Rejecting scrapes", limit=MAX_SCRAPES)
+                return PlainTextResponse(
+                    "Too many scrapes are waiting\n", 503, {"Retry-After": "1"}
+                )
+            self._scrapes += 1
+            try:
+                return await in_thread(lambda: endpoint(request))
+            finally:
+                self._scrapes -= 1
+
+        return call
+
+    def metrics(self, request: Request) -> Response:
+        """Scrape the accounts.
 
         Args:
             request: may select accounts (`account`) and series (`name[]`).
 
         Returns:
-            The metrics; 404 if an account is unknown, 503 if there are too many scrapes.
+            The metrics; 404 if an account is unknown.
         """
         deadline = Deadline(scrape_timeout(request.headers, self.settings))
-        if not self._scrapes.available_tokens:
-            log.warning("Rejecting scrapes", limit=MAX_SCRAPES)
-            return PlainTextResponse("Too many scrapes are waiting\n", 503, {"Retry-After": "1"})
-        return await to_thread.run_sync(self._scrape, request, deadline, limiter=self._scrapes)
-
-    def _scrape(self, request: Request, deadline: Deadline) -> Response:
         self.accounts.refresh()
         known = self.accounts.targets
         chosen = dict.fromkeys(request.query_params.getlist("account"))
@@ -146,6 +164,27 @@ class Exporter:
         if unknown := [name for name in chosen if name not in known]:
             return _no_such_account(unknown, known)
         return HTMLResponse(render(self.settings.web_telemetry_path, known, chosen))
+
+
+async def in_thread(work: Callable[[], Result]) -> Result:
+    """Run a function in a thread that does not delay the end of the program.
+
+    Args:
+        work: the function.
+
+    Returns:
+        Its result.
+    """
+    done: Future[Result] = Future()
+
+    def run() -> None:
+        try:
+            done.set_result(work())
+        except Exception as error:  # noqa: BLE001 - raised again where it is waited for
+            done.set_exception(error)
+
+    threading.Thread(target=run, name="scrape", daemon=True).start()
+    return await asyncio.wrap_future(done)
 
 
 def tolerant(app: ASGIApp) -> ASGIApp:

@@ -7,12 +7,12 @@ from collections import deque
 from collections.abc import Callable, Mapping
 
 import bcrypt
-from anyio import to_thread
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from nextmv_exporter.logs import CLIENTS, get_logger
+from nextmv_exporter.web.app import in_thread
 from nextmv_exporter.web.config import WebConfig
 
 OPEN_PATHS = frozenset({"/-/healthy", "/-/ready"})
@@ -105,9 +105,11 @@ class Guard:
     async def _check_latest(self) -> None:
         """Check the password that came last; this is called once for each request."""
         async with self._turns:
+            if not self._waiting:
+                return
             ticket, password, hashed, check = self._waiting.pop()
             if not check.done():
-                right = await to_thread.run_sync(bcrypt.checkpw, password, hashed)
+                right = await in_thread(lambda: bcrypt.checkpw(password, hashed))
                 if right:
                     self._right.add(ticket)
                 if not check.done():

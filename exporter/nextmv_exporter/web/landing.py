@@ -12,9 +12,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from nextmv_exporter import __version__
 from nextmv_exporter.nextmv.errors import Reason
 from nextmv_exporter.scrape.counters import RECENT, Counters
-from nextmv_exporter.scrape.outcome import Scrape
 from nextmv_exporter.scrape.summary import QUEUED, RUNNING, Backlog, Summary
-from nextmv_exporter.scrape.target import Target
+from nextmv_exporter.scrape.target import Scrape, Target
 
 MAX_DETAILED = 20
 """Accounts whose queues are shown on one page; the others are shown only in the overview."""

@@ -1,6 +1,7 @@
 """The server: uvicorn in a thread, TLS contexts, idle connections and signals."""
 
 import asyncio
+import os
 import resource
 import signal
 import socket
@@ -9,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from queue import SimpleQueue
+from select import select
 from typing import TYPE_CHECKING, Any, cast
 
 import uvicorn
@@ -60,13 +61,16 @@ def serve(
     # As programs in Go do. Silent connections take one each.
     _, descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, descriptors))
-    signals: SimpleQueue[int] = SimpleQueue()
-    with running(settings, accounts, hurry=lambda: not signals.empty()) as urls:
+    # The number of each signal arrives in a pipe, whichever thread the system interrupts.
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    with running(settings, accounts, hurry=lambda: bool(select([reader], [], [], 0)[0])) as urls:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            signal.signal(number, lambda number, _: signals.put(number))
+            signal.signal(number, lambda *_: None)
+        signal.set_wakeup_fd(writer)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})  # see __main__.py
         on_listening(urls)
-        while signals.get() == signal.SIGHUP:
+        while os.read(reader, 1)[0] == signal.SIGHUP:
             accounts.reload()
 
 
@@ -174,7 +178,8 @@ class _FreshContexts:
     """Stands for the TLS context of a server, of which asyncio only calls `wrap_bio`.
 
     Each connection gets a context of its own, from the latest configuration. With `sni_callback`
-    a new `client_auth_type` would not take effect, and sessions of TLS 1.2 could be resumed.
+    a new `client_auth_type` would not take effect, and sessions of TLS 1.2 could be resumed. A
+    context takes 1 ms.
     """
 
     def __init__(self, web: "Callable[[], WebConfig]") -> None:
