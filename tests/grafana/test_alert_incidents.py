@@ -345,8 +345,6 @@ def test_alerts_of(incident: Incident, tmp_path: Path) -> None:
 
 
 def test_each_alert_is_seen_to_fire() -> None:
-    rules = [
-        rule for group in yaml.safe_load(RULES.read_text())["groups"] for rule in group["rules"]
-    ]
-    alerts = {rule["alert"] for rule in rules if "alert" in rule}
+    groups = yaml.safe_load(RULES.read_text())["groups"]
+    alerts = {rule["alert"] for group in groups for rule in group["rules"] if "alert" in rule}
     assert {alert for incident in INCIDENTS.values() for alert in incident.fires} == alerts

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 import yaml
-from dashboard_file import QUERIES, filled_in
 from support.exporter import Process, exporter_process
 from support.fake_api import FakeAPI
 from support.metrics import samples
@@ -76,13 +75,6 @@ def test_each_series_is_there_once_with_its_true_value_and_the_job_that_alerts_s
     assert {each["job"] for each in found} == {"nextmv-exporter"}
     for metric in ("length", "runs"):
         assert values(prometheus_url, f"sum(nextmv_account_queue_{metric})") == [RUNS * ACCOUNTS]
-
-
-@pytest.mark.parametrize("panel", ["Memory A", "Version A", "Account readable A"])
-def test_panels_of_the_exporter_itself_are_filled(prometheus_url: str, panel: str) -> None:
-    query = filled_in(QUERIES[panel], job="nextmv-exporter")
-    # What is largest is seen at whole seconds.
-    until(lambda: values(prometheus_url, query), what=panel)
 
 
 def test_the_second_job_asks_for_all_that_the_exporter_says_of_itself_and_reads_no_queue() -> None:
