@@ -11,7 +11,7 @@ import pytest
 from support.certificates import Authority
 from support.exporter import exporter_process
 from support.fake_api import KEY, RUN, FakeAPI
-from support.harness import Prometheus, profile, prometheus, write_yaml
+from support.harness import Labels, Prometheus, profile, prometheus, write_yaml
 from support.programs import run
 from support.waiting import until
 
@@ -30,7 +30,7 @@ def test_prometheus_sees_the_queue_that_the_api_reports_at_each_moment(
         with prometheus(tmp_path, job) as prom:
             for length in (3, 1, 0, 2):
                 api.serves(*({**RUN, "id": f"run-{n}"} for n in range(length)))
-                seen = {frozenset(): float(length)}
+                seen: dict[Labels, float] = {frozenset(): length}
                 until(lambda: prom.query("sum(nextmv_account_queue_runs) by ()") == seen)  # noqa: B023
                 if length:
                     until(lambda: prom.query("sum(nextmv_account_queue_length)") == seen)  # noqa: B023

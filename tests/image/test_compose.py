@@ -17,7 +17,8 @@ PORTS = {"exporter": 10057, "prometheus": 9090, "alertmanager": 9093, "grafana":
 
 def seen_as(name: str, inside: str | PurePosixPath) -> Path:
     """Where a path in a service's container is in the repository."""
-    volumes = [v.split(":") for v in SERVICES[name].get("volumes", []) if v[0] == "."]
+    given: list[str] = SERVICES[name].get("volumes", [])
+    volumes = [each.split(":") for each in given if each[0] == "."]
     [found] = [
         ROOT / outside / PurePosixPath(inside).relative_to(mounted)
         for outside, mounted, _ in volumes

@@ -14,11 +14,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote, urlencode, urlsplit
 
-import certifi
 import requests
 import urllib3
 from requests.adapters import HTTPAdapter
-from requests.utils import get_environ_proxies, select_proxy
+from requests.utils import DEFAULT_CA_BUNDLE_PATH, get_environ_proxies, select_proxy
 
 from nextmv_exporter import __version__
 from nextmv_exporter.deadline import Deadline
@@ -355,4 +354,4 @@ def _system_authorities() -> str:
     if paths.capath and any(Path(paths.capath).glob("*.0")):  # of which only what is needed is read
         return paths.capath
     files = (paths.cafile, *_BUNDLES)
-    return next((file for file in files if file and Path(file).is_file()), certifi.where())
+    return next((file for file in files if file and Path(file).is_file()), DEFAULT_CA_BUNDLE_PATH)
