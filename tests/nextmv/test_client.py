@@ -450,11 +450,13 @@ def test_a_proxys_fault_names_the_proxy_and_no_secret(monkeypatch: pytest.Monkey
     def echo(conversation: Conversation) -> None:
         [line] = [h for h in conversation.hear().split(b"\r\n") if h.startswith(b"Proxy-Auth")]
         sent = b64decode(line.rpartition(b" ")[2])
-        conversation.say(b"HTTP/1.1 407 No %b\r\n\r\n%b %b" % (sent, sent, quote(sent).encode()))
+        conversation.say(b"HTTP/1.1 407 No %b\r\n\r\n%b pa%%2Fss%%C3%%BC" % (sent, sent))
 
     for scheme in ("http", "https"):
         with FaultServer(echo) as between:
-            monkeypatch.setenv(f"{scheme}_proxy", f"http://annas:pa%2Fss@127.0.0.1:{between.port}")
+            monkeypatch.setenv(
+                f"{scheme}_proxy", f"http://annas:pa%2Fss%C3%BC@127.0.0.1:{between.port}"
+            )
             message = str(failure(f"{scheme}://api.nextmv.example"))
             where = f"through proxy 127.0.0.1:{between.port}"
         assert "407" in message

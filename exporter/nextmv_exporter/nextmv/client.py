@@ -245,7 +245,10 @@ class Client:
         finally:
             seconds = time.monotonic() - start
             observe(Exchange(name, code, seconds, offset))
-        raise failure  # here, where it has no context: its frames would be kept with it
+        try:
+            raise failure  # here, where it has no context: its frames would be kept with it
+        finally:
+            del failure  # its traceback refers to this frame
 
     def _route_of(self, credentials: Credentials) -> _Route:
         """Return what is derived from the credentials, which takes longer than a request."""
@@ -268,12 +271,16 @@ def _read(response: requests.Response, name: str, deadline: Deadline, budget: Bu
             "login page between here and the API?"
         )
     body = bytearray()
-    while piece := _piece(response, deadline):
-        body += piece
-        if not budget.take(len(piece)):
-            raise errors.ResponseTooLargeError(
-                f"{name}: the response is larger than {budget.limit} bytes"
-            )
+    try:
+        while piece := _piece(response, deadline):
+            body += piece
+            if not budget.take(len(piece)):
+                raise errors.ResponseTooLargeError(  # noqa: TRY301
+                    f"{name}: the response is larger than {budget.limit} bytes"
+                )
+    except BaseException:
+        body.clear()  # on Python 3.13, urllib3's errors keep this frame until they are collected
+        raise
     return body
 
 
@@ -317,7 +324,7 @@ def _route(credentials: Credentials) -> _Route:
             )
         *user, host = match.groups()
         private = [text for text in user if text and len(text) >= _SHORTEST_SECRET]
-        secrets |= {*private, *map(unquote, private)}
+        secrets |= {*private, *(unquote(t, read) for t in private for read in ("utf-8", "latin-1"))}
         peer += f" through proxy {host}"
         # `requests` reads UTF-8 and sends Latin-1: with this it sends the bytes that were encoded.
         encoded = re.sub("%[89A-Fa-f].", lambda found: quote(unquote(found[0], "latin-1")), proxy)
