@@ -95,6 +95,14 @@ def test_every_flag_variable_and_metric_that_is_named_exists() -> None:
     assert len(named) > 15
 
 
+def test_every_log_message_is_listed() -> None:
+    listed = set(re.findall(r"(?m)^\| `(.+?)` \| (?:info|warn|error)", TEXT[DOCS / "logs.md"]))
+    code = "\n".join(path.read_text() for path in (ROOT / "exporter").rglob("*.py"))
+    logged = set(re.findall(r'log\.(?:info|warning|error|exception)\(\s*"([^"]+)"', code))
+    assert {"Listening", "Scrape failed", "Accounts reloaded"} <= logged <= listed
+    assert [message for message in listed if message not in code] == []
+
+
 def environment(api: FakeAPI) -> dict[str, str]:
     path = f"{BIN}:{os.environ['PATH']}"
     return {**os.environ, "PATH": path, "NEXTMV_API_KEY": KEY, "NEXTMV_ENDPOINT": api.url}
