@@ -210,7 +210,6 @@ class Settings:
         "Format of log lines.", click.Choice(["logfmt", "json"]), default="logfmt")
 # fmt: on
 
-
 # Nextmv's own tools have variables for these too, without the exporter's prefix.
 _NEXTMVS = re.compile("nextmv_(profile|config_file|api_key_file|endpoint|account_name)")
 
@@ -280,12 +279,14 @@ def _reject_replaced_profile(settings: Settings) -> None:
     context = click.get_current_context()
     if context.get_parameter_source("nextmv_profile") is not ParameterSource.COMMANDLINE:
         return
-    replacing = [variable for variable in ("NEXTMV_API_KEY",) if os.environ.get(variable)]
-    for option in OPTIONS:
-        if option.name in ("nextmv_api_key_file", "nextmv_endpoint"):
-            replacing += filter(None, [variable_of(option, context)])
-    replacing += ["--nextmv.api-key-file"] if settings.nextmv_api_key_file else []
-    for each in replacing:
+    by_name = {option.name: option for option in OPTIONS}
+    replacing = (
+        "NEXTMV_API_KEY" if os.environ.get("NEXTMV_API_KEY") else None,
+        variable_of(by_name["nextmv_api_key_file"], context),
+        "--nextmv.api-key-file" if settings.nextmv_api_key_file else None,
+        variable_of(by_name["nextmv_endpoint"], context),
+    )
+    for each in filter(None, replacing):
         raise ConfigurationError(
             f"--nextmv.profile asks for {' and '.join(settings.nextmv_profile)}, but {each} "
             "would replace its key or endpoint: unset one of the two"

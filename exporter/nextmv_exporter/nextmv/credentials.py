@@ -98,9 +98,10 @@ def resolve(
             raise UnknownProfileError(f"profile {name!r} is not in {path}: {_choose(config)}")
         origin = f"of profile {name!r} in {path}"
         if not api_key and not _has_key(entry):
-            why = "has no API key" if entry.get("auth_type") != "pkce" else "needs a browser (pkce)"
-            why = f"profile {name!r} in {path} {why}"
-            raise ConfigurationError(f"{why}: set NEXTMV_API_KEY, {_choose(config)}")
+            why = "needs a browser (pkce)" if entry.get("auth_type") == "pkce" else "has no API key"
+            raise ConfigurationError(
+                f"profile {name!r} in {path} {why}: set NEXTMV_API_KEY, {_choose(config)}"
+            )
         if not api_key:
             api_key, key_origin = _text(entry, "apikey", origin), f"apikey {origin}"
         if not url:
