@@ -4,6 +4,8 @@ import itertools
 import json
 import os
 import re
+import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -257,6 +259,7 @@ def test_the_demo_shows_https_where_it_serves_tls(tmp_path: Path) -> None:
     file = write_yaml(tmp_path / "web.yml", {"tls_server_config": tls})
     with demo("--web.listen-address=127.0.0.1:0", f"--web.config.file={file}") as (_, shown, port):
         assert f" https://localhost:{port}/metrics\n" in shown
+        assert f"scrape localhost:{port}, with `scheme: https`. Ctrl+C" in shown
 
 
 def test_the_demo_serves_where_stdout_can_not_be_written() -> None:
@@ -299,6 +302,31 @@ def test_a_signal_before_the_server_handles_it_ends_the_program_quietly(
             api.answer.held_until.set()
             running.kill()
     assert running.returncode == 128 + number
+
+
+def one_process() -> None:
+    resource.setrlimit(resource.RLIMIT_NPROC, (1, 1))
+
+
+@pytest.mark.system
+def test_where_the_system_starts_no_thread_it_says_so_in_a_line(tmp_path: Path) -> None:
+    user: list[str] = []
+    if os.geteuid() == 0:  # for root there is no limit
+        if not shutil.which("setpriv"):
+            pytest.skip("needs setpriv")
+        kept = "+dac_override,+dac_read_search"
+        user = ["setpriv", "--reuid=64001", f"--inh-caps={kept}", f"--ambient-caps={kept}"]
+    for module, flags in (("nextmv_exporter", ["--once"]), ("nextmv_exporter.nextmv", [])):
+        ended = subprocess.run(
+            [*user, sys.executable, "-m", module, *flags],
+            env={**os.environ, "NEXTMV_API_KEY": KEY, "HOME": str(tmp_path)},
+            preexec_fn=one_process,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert ended.returncode == 2, ended.stderr
+        assert re.fullmatch(r"nextmv-\w+: can't start a thread: raise .*\n", ended.stderr)
 
 
 def test_version_and_help_are_told(program: Command) -> None:

@@ -2,9 +2,11 @@
 
 import contextlib
 import os
+import shutil
 import sys
 import threading
 from collections.abc import Sequence
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import click
@@ -52,6 +54,10 @@ def run_command(parser: click.Command, arguments: Sequence[str] | None) -> int:
         message = message_of(error)
     except (ConfigurationError, OSError) as error:  # OSError: stdout can't be written
         message = str(error)
+    except RuntimeError as error:
+        if "can't start new thread" not in str(error):
+            raise
+        message = "can't start a thread: raise the limit of processes (ulimit -u)"
     else:
         return status
     if parser.name != "nextmv-exporter":
@@ -140,7 +146,8 @@ def _run(settings: Settings, demo: Credentials | None = None) -> int:
 def _welcome(url: str, path: str, demo: Credentials) -> str:
     parts = urlsplit(url)
     base = f"{parts.scheme}://localhost:{parts.port}"
-    queue = f"{sys.executable} -m nextmv_exporter.nextmv"
+    queue = shutil.which("nextmv-queue") or Path(sys.executable).with_name("nextmv-queue")
+    scheme = ", with `scheme: https`" if parts.scheme == "https" else ""
     return f"""
 The demo is running: a simulated Nextmv account whose queue grows and drains.
 
@@ -148,6 +155,6 @@ The demo is running: a simulated Nextmv account whose queue grows and drains.
   Status page  {base}/
   Its runs     NEXTMV_API_KEY={demo.api_key} {queue} --endpoint {demo.url}
 
-To see it in Prometheus, scrape localhost:{parts.port}. Ctrl+C ends it.
+To see it in Prometheus, scrape localhost:{parts.port}{scheme}. Ctrl+C ends it.
 
 """

@@ -111,8 +111,12 @@ FILTERS = {
     "--application=packing --application=routing": "1 2 3 4 5",
     "--application=verpäckt": "6",
     "--status=queued --execution-class=large": "4",
-    "--status=failed": "No run matches the filters.",
-    "--status=running --application=packing": "No run matches the filters.",
+    "--status=failed": "No run has the status failed: there are Paused, done, queued, running.",
+    "--execution-class=x":
+    "No run has the execution class x: there are 6c9500mb870s, large, unknown.",
+    "--application=a --application=b":
+    "No run has the application a or b: there are packing, routing, verpäckt.",
+    "--status=running --application=packing": "No run matches all of these filters.",
 }  # fmt: skip
 
 

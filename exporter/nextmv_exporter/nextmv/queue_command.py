@@ -94,7 +94,7 @@ def print_queue(
     with suppress(BrokenPipeError):  # which is how `head` ends its input
         write(1, "".join(f"{line}\n" for line in lines).encode(encoding, "replace"))
     if not shown and failures < len(accounts):
-        complain("No run matches the filters." if rows else "No runs found.")
+        complain(_why_none(rows, filters))
     if left := len(found) - len(shown):
         complain(f"{left} more run{'s' * (left > 1)}: --limit 0 prints all.")
     return EXIT_FAILED if failures else 0
@@ -149,6 +149,17 @@ def _value(row: Row, field: str) -> str:
 
 def _has(row: Row, field: str, wanted: Sequence[str]) -> bool:
     return not wanted or _value(row, field).lower() in map(str.lower, wanted)
+
+
+def _why_none(rows: Sequence[Row], filters: Mapping[str, Sequence[str]]) -> str:
+    if not rows:
+        return "No runs found."
+    for field, wanted in filters.items():
+        if not any(_has(row, field, wanted) for row in rows):
+            what = field.removesuffix("_v2").removesuffix("_id").replace("_", " ")
+            there = listed(sorted({_value(row, field) for row in rows}))
+            return f"No run has the {what} {' or '.join(wanted)}: there are {there}."
+    return "No run matches all of these filters."
 
 
 def _json(row: Row, *, named: bool) -> str:
