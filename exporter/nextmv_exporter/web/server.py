@@ -24,7 +24,7 @@ from nextmv_exporter.web.app import Exporter, tolerant
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
-    from nextmv_exporter.web.config import TLSServerConfig, WebConfig
+    from nextmv_exporter.web.config import WebConfig
 
 REQUEST_TIMEOUT = 10.0
 """Seconds in which a client must have sent the head of its first request."""
@@ -186,8 +186,7 @@ class _FreshContexts:
         self._web = web
 
     def wrap_bio(self, *args: Any, **options: Any) -> ssl.SSLObject:
-        tls = cast("TLSServerConfig", self._web().tls_server_config)  # no reload removes it
-        return tls.context().wrap_bio(*args, **options)
+        return self._web().tls_server_config.context().wrap_bio(*args, **options)
 
 
 async def _run(
