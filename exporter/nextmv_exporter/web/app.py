@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 from urllib.parse import urlsplit
 
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route, Router
@@ -58,7 +59,7 @@ class Exporter:
                 Route("/", self._threaded(self.landing)),
                 Route(self.settings.web_telemetry_path, self._threaded(self.metrics)),
                 Route("/sd", self._threaded(self.discovery)),
-                Route("/-/healthy", self.healthy),
+                Route("/-/healthy", PlainTextResponse("Healthy\n"), methods=["GET"]),
                 Route("/-/ready", self.ready),
             ],
             redirect_slashes=False,
@@ -79,6 +80,8 @@ class Exporter:
             self._scrapes += 1
             try:
                 return await in_thread(lambda: endpoint(request))
+            except HTTPException as error:
+                return PlainTextResponse(f"{error.detail}\n", error.status_code)
             finally:
                 self._scrapes -= 1
 
@@ -94,11 +97,7 @@ class Exporter:
             The metrics; 404 if an account is unknown.
         """
         deadline = Deadline(scrape_timeout(request.headers, self.settings))
-        self.accounts.refresh()
-        known = self.accounts.targets
-        chosen = dict.fromkeys(request.query_params.getlist("account"))
-        if unknown := [name for name in chosen if name not in known]:
-            return _no_such_account(unknown, known)
+        known, chosen = self._accounts(request)
         targets = {name: known[name] for name in chosen or known}
         queues = QueueCollector(targets, timeout=deadline.remaining())
         body, headers = expose(
@@ -121,24 +120,13 @@ class Exporter:
         """
         self.accounts.refresh()
         url = urlsplit(self.settings.web_external_url or str(request.base_url))
-        port = "" if url.port else ":443" if url.scheme == "https" else ":80"
+        address = url.netloc if url.port else f"{url.netloc}:{443 if url.scheme == 'https' else 80}"
         labels = {
             "__scheme__": url.scheme,
             "__metrics_path__": url.path.rstrip("/") + self.settings.web_telemetry_path,
         }
-        return JSONResponse(
-            [
-                {
-                    "targets": [url.netloc + port],
-                    "labels": {**labels, "__param_account": account, "instance": account},
-                }
-                for account in self.accounts.targets
-            ]
-        )
-
-    async def healthy(self, _: Request) -> Response:
-        """Report that the process serves requests."""
-        return PlainTextResponse("Healthy\n")
+        accounts = [{"__param_account": name, "instance": name} for name in self.accounts.targets]
+        return JSONResponse([{"targets": [address], "labels": labels | each} for each in accounts])
 
     async def ready(self, _: Request) -> Response:
         """Report whether requests should be sent to this process."""
@@ -158,12 +146,19 @@ class Exporter:
         # Imported here, since few look at the page.
         from nextmv_exporter.web.landing import render
 
+        return HTMLResponse(render(self.settings.web_telemetry_path, *self._accounts(request)))
+
+    def _accounts(self, request: Request) -> tuple[Mapping[str, Target], Sequence[str]]:
+        """Return the known accounts, and the names of those that a request selects."""
         self.accounts.refresh()
         known = self.accounts.targets
         chosen = request.query_params.getlist("account")
-        if unknown := [name for name in chosen if name not in known]:
-            return _no_such_account(unknown, known)
-        return HTMLResponse(render(self.settings.web_telemetry_path, known, chosen))
+        if unknown := ", ".join(repr(name) for name in chosen if name not in known):
+            names = ", ".join(known)
+            raise HTTPException(
+                404, f"No account {unknown} is monitored here. Known accounts: {names}."
+            )
+        return known, chosen
 
 
 async def in_thread(work: Callable[[], Result]) -> Result:
@@ -223,23 +218,13 @@ def scrape_timeout(headers: Mapping[str, str], settings: Settings) -> float:
     Returns:
         Seconds.
     """
-    text = headers.get(TIMEOUT_HEADER)
-    if text is None:
-        return settings.nextmv_timeout
+    text = headers.get(TIMEOUT_HEADER, "inf")
     try:
         timeout = float(text)
     except ValueError:
-        timeout = math.nan
-    if not 0 < timeout < math.inf:
+        timeout = 0.0
+    if not timeout > 0:  # such as nan
         log.warning("Ignoring malformed header", header=TIMEOUT_HEADER, value=text[:50])
-        return settings.nextmv_timeout
+        timeout = math.inf
     # An offset larger than the timeout must still leave some time.
     return min(settings.nextmv_timeout, max(timeout - settings.web_timeout_offset, timeout / 2))
-
-
-def _no_such_account(unknown: Sequence[str], known: Mapping[str, Target]) -> Response:
-    return PlainTextResponse(
-        f"No account {', '.join(map(repr, unknown))} is monitored here. "
-        f"Known accounts: {', '.join(known)}.\n",
-        404,
-    )
