@@ -7,7 +7,6 @@ import threading
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import TypeVar
 from urllib.parse import urlsplit
 
 from starlette.exceptions import HTTPException
@@ -29,8 +28,6 @@ TIMEOUT_HEADER = "X-Prometheus-Scrape-Timeout-Seconds"
 MAX_SCRAPES = 256
 """Maximum number of concurrent scrapes and pages, a thread each."""
 
-Result = TypeVar("Result")
-
 _AUTHORITY = re.compile("^https?://[^/]*", re.IGNORECASE)
 
 log = get_logger(CLIENTS)
@@ -50,7 +47,7 @@ class Exporter:
     accounts: Accounts
     draining: bool = False
     _process: ProcessMetricsCollector = field(default_factory=ProcessMetricsCollector)
-    _scrapes: int = 0
+    _scrapes: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(MAX_SCRAPES))
 
     def app(self) -> Router:
         """Create the ASGI application."""
@@ -71,19 +68,25 @@ class Exporter:
     ) -> Callable[[Request], Awaitable[Response]]:
         """Run an endpoint in threads, as many as there may be."""
 
+        def respond(request: Request, response: Future[Response]) -> None:
+            try:
+                response.set_result(endpoint(request))
+            except HTTPException as error:
+                response.set_result(PlainTextResponse(f"{error.detail}\n", error.status_code))
+            except Exception as error:  # noqa: BLE001 - raised again where it is waited for
+                response.set_exception(error)
+
         async def call(request: Request) -> Response:
-            if self._scrapes >= MAX_SCRAPES:
+            if self._scrapes.locked():
                 log.warning("Rejecting scrapes", limit=MAX_SCRAPES)
                 return PlainTextResponse(
                     "Too many scrapes are waiting\n", 503, {"Retry-After": "1"}
                 )
-            self._scrapes += 1
-            try:
-                return await in_thread(lambda: endpoint(request))
-            except HTTPException as error:
-                return PlainTextResponse(f"{error.detail}\n", error.status_code)
-            finally:
-                self._scrapes -= 1
+            async with self._scrapes:
+                response: Future[Response] = Future()
+                # A daemon, so that a scrape that hangs does not delay the end of the program.
+                threading.Thread(target=respond, args=(request, response), daemon=True).start()
+                return await asyncio.wrap_future(response)
 
         return call
 
@@ -159,27 +162,6 @@ class Exporter:
                 404, f"No account {unknown} is monitored here. Known accounts: {names}."
             )
         return known, chosen
-
-
-async def in_thread(work: Callable[[], Result]) -> Result:
-    """Run a function in a thread that does not delay the end of the program.
-
-    Args:
-        work: the function.
-
-    Returns:
-        Its result.
-    """
-    done: Future[Result] = Future()
-
-    def run() -> None:
-        try:
-            done.set_result(work())
-        except Exception as error:  # noqa: BLE001 - raised again where it is waited for
-            done.set_exception(error)
-
-    threading.Thread(target=run, name="scrape", daemon=True).start()
-    return await asyncio.wrap_future(done)
 
 
 def tolerant(app: ASGIApp) -> ASGIApp:
