@@ -26,9 +26,6 @@ CHECK_TIMEOUT = 8.0
 MAX_CHECKS = 1000
 """Maximum number of pending checks and of wrong passwords that are remembered."""
 
-_AT_ONCE = 2
-_BCRYPT_BYTES = 72
-
 log = get_logger(CLIENTS)
 
 
@@ -49,7 +46,7 @@ class Guard:
         self._right: set[bytes] = set()
         self._checks: dict[bytes, Future[bool]] = {}
         self._waiting: LifoQueue[tuple[bytes, bytes, bytes]] = LifoQueue()
-        for _ in range(_AT_ONCE):
+        for _ in range(2):
             Thread(target=self._check, name="password", daemon=True).start()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -85,7 +82,7 @@ class Guard:
         # An unknown user costs as much as the most costly known one, and no password matches.
         unknown = f"$2b${max(hashed[4:6] for hashed in users.values())}${'.' * 53}"
         hashed = users.get(name.decode("utf-8", "replace"), unknown).encode()
-        password = password[:_BCRYPT_BYTES]
+        password = password[:72]  # which is what bcrypt reads
         ticket = hashlib.sha256(hashed + password).digest()
         if ticket in self._right:
             return True

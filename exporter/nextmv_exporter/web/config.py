@@ -58,7 +58,6 @@ def _bcrypt(value: str) -> str:
 
 Line = Annotated[str, Field(pattern="^[ -~]*$")]
 Version = Annotated[str, _one_of(_VERSIONS)]
-CipherSuite = Annotated[str, _one_of([*_CIPHERS_12, *_CIPHERS_13])]
 
 
 class _Section(BaseModel):
@@ -77,7 +76,7 @@ class TLSServerConfig(_Section):
     client_ca: str = ""
     min_version: Version = "TLS12"
     max_version: Version = "TLS13"
-    cipher_suites: list[CipherSuite] = []
+    cipher_suites: list[Annotated[str, _one_of([*_CIPHERS_12, *_CIPHERS_13])]] = []
     prefer_server_cipher_suites: bool = True
 
     @property
@@ -125,8 +124,6 @@ class TLSServerConfig(_Section):
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = _VERSIONS[self.min_version]
         context.maximum_version = _VERSIONS[self.max_version]
-        context.options |= ssl.OP_NO_TICKET
-        context.num_tickets = 0
         if chosen := [_CIPHERS_12[n] for n in self.cipher_suites if n in _CIPHERS_12]:
             context.set_ciphers(":".join(chosen))
         expected = "cert and key must be a PEM certificate and its key without a passphrase"

@@ -3,7 +3,6 @@
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from heapq import nsmallest
 from time import time
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -74,7 +73,7 @@ def render(telemetry_path: str, targets: Mapping[str, Target], chosen: Collectio
     now = time()
     scrapes = {name: target.last for name, target in targets.items()}
     ranks = {name: _rank(scrape, now) for name, scrape in scrapes.items()}
-    detailed = set(chosen or nsmallest(MAX_DETAILED, ranks, key=lambda name: ranks[name]))
+    detailed = set(chosen or sorted(ranks, key=ranks.__getitem__)[:MAX_DETAILED])
     # Sorting is stable: otherwise the accounts keep their order.
     names = sorted(scrapes, key=lambda name: ranks[name][0])
     return _ENVIRONMENT.get_template("landing.html").render(

@@ -37,8 +37,6 @@ DRAIN_TIMEOUT = 3.0
 CLOSE_TIMEOUT = 1.0
 """Seconds that clients then have to read what is buffered for them."""
 
-_BACKLOG = 1024
-
 log = get_logger(CLIENTS)
 
 
@@ -123,7 +121,7 @@ def running(settings: Settings, accounts: Accounts) -> Iterator[Sequence[str]]:
     while not server.started and thread.is_alive():
         time.sleep(0.005)
     for listener in listeners:
-        listener.listen(_BACKLOG)
+        listener.listen(1024)
     scheme = "https" if config.ssl else "http"
     try:
         yield [f"{scheme}://{_host_port(*each.getsockname()[:2])}" for each in listeners]
@@ -178,7 +176,21 @@ class _FreshContexts:
         self._web = web
 
     def wrap_bio(self, *args: Any, **options: Any) -> ssl.SSLObject:
-        return self._web().tls_server_config.context().wrap_bio(*args, **options)
+        context = self._web().tls_server_config.context()
+        context.sslobject_class = _Handshake
+        return context.wrap_bio(*args, **options)
+
+
+class _Handshake(ssl.SSLObject):
+    def do_handshake(self) -> None:
+        """Log why the handshake fails, which asyncio does not."""
+        try:
+            super().do_handshake()
+        except ssl.SSLWantReadError:
+            raise
+        except ssl.SSLError as error:
+            log.warning("TLS handshake failed", err=error.reason)
+            raise
 
 
 async def _run(
