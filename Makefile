@@ -9,6 +9,9 @@ PARALLEL ?= $(shell expr 2 \* $$(nproc 2>/dev/null || echo 1))
 DEBIAN_PACKAGES := prometheus prometheus-alertmanager chromium chromium-driver systemd
 DEBIAN_COMMANDS := prometheus promtool prometheus-alertmanager amtool chromium chromedriver systemd-analyze
 
+# Where it is set, each process that a test starts would compile all modules again.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help
 help: ## List the targets

@@ -4,9 +4,6 @@ import itertools
 import json
 import os
 import re
-import resource
-import shlex
-import shutil
 import signal
 import subprocess
 import sys
@@ -63,16 +60,17 @@ def assert_refused(ended: Ended, *parts: str) -> None:
 # Bad configuration
 
 REFUSED: tuple[tuple[list[str], dict[str, str], list[str]], ...] = (
-    ([], {}, ["no API key: set NEXTMV_API_KEY", "config.yaml", "--nextmv.api-key-file; --demo"]),
-    ([], {"NEXTMV_API_KEY": "SECR ET"}, ["NEXTMV_API_KEY has white space, control or non-ASCII"]),
-    ([], {"NEXTMV_API_KEY": '"SECR"'}, ["NEXTMV_API_KEY is in quotes: remove them"]),
-    ([], {"NEXTMV_API_KEY": KEY, "NEXTMV_ENDPOINT": "me:SECR@a"}, ["the endpoint '<redacted>a' is",
-     "write it like https://api.cloud.nextmv.io", "(see --nextmv.endpoint)"]),
-    ([], {"NEXTMV_API_KEY": KEY, "NEXTMV_PROFILE": "a,b"}, ["NEXTMV_API_KEY holds one key"]),
+    ([], {}, ["config.yaml has no API key: set NEXTMV_API_KEY"]),
+    ([], {"NEXTMV_API_KEY": "SECR ET"}, ["NEXTMV_API_KEY is empty, is in quotes, or"]),
+    ([], {"NEXTMV_API_KEY": '"SECR"'}, ["NEXTMV_API_KEY is empty, is in quotes"]),
+    ([], {"NEXTMV_API_KEY": KEY, "NEXTMV_ENDPOINT": "me:SECR@a"}, ["--nextmv.endpoint",
+     "it '<redacted>a' is",
+     "write it like https://api.cloud.nextmv.io", "(from NEXTMV_ENDPOINT)"]),
+    ([], {"NEXTMV_API_KEY": KEY, "NEXTMV_PROFILE": "a,b"}, ["NEXTMV_API_KEY or --nextmv"]),
     ([], {"NEXTMV_API_KEY_FILE": "/n", "NEXTMV_PROFILE": "*"}, ["--nextmv.api-key-file holds one"]),
     (["--nextmv.profile=a"], {"NEXTMV_API_KEY": KEY}, ["asks for a, but NEXTMV_API_KEY"]),
-    (["--nextmv.profile=c"], {"NEXTMV_CONFIG_FILE": "FILE"}, ["'c' is not in", "--nextmv.prof"]),
-    ([], {"NEXTMV_CONFIG_FILE": "FILE"}, ["these profiles have: a, b", "(see --nextmv.profile)"]),
+    (["--nextmv.profile=c"], {"NEXTMV_CONFIG_FILE": "FILE"}, ["'c' is not in"]),
+    ([], {"NEXTMV_CONFIG_FILE": "FILE"}, ["choose a profile that has a key: a, b"]),
     (["--nextmv.api-key-file=/n"], {}, ["API key file /n can't be read: No such file"]),
     (["--nextmv.config-file=/n"], {}, ["configuration file /n can't be read: No such file"]),
     (["--web.config.file=/n"], {"NEXTMV_API_KEY": KEY}, ["/n can't be read"]),
@@ -122,7 +120,7 @@ def test_without_a_home_directory_only_what_needs_a_file_in_it_is_an_error(api: 
             [sys.executable, "-c", WITHOUT_HOME], env=environment, capture_output=True, check=False
         )
         assert ran.returncode == status, ran.stderr
-        assert (b"add an apikey to ~/.nextmv/config.yaml" in ran.stderr) == (status == 2)
+        assert (b"in ~/.nextmv/config.yaml has no API key" in ran.stderr) == (status == 2)
 
 
 def test_a_name_may_have_characters_that_the_locale_lacks(api: FakeAPI, tmp_path: Path) -> None:
@@ -197,10 +195,9 @@ def test_logs_stay_out_of_stdout_and_the_key_out_of_both(api: FakeAPI) -> None:
 def test_a_stdout_or_stderr_that_can_not_be_written_gives_no_traceback() -> None:
     once = ("--demo", "--once")
     for redirection, arguments, fault in (
-        (">&-", once, "it is closed"),
+        (">&-", once, "stdout is closed"),
         (">/dev/full", once, "No space left on device"),
         ("| true", once, "Broken pipe"),
-        (">/dev/full", ("--help",), "No space left on device"),
     ):
         command = redirected(redirection, *COMMAND, *arguments)
         ended = subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False, timeout=120)
@@ -248,16 +245,7 @@ def test_the_demo_shows_commands_that_work() -> None:
         for url in re.findall(r"http://localhost\S+", shown):
             assert requests.get(url, timeout=120).status_code == 200
         [command] = re.findall(r"NEXTMV_API_KEY=.*", shown)
-        variable, queue, *arguments = shlex.split(command)
-        name, _, key = variable.partition("=")
-        assert Path(queue).name == "nextmv-queue"
-        runs = subprocess.run(
-            [sys.executable, "-m", "nextmv_exporter.nextmv", *arguments],
-            env={**os.environ, name: key},
-            capture_output=True,
-            text=True,
-            check=True,
-        )
+        runs = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=True)
         assert runs.stdout.count("\n") > 3
         metrics = requests.get(f"http://{address}/m", timeout=120).text
         assert value(metrics, "nextmv_up", account="demo") == 1
@@ -269,7 +257,6 @@ def test_the_demo_shows_https_where_it_serves_tls(tmp_path: Path) -> None:
     file = write_yaml(tmp_path / "web.yml", {"tls_server_config": tls})
     with demo("--web.listen-address=127.0.0.1:0", f"--web.config.file={file}") as (_, shown, port):
         assert f" https://localhost:{port}/metrics\n" in shown
-        assert f"scrape localhost:{port}, with `scheme: https`. Ctrl+C" in shown
 
 
 def test_the_demo_serves_where_stdout_can_not_be_written() -> None:
@@ -312,31 +299,6 @@ def test_a_signal_before_the_server_handles_it_ends_the_program_quietly(
             api.answer.held_until.set()
             running.kill()
     assert running.returncode == 128 + number
-
-
-def one_process() -> None:
-    resource.setrlimit(resource.RLIMIT_NPROC, (1, 1))
-
-
-@pytest.mark.system
-def test_where_the_system_starts_no_thread_it_says_so_in_a_line(tmp_path: Path) -> None:
-    user: list[str] = []
-    if os.geteuid() == 0:  # for root there is no limit
-        if not shutil.which("setpriv"):
-            pytest.skip("needs setpriv")
-        kept = "+dac_override,+dac_read_search"
-        user = ["setpriv", "--reuid=64001", f"--inh-caps={kept}", f"--ambient-caps={kept}"]
-    for module, flags in (("nextmv_exporter", ["--once"]), ("nextmv_exporter.nextmv", [])):
-        ended = subprocess.run(
-            [*user, sys.executable, "-m", module, *flags],
-            env={**os.environ, "NEXTMV_API_KEY": KEY, "HOME": str(tmp_path)},
-            preexec_fn=one_process,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert ended.returncode == 2, ended.stderr
-        assert re.fullmatch(r"nextmv-\w+: can't start a thread: raise .*\n", ended.stderr)
 
 
 def test_version_and_help_are_told(program: Command) -> None:

@@ -34,7 +34,8 @@ def blocks(text: str, language: str) -> list[str]:
 def anchors(text: str) -> set[str]:
     """The anchors of a page's headings, as GitHub makes them."""
     headings = re.findall(r"(?m)^#+ (.*)$", text)
-    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+    made = {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+    return made | set(re.findall(r'<a id="(.+?)">', text))
 
 
 def test_every_link_leads_to_a_file_and_a_heading_that_exist() -> None:
@@ -93,6 +94,15 @@ def test_every_flag_variable_and_metric_that_is_named_exists() -> None:
                 assert name in series, f"{page.name}: {name}"
                 named.add(name)
     assert len(named) > 15
+
+
+def test_every_log_message_is_listed() -> None:
+    listed = set(re.findall(r"(?m)^\| `(.+?)` \| (?:info|warn|error)", TEXT[DOCS / "logs.md"]))
+    code = "\n".join(path.read_text() for path in (ROOT / "exporter").rglob("*.py"))
+    logged = set(re.findall(r'log\.(?:info|warning|error|exception)\(\s*"([^"]+)"', code))
+    assert {"Listening", "Scrape failed", "Accounts reloaded"} <= logged
+    assert logged - {"Read"} <= listed  # which is an example
+    assert [message for message in listed if message not in code] == []
 
 
 def environment(api: FakeAPI) -> dict[str, str]:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from support.descriptors import no_descriptor_left
 from support.logs import capture_logs
 
-from nextmv_exporter.files import Reloaded, Watch, read, read_yaml, stamp
+from nextmv_exporter.files import Reloaded, Watch, read, read_yaml
 from nextmv_exporter.nextmv.errors import ConfigurationError, UnreadableFileError
 
 KEPT = "Reload failed, keeping current text"
@@ -159,16 +159,6 @@ def test_threads_that_ask_at_once_cost_one_load(file: Path) -> None:
         thread.join()
     assert seen == ["second"] * 20
     assert text.loads == 2
-
-
-@pytest.mark.parametrize("name", ["nul\0", "surrogate\ud800"])
-def test_a_name_that_no_file_can_have_is_no_file(tmp_path: Path, name: str) -> None:
-    assert stamp(tmp_path / name) is None
-    with pytest.raises(ConfigurationError) as caught:
-        read(tmp_path / name, "key file")
-    assert str(caught.value) == f"key file {str(tmp_path / name)!r} is not a file name"
-    assert str(caught.value).isprintable()
-    assert not isinstance(caught.value, UnreadableFileError)
 
 
 # YAML

@@ -31,7 +31,7 @@ EXAMPLES: dict[str, tuple[Any, str, Any, str]] = {
     "nextmv.profile": ((), "staging", ("staging",), "a, b"),
     "nextmv.config-file": (None, "a.yaml", Path("a.yaml"), "b.yaml"),
     "nextmv.api-key-file": (None, "a.key", Path("a.key"), "b.key"),
-    "nextmv.endpoint": (None, "a.example", "a.example", "b.example"),
+    "nextmv.endpoint": (None, "a.example", "https://a.example", "b.example"),
     "nextmv.account-name": ("default", "production", "production", "staging"),
     "nextmv.timeout": (10, "5s", 5, "6s"),
     "nextmv.max-response-bytes": (64 * 2**20, "1MiB", 2**20, "2MiB"),
@@ -150,6 +150,7 @@ REFUSED = {
         *("exporter.example", "ftp://a", "https://", "https://SECR@a", "http://a:0", "http://a?k=SECR"),
         "http://me:SECR@a:b",
     ],
+    "nextmv.endpoint": ["a b", "ftp://a", "https://me:SECR@a", "a?k=SECR"],
     "nextmv.account-name": ["a\x01b", "a\u2028b", "\udcff"],
     "nextmv.profile": ["a\x1b[31m"],
     "log.level": ["loud"],
@@ -193,14 +194,14 @@ def test_a_duration_is_the_sum_of_its_parts(amounts: list[int]) -> None:
 # A profile asked for by flag
 
 REPLACED: dict[str, tuple[dict[str, str], list[str], str]] = {
-    "key": ({"NEXTMV_API_KEY": "k"}, [], "NEXTMV_API_KEY would replace its key"),
-    "endpoint": ({"NEXTMV_ENDPOINT": "e"}, [], "NEXTMV_ENDPOINT would replace its endpoint"),
+    "key": ({"NEXTMV_API_KEY": "k"}, [], "NEXTMV_API_KEY would replace its key or"),
+    "endpoint": ({"NEXTMV_ENDPOINT": "e"}, [], "NEXTMV_ENDPOINT would replace its key or endpoint"),
     "exporter's endpoint": (
         {"NEXTMV_EXPORTER_NEXTMV_ENDPOINT": "e"},
         [],
-        "NEXTMV_EXPORTER_NEXTMV_ENDPOINT would replace its endpoint",
+        "NEXTMV_EXPORTER_NEXTMV_ENDPOINT would replace its key or endpoint",
     ),
-    "key file": ({"NEXTMV_API_KEY_FILE": "f"}, [], "NEXTMV_API_KEY_FILE would replace its key"),
+    "key file": ({"NEXTMV_API_KEY_FILE": "f"}, [], "NEXTMV_API_KEY_FILE would replace its key or"),
     "key file by flag": ({}, ["--nextmv.api-key-file=f"], "--nextmv.api-key-file would replace"),
     "key and endpoint": ({"NEXTMV_API_KEY": "k", "NEXTMV_ENDPOINT": "e"}, [], "NEXTMV_API_KEY"),
 }
@@ -223,7 +224,10 @@ def test_a_profile_by_flag_that_something_else_replaces_is_refused_naming_both(
 
 
 def test_an_endpoint_by_flag_is_as_much_a_statement_as_the_profile() -> None:
-    assert from_environment(["--nextmv.profile=a", "--nextmv.endpoint=e"]).nextmv_endpoint == "e"
+    assert (
+        from_environment(["--nextmv.profile=a", "--nextmv.endpoint=e"]).nextmv_endpoint
+        == "https://e"
+    )
 
 
 # Variables and help

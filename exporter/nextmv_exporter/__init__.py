@@ -13,27 +13,13 @@ if TYPE_CHECKING:
     from nextmv_exporter.collector import QueueCollector
     from nextmv_exporter.nextmv.account import Account, Queue, QueuedRun, StatusV2
     from nextmv_exporter.nextmv.client import Client
-    from nextmv_exporter.nextmv.errors import (
-        ConfigurationError,
-        ConnectionFailedError,
-        DeadlineExceededError,
-        InvalidResponseError,
-        NextmvError,
-        Reason,
-        ResponseTooLargeError,
-        StatusError,
-        TLSError,
-        UnknownProfileError,
-        UnreadableFileError,
-    )  # fmt: skip
+    from nextmv_exporter.nextmv.errors import ConfigurationError, NextmvError
 
 __version__ = "0.1.0"
 
 __all__ = [
-    "Account", "Client", "ConfigurationError", "ConnectionFailedError", "DeadlineExceededError",
-    "InvalidResponseError", "NextmvError", "Queue", "QueueCollector",
-    "QueuedRun", "Reason", "ResponseTooLargeError", "StatusError", "StatusV2", "TLSError",
-    "UnknownProfileError", "UnreadableFileError",
+    "Account", "Client", "ConfigurationError", "NextmvError", "Queue", "QueueCollector",
+    "QueuedRun", "StatusV2",
 ]  # fmt: skip
 
 
@@ -41,9 +27,6 @@ def __getattr__(name: str) -> Any:
     """Import a name when it is first used: the exporter starts without most of them."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    home = "nextmv"
-    if name == "QueueCollector":
-        home = "collector"
-    elif name == "Reason" or name.endswith("Error"):
-        home = "nextmv.errors"
+    home = "collector" if name == "QueueCollector" else "nextmv"
+    home += ".errors" if name.endswith("Error") else ""
     return getattr(import_module(f"{__name__}.{home}"), name)

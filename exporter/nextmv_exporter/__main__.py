@@ -2,34 +2,29 @@
 
 import os
 import signal
+from importlib import import_module
 
 
 def main() -> None:
     """Run `nextmv-exporter` and exit."""
-    _handle_signals()
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # which would end the program
-    from nextmv_exporter.cli import main as run
-
-    run()
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until the server handles it
+    _run("cli")
 
 
 def queue() -> None:
     """Run `nextmv-queue` and exit."""
-    _handle_signals()
-    from nextmv_exporter.nextmv.queue_command import main as run
-
-    run()
+    _run("nextmv.queue_command")
 
 
-def _handle_signals() -> None:
-    """End quietly, also during the imports, until the server handles the signals.
+def _run(module: str) -> None:
+    """Run a module's `main`; end quietly at a signal, also during the imports.
 
     Process 1 of a container gets only signals with a handler, and Python's own for an interrupt
     would print a traceback.
     """
     signal.signal(signal.SIGINT, _exit)
     signal.signal(signal.SIGTERM, _exit)
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    import_module(f"nextmv_exporter.{module}").main()
 
 
 def _exit(number: int, _frame: object) -> None:

@@ -1,19 +1,15 @@
 """Determine the monitored accounts from the settings."""
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from nextmv_exporter.files import Reloaded, Watch, stamp
 from nextmv_exporter.logs import get_logger
-from nextmv_exporter.nextmv import credentials
+from nextmv_exporter.nextmv import credentials, errors
 from nextmv_exporter.nextmv.client import Client
 from nextmv_exporter.nextmv.credentials import ALL_PROFILES, DEFAULT_PROFILE, Credentials
-from nextmv_exporter.nextmv.errors import (
-    ConfigurationError,
-    UnknownProfileError,
-    UnreadableFileError,
-)
+from nextmv_exporter.nextmv.errors import ConfigurationError
 from nextmv_exporter.scrape.target import ScrapeOptions, Target
 from nextmv_exporter.settings import Settings
 
@@ -39,21 +35,24 @@ def profiles(settings: Settings) -> Sequence[str]:
     chosen = list(dict.fromkeys(asked)) or [DEFAULT_PROFILE]
     if len(chosen) == 1 and chosen != [ALL_PROFILES]:
         return chosen
-    origin = "--nextmv.api-key-file" if settings.nextmv_api_key_file else "NEXTMV_API_KEY"
     if settings.nextmv_api_key_file or os.environ.get("NEXTMV_API_KEY"):
         raise ConfigurationError(
-            f"{origin} holds one key, which would be used for all of several profiles: "
-            "unset it, or choose one profile"
+            "NEXTMV_API_KEY or --nextmv.api-key-file holds one key, which would be used for all "
+            "of several profiles: unset it, or choose one profile"
         )
     config = credentials.load_config(settings.nextmv_config_file)
-    if ALL_PROFILES not in chosen:
-        return chosen
-    if found := credentials.profiles_with_key(config):
-        return found
-    path = settings.nextmv_config_file or credentials.default_config_file()
-    raise ConfigurationError(
-        f"no profile in {path} has an API key: add one with `nextmv configuration create`"
-    )
+    if ALL_PROFILES in chosen:
+        chosen = credentials.profiles_with_key(config)
+    if not chosen:
+        raise ConfigurationError(
+            "--nextmv.profile is *, but no profile in the configuration file has an API key: add "
+            "one with `nextmv configuration create`"
+        )
+    if len({account_name(settings, each) for each in chosen}) < len(chosen):
+        raise ConfigurationError(
+            "--nextmv.account-name gives the default profile the name of another: choose another"
+        )
+    return chosen
 
 
 def account_name(settings: Settings, profile: str) -> str:
@@ -130,45 +129,35 @@ class Accounts:
         """Find the credentials of each account, so that an invalid one affects no other."""
         if self._given:
             return self._given
-        key_file, own = self._settings.nextmv_api_key_file, credentials.default_config_file()
-        for file in filter(None, (self._settings.nextmv_config_file or own, key_file)):
-            watch(file)
+        watch(self._settings.nextmv_config_file or credentials.default_config_file())
+        if key_file := self._settings.nextmv_api_key_file:
+            watch(key_file)
         found: dict[str, Credentials] = {}
         faults: dict[str, str] = {}
         for profile in profiles(self._settings):
             account = account_name(self._settings, profile)
             try:
-                _reject_taken(account, profile, found)
                 found[account] = resolve(self._settings, profile)
-            except UnreadableFileError:
+            except errors.UnreadableFileError:
                 raise
             except ConfigurationError as error:
                 if last is None:
                     raise
-                faults[profile] = str(error)
-                dropped = self._drop_missing and isinstance(error, UnknownProfileError)
+                faults[account] = str(error)
+                dropped = self._drop_missing and isinstance(error, errors.UnknownProfileError)
                 if account in last and not dropped:
-                    found.setdefault(account, last[account])
+                    found[account] = last[account]
         if not found:
             raise ConfigurationError(next(iter(faults.values())))
-        self._log(faults, found)
+        for account, fault in sorted(faults.items() - self._faults.items()):
+            log.warning("Ignoring invalid credentials", account=account, err=fault)
+        self._faults = faults
         return found
 
-    def _log(self, faults: Mapping[str, str], found: Found) -> None:
-        """Log the faults, by profile, that were not there at the last reload."""
-        for profile, fault in sorted(faults.items() - self._faults.items()):
-            if (account := account_name(self._settings, profile)) in found:
-                log.warning(
-                    "Reload failed, keeping current credentials", account=account, err=fault
-                )
-            else:
-                log.warning("Skipping account with invalid configuration", err=fault)
-        self._faults = faults
-
     def _update(self, old: Found, new: Found) -> None:
-        added, removed = sorted(new.keys() - old.keys()), sorted(old.keys() - new.keys())
+        added, removed = (",".join(sorted(each)) for each in (new.keys() - old, old.keys() - new))
         if old and (added or removed):
-            log.info("Accounts reloaded", added=",".join(added), removed=",".join(removed))
+            log.info("Accounts reloaded", added=added, removed=removed)
         for account in old.keys() & new.keys():
             if old[account] != new[account]:
                 log.info("Credentials reloaded", account=account)
@@ -190,26 +179,11 @@ class Accounts:
             max_groups=settings.queue_max_groups,
             zero_retention=settings.queue_zero_retention,
         )
-        client = Client(
-            credentials=self._credentials(name, found),
-            max_response_bytes=settings.nextmv_max_response_bytes,
-        )
-        return Target(name, client, options)
-
-    def _credentials(self, account: str, last: Credentials) -> Callable[[], Credentials]:
-        """Return a function that returns the current credentials of an account."""
 
         def latest() -> Credentials:
-            nonlocal last  # used by a fetch in progress when its account is removed
-            last = self._latest().get(account, last)
-            return last
+            nonlocal found  # used by a fetch in progress when its account is removed
+            found = self._latest().get(name, found)
+            return found
 
-        return latest
-
-
-def _reject_taken(account: str, profile: str, found: Found) -> None:
-    if account in found:
-        raise ConfigurationError(
-            f"profile {profile!r} has the name that --nextmv.account-name gives to the default "
-            "profile: choose another"
-        )
+        limit = settings.nextmv_max_response_bytes
+        return Target(name, Client(credentials=latest, max_response_bytes=limit), options)

@@ -2,11 +2,9 @@
 
 import contextlib
 import os
-import shutil
 import sys
 import threading
 from collections.abc import Sequence
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import click
@@ -52,22 +50,12 @@ def run_command(parser: click.Command, arguments: Sequence[str] | None) -> int:
         status: int = parser.main(arguments, prog_name=parser.name, standalone_mode=False)
     except click.ClickException as error:
         message = message_of(error)
-    except ConfigurationError as error:
+    except (ConfigurationError, OSError) as error:  # OSError: stdout can't be written
         message = str(error)
-        if error.setting:
-            message += f" (see --nextmv.{error.setting}"
-            message += "; --demo needs no key)" if error.setting == "api-key-file" else ")"
-    except OSError as error:  # such as a full disk for the help, which click prints
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or Python would print it again at its exit
-        message = str(error)
-    except RuntimeError as error:
-        if "can't start new thread" not in str(error):
-            raise
-        message = "can't start a thread: raise the limit of processes (ulimit -u)"
     else:
         return status
     if parser.name != "nextmv-exporter":
-        message = message.replace("--nextmv.", "--").replace("; --demo needs no key", "")
+        message = message.replace("--nextmv.", "--")
     complain(f"{parser.name}: {message}")
     return EXIT_CONFIGURATION
 
@@ -127,7 +115,10 @@ def _run(settings: Settings, demo: Credentials | None = None) -> int:
     if settings.once:
         queues = QueueCollector(accounts.targets, timeout=settings.nextmv_timeout)
         body, _ = expose([queues, ProcessMetricsCollector()])
-        _print(body)
+        try:
+            logs.write(1, body)
+        except OSError as error:  # the status must not be that of an account that is down
+            raise ConfigurationError(f"can't write to stdout: {error.strerror}") from None
         scrapes = [target.last for target in accounts.targets.values()]
         return 0 if all(scrape and scrape.outcome.summary for scrape in scrapes) else EXIT_DOWN
     # Imported here, since printing a single scrape needs no server.
@@ -138,26 +129,18 @@ def _run(settings: Settings, demo: Credentials | None = None) -> int:
             address, names = urlsplit(url).netloc, ",".join(accounts.targets)
             log.info("Listening", version=__version__, address=address, accounts=names)
         if demo:
-            with contextlib.suppress(ConfigurationError):  # the demo serves without stdout too
-                _print(_welcome(urls[0], settings.web_telemetry_path, demo).encode())
+            with contextlib.suppress(OSError):  # the demo serves without stdout too
+                logs.write(1, _welcome(urls[0], settings.web_telemetry_path, demo).encode())
 
     serve(settings, accounts, announce)
     log.info("Stopped")
     return 0
 
 
-def _print(body: bytes) -> None:
-    try:
-        logs.write(1, body)
-    except OSError as error:
-        raise ConfigurationError(f"can't write to stdout: {error.strerror}") from None
-
-
 def _welcome(url: str, path: str, demo: Credentials) -> str:
     parts = urlsplit(url)
     base = f"{parts.scheme}://localhost:{parts.port}"
-    queue = shutil.which("nextmv-queue") or Path(sys.executable).with_name("nextmv-queue")
-    scheme = ", with `scheme: https`" if parts.scheme == "https" else ""
+    queue = f"{sys.executable} -m nextmv_exporter.nextmv"
     return f"""
 The demo is running: a simulated Nextmv account whose queue grows and drains.
 
@@ -165,6 +148,6 @@ The demo is running: a simulated Nextmv account whose queue grows and drains.
   Status page  {base}/
   Its runs     NEXTMV_API_KEY={demo.api_key} {queue} --endpoint {demo.url}
 
-To see it in Prometheus, scrape localhost:{parts.port}{scheme}. Ctrl+C ends it.
+To see it in Prometheus, scrape localhost:{parts.port}. Ctrl+C ends it.
 
 """

@@ -3,13 +3,10 @@
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from nextmv_exporter.logs import get_logger
 from nextmv_exporter.nextmv.errors import ConfigurationError, UnreadableFileError
-
-if TYPE_CHECKING:
-    import yaml
 
 T = TypeVar("T")
 Stamp = tuple[int, ...] | None
@@ -31,7 +28,7 @@ def stamp(path: Path) -> Stamp:
     """
     try:
         status = path.stat()
-    except (OSError, ValueError):  # ValueError: no file can have that name
+    except OSError:
         return None
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
@@ -48,24 +45,19 @@ def read(path: Path, description: str) -> bytes:
 
     Raises:
         UnreadableFileError: the file can't be read.
-        ConfigurationError: no file can have that name.
     """
     try:
         return path.read_bytes()
     except OSError as error:
         raise UnreadableFileError(f"{description} {path} can't be read: {error.strerror}") from None
-    except ValueError:
-        raise ConfigurationError(f"{description} {str(path)!r} is not a file name") from None
 
 
-def read_yaml(path: Path, description: str, loader: "type[yaml.SafeLoader] | None" = None) -> Any:
+def read_yaml(path: Path, description: str) -> Any:
     """Read a YAML file that may hold secrets.
 
     Args:
         path: the file.
         description: what the file is, for the message of an error.
-        loader: the class to parse it with, whose ConfigurationErrors are passed on; without one,
-            PyYAML's `SafeLoader`.
 
     Returns:
         The document.
@@ -78,15 +70,13 @@ def read_yaml(path: Path, description: str, loader: "type[yaml.SafeLoader] | Non
 
     content = read(path, description)
     try:
-        return yaml.load(content, loader or yaml.SafeLoader)  # noqa: S506 - a SafeLoader
-    except ConfigurationError as error:
-        fault = f": {error}"
+        return yaml.safe_load(content)
     # PyYAML's constructors raise any exception where a value does not fit its tag: KeyError,
     # IndexError, AttributeError, TypeError, ... Some of them quote the value.
     except Exception as error:  # noqa: BLE001
         mark = getattr(error, "problem_mark", None)
-        fault = f" is not valid YAML{f' (line {mark.line + 1})' if mark else ''}: correct it"
-    raise ConfigurationError(f"{description} {path}{fault}")
+        line = f" (line {mark.line + 1})" if mark else ""
+    raise ConfigurationError(f"{description} {path} is not valid YAML{line}: correct it")
 
 
 class Reloaded(Generic[T]):
@@ -107,10 +97,7 @@ class Reloaded(Generic[T]):
     """
 
     def __init__(
-        self,
-        load: Callable[[T | None, Watch], T],
-        on_reload: Callable[[T, T], None],
-        failure: str,
+        self, load: Callable[[T | None, Watch], T], on_reload: Callable[[T, T], None], failure: str
     ) -> None:
         self._load = load
         self._on_reload = on_reload

@@ -101,8 +101,8 @@ def write(descriptor: int, text: bytes) -> None:
     Raises:
         OSError: it is closed or full.
     """
-    if (sys.stdout, sys.stderr)[descriptor - 1] is None:
-        raise OSError(errno.EBADF, "it is closed")
+    if (sys.stdout, sys.stderr)[descriptor - 1] is None:  # the number may be another file's
+        raise OSError(errno.EBADF, "stdout is closed")
     rest = memoryview(text)
     while rest:
         rest = rest[os.write(descriptor, rest) :]

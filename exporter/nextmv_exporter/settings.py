@@ -3,11 +3,12 @@
 `docs/flags.md` is checked against `OPTIONS`.
 """
 
+import dataclasses
 import os
 import re
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,13 +19,15 @@ from nextmv_exporter.nextmv.credentials import check_url
 from nextmv_exporter.nextmv.errors import ConfigurationError
 
 ENVIRONMENT_PREFIX = "NEXTMV_EXPORTER_"
+CONTEXT = {"help_option_names": ["-h", "--help"], "show_default": True, "max_content_width": 100}
+"""Settings of click for the help."""
 
 _SECONDS = {"y": 31_536_000.0, "w": 604_800.0, "d": 86_400.0, "h": 3600.0, "m": 60.0, "s": 1.0,
             "ms": 0.001}  # fmt: skip
 _DURATION = re.compile("".join(rf"(?:([0-9]+(?:\.[0-9]+)?){unit})?" for unit in _SECONDS))
+_LONGEST = 100 * _SECONDS["y"]  # the clocks of the standard library overflow beyond 292 years
 _BYTES = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9,
           "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}  # fmt: skip
-_MAX_YEARS = 100  # the clocks of the standard library overflow beyond 292
 # Kubernetes sets such variables for every Service; the chart's may be called nextmv-exporter.
 _OF_A_SERVICE = re.compile(r"_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_(TCP|UDP|SCTP)\w*)?)")
 
@@ -58,12 +61,10 @@ def duration_or_zero(text: str) -> float:
         5400.0
     """
     match = _DURATION.fullmatch("0s" if text == "0" else text)
-    if not text or not match:
-        raise ValueError(f"{text!r} is not a duration: write it like 500ms, 10s, 5m or 1h30m")
-    amounts = zip(match.groups(), _SECONDS.values(), strict=True)
-    total = sum(float(amount) * seconds for amount, seconds in amounts if amount)
-    if total > _MAX_YEARS * _SECONDS["y"]:
-        raise ValueError(f"{text!r} is longer than {_MAX_YEARS}y, the longest duration allowed")
+    amounts = zip(match.groups("0") if match else (), _SECONDS.values(), strict=False)
+    total = sum(float(amount) * seconds for amount, seconds in amounts)
+    if not text or not match or total > _LONGEST:
+        raise ValueError(f"{text!r} is not a duration up to 100y: write it like 500ms or 1h30m")
     return total
 
 
@@ -84,32 +85,24 @@ def buckets(text: str) -> tuple[float, ...]:
 
 def size(text: str) -> int:
     """Parse a size, such as `64MiB` or `1000000`, to bytes."""
-    match = re.fullmatch(r"([0-9]+)\s*([A-Za-z]*)", text.strip())
-    if not match or match[2] not in _BYTES or int(match[1]) == 0:
+    match = re.fullmatch(r"([1-9][0-9]*)\s*([A-Za-z]*)", text.strip())
+    if not match or match[2] not in _BYTES:
         raise ValueError(f"{text!r} is not a size: write it like 64MiB or 1000000")
     return int(match[1]) * _BYTES[match[2]]
 
 
 def address(text: str) -> Address:
     """Parse an address to listen on: `host:port`, with IPv6 in brackets."""
-    match = re.fullmatch(r"(?:\[([^\[\]]*)\]|([^:\[\]]*)):([0-9]+)", text.strip())
-    with suppress(UnicodeError):  # the system's functions encode it with IDNA
-        if match and int(match[3]) < 2**16:
-            host = match[1] or match[2] or ""
-            host.encode("idna")
-            return Address(host, int(match[3]))
-    raise ValueError(
-        f"{text!r} is not host:port: write it like :10057, 127.0.0.1:10057 or [::]:10057"
-    )
+    match = re.fullmatch(r"(\[[^\[\]]+\]|(?!.*\.\.)[^:\[\]]*):([0-9]{1,5})", text.strip())
+    if not match or int(match[2]) >= 2**16:
+        raise ValueError(f"{text!r} is not host:port: write it like :10057 or [::]:10057")
+    return Address(match[1].strip("[]"), int(match[2]))
 
 
 def path(text: str) -> str:
     """Check that a path is free for the metrics."""
-    taken = text == "/sd" or text.startswith("/-/")
-    if taken or not re.fullmatch(r"(/[A-Za-z0-9._~-]+)+", text):
-        raise ValueError(
-            f"{text!r} is not a free path: write it like /metrics (/, /sd and /-/ have other uses)"
-        )
+    if not re.fullmatch(r"(?!/sd$|/-/)(/[A-Za-z0-9._~-]+)+", text):
+        raise ValueError(f"{text!r} is not a path, or one with another use: write it like /metrics")
     return text
 
 
@@ -144,9 +137,7 @@ class Parsed(click.ParamType):  # type: ignore[type-arg] # generic from click 8.
         self.name = name
         self._parse = parse
 
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> object:
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Convert a value for click; raise `click.BadParameter` if it is invalid."""
         try:
             return self._parse(value)
@@ -154,99 +145,86 @@ class Parsed(click.ParamType):  # type: ignore[type-arg] # generic from click 8.
             self.fail(str(error), param, ctx)
 
 
-@dataclass(frozen=True)
-class Settings:
-    """The settings of the program; durations are seconds, sizes bytes."""
-
-    demo: bool
-    once: bool
-    nextmv_profile: Sequence[str]
-    nextmv_config_file: Path | None
-    nextmv_api_key_file: Path | None
-    nextmv_endpoint: str | None
-    nextmv_account_name: str
-    nextmv_timeout: float
-    nextmv_max_response_bytes: int
-    nextmv_source: str
-    nextmv_run_lookback: float
-    queue_zero_retention: float
-    queue_max_groups: int
-    queue_wait_buckets: Sequence[float]
-    web_listen_address: Sequence[Address]
-    web_telemetry_path: str
-    web_timeout_offset: float
-    web_external_url: str | None
-    web_config_file: Path | None
-    log_level: str
-    log_format: str
-
-
-def _option(flag: str, help: str, **attributes: Any) -> click.Option:  # noqa: A002
-    """Declare the flag and the variables of a setting.
-
-    Args:
-        flag: such as `web.listen-address`.
-        help: its help text.
-        attributes: further arguments of `click.Option`; `own` is the variable of Nextmv's tools.
-    """
-    spellings = dict.fromkeys([flag.replace(".", "_"), flag.replace(".", "__")])
-    variables = [ENVIRONMENT_PREFIX + each.replace("-", "_").upper() for each in spellings]
-    variables += [own] if (own := attributes.pop("own", None)) else []
-    declared = [f"--{flag}", re.sub("[.-]", "_", flag)]
-    return click.Option(declared, envvar=variables, help=help, **attributes)
+def _option(help: str, type: Any = None, **attributes: Any) -> Any:  # noqa: A002
+    """Declare a setting: its help text, the type of its flag, more arguments of `click.Option`."""
+    return dataclasses.field(metadata={"help": help, "type": type, **attributes})
 
 
 NAME = Parsed("name", name)
 _FILE = click.Path(path_type=Path)
 _LENGTH, _LENGTH_OR_ZERO = Parsed("duration", duration), Parsed("duration", duration_or_zero)
+_COUNT = click.IntRange(min=1)
+_ADDRESS = Parsed("host:port", address)
+_ENDPOINT = Parsed("URL", partial(check_url, origin="it"))
 _SOURCES = click.Choice(["auto", "account-queue", "application-runs"])
 _LEVELS = click.Choice(["debug", "info", "warn", "error"])
 _BUCKETS = "5s,15s,30s,1m,2m,5m,10m,30m,1h,2h,6h,12h"
 
+
 # fmt: off
-OPTIONS: tuple[click.Option, ...] = (
-    _option("demo", "Monitor a simulated account that the program itself serves on loopback; needs "
-            "no key and no network.", is_flag=True),
-    _option("once", "Print one scrape and exit: 0 if all accounts are up, 1 if any is down, 2 if "
-            "it could not be printed.", is_flag=True),
-    _option("nextmv.profile", "Profile of the configuration file to monitor, one account each; "
-            "repeatable; * for all that have a key. [default: the default profile]",
-            type=NAME, multiple=True, own="NEXTMV_PROFILE"),
-    _option("nextmv.config-file", "Nextmv configuration file. [default: ~/.nextmv/config.yaml]",
-            type=_FILE, own="NEXTMV_CONFIG_FILE"),
-    _option("nextmv.api-key-file", "File that holds the API key; read again when it changes.",
-            type=_FILE, own="NEXTMV_API_KEY_FILE"),
-    _option("nextmv.endpoint", "Base URL of the API. [default: https://api.cloud.nextmv.io]",
-            metavar="URL", own="NEXTMV_ENDPOINT"),
-    _option("nextmv.account-name", "Account label for a bare API key or the default profile.",
-            type=NAME, default="default", own="NEXTMV_ACCOUNT_NAME"),
-    _option("nextmv.timeout", "Timeout for reading one account.", type=_LENGTH, default="10s"),
-    _option("nextmv.max-response-bytes", "Maximum size of a response, decompressed.",
-            type=Parsed("size", size), default="64MiB"),
-    _option("nextmv.source", "Where the queue is read from.", type=_SOURCES, default="auto"),
-    _option("nextmv.run-lookback", "Maximum age of a run to be found by application-runs.",
-            type=_LENGTH, default="24h"),
-    _option("queue.zero-retention", "How long a drained group is still reported, as 0.",
-            type=_LENGTH_OR_ZERO, default="5m"),
-    _option("queue.max-groups", "Maximum label groups per account; the rest count as __other__.",
-            type=click.IntRange(min=1), default="2000"),
-    _option("queue.wait-buckets", "Buckets of the wait histogram.",
-            type=Parsed("durations", buckets), default=_BUCKETS),
-    _option("web.listen-address", "host:port to listen on; IPv6 as [::]:10057; repeatable.",
-            type=Parsed("host:port", address), default=[":10057"], multiple=True),
-    _option("web.telemetry-path", "Path under which metrics are served.",
-            type=Parsed("path", path), default="/metrics"),
-    _option("web.timeout-offset", "Subtracted from Prometheus's scrape timeout, to leave time for "
-            "the response.", type=_LENGTH_OR_ZERO, default="0.5s"),
-    _option("web.external-url", "URL under which Prometheus reaches the exporter, for /sd. "
-            "[default: the host of the request to /sd]", type=Parsed("URL", url)),
-    _option("web.config.file", "Web configuration file for TLS, basic authentication and headers, "
-            "in the format of Prometheus's exporter-toolkit.", type=_FILE),
-    _option("log.level", "Lowest level logged.", type=_LEVELS, default="info"),
-    _option("log.format", "Format of log lines.", type=click.Choice(["logfmt", "json"]),
-            default="logfmt"),
-)
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """The settings of the program; durations are seconds, sizes bytes."""
+
+    demo: bool = _option("Monitor a simulated account; needs no key and no network.", is_flag=True)
+    once: bool = _option(
+        "Print one scrape and exit: 0 if all accounts are up, 1 if any is down.", is_flag=True)
+    nextmv_profile: Sequence[str] = _option(
+        "Profile of the configuration file to monitor, one account each; repeatable; * for all "
+        "that have a key. [default: the default profile]", NAME, multiple=True)
+    nextmv_config_file: Path | None = _option(
+        "Nextmv configuration file. [default: ~/.nextmv/config.yaml]", _FILE)
+    nextmv_api_key_file: Path | None = _option(
+        "File that holds the API key; read again when it changes.", _FILE)
+    nextmv_endpoint: str | None = _option(
+        "Base URL of the API. [default: https://api.cloud.nextmv.io]", _ENDPOINT)
+    nextmv_account_name: str = _option(
+        "Account label for a bare API key or the default profile.", NAME, default="default")
+    nextmv_timeout: float = _option("Timeout for reading one account.", _LENGTH, default="10s")
+    nextmv_max_response_bytes: int = _option(
+        "Maximum size of a response, decompressed.", Parsed("size", size), default="64MiB")
+    nextmv_source: str = _option("Where the queue is read from.", _SOURCES, default="auto")
+    nextmv_run_lookback: float = _option(
+        "Maximum age of a run to be found by application-runs.", _LENGTH, default="24h")
+    queue_zero_retention: float = _option(
+        "How long a drained group is still reported, as 0.", _LENGTH_OR_ZERO, default="5m")
+    queue_max_groups: int = _option(
+        "Maximum label groups per account; the rest count as __other__.", _COUNT, default="2000")
+    queue_wait_buckets: Sequence[float] = _option(
+        "Buckets of the wait histogram.", Parsed("durations", buckets), default=_BUCKETS)
+    web_listen_address: Sequence[Address] = _option(
+        "Address to listen on; IPv6 as [::]:10057; repeatable.", _ADDRESS,
+        default=[":10057"], multiple=True)
+    web_telemetry_path: str = _option(
+        "Path under which metrics are served.", Parsed("path", path), default="/metrics")
+    web_timeout_offset: float = _option(
+        "Subtracted from Prometheus's scrape timeout.", _LENGTH_OR_ZERO, default="0.5s")
+    web_external_url: str | None = _option(
+        "URL under which Prometheus reaches the exporter, for /sd. [default: the host of the "
+        "request to /sd]", Parsed("URL", url))
+    web_config_file: Path | None = _option(
+        "Web configuration file, in the format of Prometheus's exporter-toolkit.", _FILE,
+        flag="web.config.file")
+    log_level: str = _option("Lowest level logged.", _LEVELS, default="info")
+    log_format: str = _option(
+        "Format of log lines.", click.Choice(["logfmt", "json"]), default="logfmt")
 # fmt: on
+
+# Nextmv's own tools have variables for these too, without the exporter's prefix.
+_NEXTMVS = re.compile("nextmv_(profile|config_file|api_key_file|endpoint|account_name)")
+
+
+def _flag(field: dataclasses.Field[Any]) -> click.Option:
+    """Create the flag of a setting, which is named as its field, and its variables."""
+    attributes = dict(field.metadata)
+    flag = attributes.pop("flag", field.name.replace("_", ".", 1).replace("_", "-"))
+    spellings = field.name, flag.replace(".", "__").replace("-", "_")
+    variables = [f"{ENVIRONMENT_PREFIX}{each.upper()}" for each in spellings]
+    variables += [field.name.upper()] if _NEXTMVS.fullmatch(field.name) else []
+    return click.Option([f"--{flag}", field.name], envvar=variables, **attributes)
+
+
+OPTIONS = tuple(map(_flag, dataclasses.fields(Settings)))
 
 
 def unknown_variables() -> list[str]:
@@ -284,11 +262,7 @@ def command(run: Callable[[Settings], object], version: str) -> click.Command:
         "nextmv-exporter",
         params=list(OPTIONS),
         callback=callback,
-        context_settings={
-            "help_option_names": ["-h", "--help"],
-            "show_default": True,
-            "max_content_width": 100,
-        },
+        context_settings=CONTEXT,
         help="Prometheus exporter for the run queue of Nextmv Cloud accounts.",
         epilog="Every flag can be set in the environment too: NEXTMV_EXPORTER_ and its name in "
         "capitals, with . and - as _. The API key comes from NEXTMV_API_KEY, from a key file, or "
@@ -306,14 +280,16 @@ def _reject_replaced_profile(settings: Settings) -> None:
     if context.get_parameter_source("nextmv_profile") is not ParameterSource.COMMANDLINE:
         return
     by_name = {option.name: option for option in OPTIONS}
-    key, file = os.environ.get("NEXTMV_API_KEY"), settings.nextmv_api_key_file
-    replacing = "NEXTMV_API_KEY" if key else variable_of(by_name["nextmv_endpoint"], context)
-    if file:
-        replacing = variable_of(by_name["nextmv_api_key_file"], context) or "--nextmv.api-key-file"
-    if replacing:
+    replacing = (
+        "NEXTMV_API_KEY" if os.environ.get("NEXTMV_API_KEY") else None,
+        variable_of(by_name["nextmv_api_key_file"], context),
+        "--nextmv.api-key-file" if settings.nextmv_api_key_file else None,
+        variable_of(by_name["nextmv_endpoint"], context),
+    )
+    for each in filter(None, replacing):
         raise ConfigurationError(
-            f"--nextmv.profile asks for {' and '.join(settings.nextmv_profile)}, but {replacing} "
-            f"would replace its {'key' if key or file else 'endpoint'}: unset one of the two"
+            f"--nextmv.profile asks for {' and '.join(settings.nextmv_profile)}, but {each} "
+            "would replace its key or endpoint: unset one of the two"
         )
 
 
@@ -339,8 +315,7 @@ def from_environment(arguments: Sequence[str] = ()) -> Settings:
 
 def message_of(error: click.ClickException) -> str:
     """Return click's message, with the variable that an invalid value came from."""
-    message = error.format_message()
     variable = None
     if isinstance(error, click.BadParameter) and error.ctx and error.param:
         variable = variable_of(error.param, error.ctx)
-    return f"{message} (from {variable})" if variable else message
+    return error.format_message() + (f" (from {variable})" if variable else "")

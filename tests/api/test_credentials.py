@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -224,7 +225,7 @@ def test_we_find_what_the_sdk_finds_but_for_the_deviations(
             try:
                 found = find(case)
                 ours: Any = (found.api_key, found.url)
-            except ConfigurationError:
+            except (ConfigurationError, click.BadParameter):
                 ours = "error"
         if isinstance(case, Deviation):
             assert ours == case.ours != theirs, case.name
@@ -241,25 +242,25 @@ NAMED = "a: {apikey: SECR-1, endpoint: e}\nb: {apikey: SECR-2, endpoint: e}\n"
 REFUSED: dict[str, tuple[str | None, str, str]] = {
     # By what is wrong: the file, the profile, and what the message has.
     "no file": (None, "default", "can't be read: No such file or directory"),
-    "list": ("- SECR", "default", f"YAML list instead of a mapping: recreate it with {CREATE}"),
-    "text": ("SECR", "default", "holds a YAML str instead of a mapping"),
+    "list": ("- SECR", "default", f"holds no YAML mapping: recreate it with {CREATE}"),
+    "text": ("SECR", "default", "holds no YAML mapping"),
     "no YAML": ("a: b\nSECR: [\n", "default", "is not valid YAML (line 3): correct it"),
     "not UTF-8": ("apikey: SECR\xff", "default", "is not valid YAML"),
-    "empty": ("", "default", f"set NEXTMV_API_KEY, or add an apikey to FILE with {CREATE}"),
-    "named profiles only": (NAMED, "default", "but these profiles have: a, b; choose"),
-    "unknown": (NAMED, "c", "'c' is not in FILE: choose one that is there (with an API key: a, b)"),
+    "empty": ("", "default", f"FILE has no API key: set NEXTMV_API_KEY, add it with {CREATE}"),
+    "named profiles only": (NAMED, "default", "or choose a profile that has a key: a, b"),
+    "unknown": (NAMED, "c", "'c' is not in FILE: add it with `nextmv"),
     "unknown of many": (
         "\n".join(f"p{number}: {{apikey: SECR}}" for number in range(10, 40)),
         "c",
-        "p10, p11, p12, p13, p14, p15, p16, p17, p18, p19 and 20 more)",
+        "p10, p11, p12, p13, p14, p15, p16, p17, p18, p19 and 20 more",
     ),
     "setting": ("apikey: SECR\nendpoint: {a: b}", "endpoint", "'endpoint' is not in FILE"),
     "number": ("apikey: 0123", "default", "apikey of profile 'default' in FILE is not text: put"),
     "endpoint that is none": ("p: {apikey: k, endpoint: [SECR]}", "p", "endpoint of profile 'p'"),
-    "browser": ("auth_type: pkce", "default", "(auth_type: pkce), which a server can't do: create"),
-    "no key": ("p: {endpoint: e}", "p", f"'p' in FILE has no apikey: add it with {CREATE}"),
-    "no endpoint": ("p: {apikey: k}", "p", "add one, like `endpoint: api.cloud.nextmv.io`"),
-    "two words": ("p: {apikey: SECR k, endpoint: e}", "p", "'p' in FILE has white space"),
+    "browser": ("auth_type: pkce", "default", "needs a browser (pkce): set NEXTMV_API_KEY"),
+    "no key": ("p: {endpoint: e}", "p", "'p' in FILE has no API key: set NEXTMV_API_KEY"),
+    "no endpoint": ("p: {apikey: k}", "p", "add one, like `endpoint: https://api.cloud.nextmv.io`"),
+    "two words": ("p: {apikey: SECR k, endpoint: e}", "p", "'p' in FILE is empty, is in quotes"),
     "not ASCII": ("apikey: SECRÉT", "default", "or non-ASCII characters: copy it again"),
     "bad URL": ("p: {apikey: k, endpoint: ht tp}", "p", "of profile 'p' in FILE 'ht tp' is"),
 }  # fmt: skip
@@ -297,19 +298,12 @@ def test_a_key_file_holds_just_the_key(tmp_path: Path) -> None:
     for content in (b"the-key", b" the-key\r\n", b"\nthe-key\n\n"):
         file.write_bytes(content)
         assert read_api_key_file(file) == "the-key"
-    for content, fault in {
-        b"": "is empty: write the key into it",
-        b" \n": "is empty",
-        b"SECR\nSECR": "has white space, control or non-ASCII characters",
-        b"\xef\xbb\xbfSECR": "starts with a byte order mark: save the file as UTF-8 without one",
-        "SECR".encode("utf-16"): "is not text: save it as UTF-8",
-        b"SECR\xe9": "is not text",
-        b'"SECR"': "is in quotes: remove them",
-        b"'SECR'": "is in quotes",
-        "SECRÉ".encode(): "non-ASCII",
-    }.items():
+    for content in (
+        *(b"", b" \n", b"SECR\nSECR", b"\xef\xbb\xbfSECR", "SECR".encode("utf-16"), b"SECR\xe9"),
+        *(b'"SECR"', b"'SECR'", "SECRÉ".encode()),
+    ):
         file.write_bytes(content)
-        with pytest.raises(ConfigurationError, match=f"API key file {file} .*{fault}") as caught:
+        with pytest.raises(ConfigurationError, match=f"API key file {file} is empty, ") as caught:
             read_api_key_file(file)
         assert "SECR" not in str(caught.value)
     for file, fault in ((tmp_path, "Is a directory"), (tmp_path / "none", "No such file")):

@@ -43,8 +43,8 @@ def test_prometheus_sees_the_queue_that_the_api_reports_at_each_moment(
             until(lambda: prom.by("account", "nextmv_up") == {"default": 0})
             until(lambda: prom.query("nextmv_account_queue_length") == {})
             assert prom.query("up == 0") == {}
-    log = (tmp_path / "prometheus.log").read_text().splitlines()
-    assert not [line for line in log if "level=warn" in line.lower() or "level=error" in line]
+            log = (tmp_path / "prometheus.log").read_text().lower().splitlines()
+    assert not [line for line in log if "level=warn" in line or "level=error" in line]
 
 
 def test_prometheus_discovers_the_accounts_and_follows_those_that_come_and_go(

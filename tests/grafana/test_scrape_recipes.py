@@ -86,14 +86,3 @@ def test_the_second_job_asks_for_all_that_the_exporter_says_of_itself_and_reads_
     own = {re.split(r"[{ ]", line)[0] for line in lines if 'account="' not in line}
     assert own == set(OWN_METRICS)
     assert all(samples(told, name) for name in OWN_METRICS)
-
-
-def test_the_readme_shows_the_second_job_as_it_is_shipped() -> None:
-    shown = [
-        job
-        for block in re.findall(r"```yaml\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-        if "/sd" in block
-        for job in yaml.safe_load(block)["scrape_configs"]
-    ]
-    here = yaml.safe_dump(shown).replace("localhost:10057", "exporter:10057")
-    assert yaml.safe_load(here) == RECIPES["prometheus-sd.yml"]["scrape_configs"]

@@ -244,7 +244,10 @@ class Client:
         finally:
             seconds = time.monotonic() - start
             observe(Exchange(name, code, seconds, offset))
-        raise failure  # here, where it has no context: its frames would be kept with it
+        try:
+            raise failure  # here, where it has no context: its frames would be kept with it
+        finally:
+            del failure  # its traceback refers to this frame
 
     def _route_of(self, credentials: Credentials) -> _Route:
         """Return what is derived from the credentials, which takes longer than a request."""
@@ -267,12 +270,16 @@ def _read(response: requests.Response, name: str, deadline: Deadline, budget: Bu
             "login page between here and the API?"
         )
     body = bytearray()
-    while piece := _piece(response, deadline):
-        body += piece
-        if not budget.take(len(piece)):
-            raise errors.ResponseTooLargeError(
-                f"{name}: the response is larger than {budget.limit} bytes"
-            )
+    try:
+        while piece := _piece(response, deadline):
+            body += piece
+            if not budget.take(len(piece)):
+                raise errors.ResponseTooLargeError(  # noqa: TRY301
+                    f"{name}: the response is larger than {budget.limit} bytes"
+                )
+    except BaseException:
+        body.clear()  # on Python 3.13, urllib3's errors keep this frame until they are collected
+        raise
     return body
 
 

@@ -88,18 +88,24 @@ def resolve(
     name = profile_name(profile)
     key_origin, url_origin = "the API key", "the endpoint"
     if not api_key:
-        api_key, key_origin = os.environ.get("NEXTMV_API_KEY") or None, "NEXTMV_API_KEY"
+        api_key, key_origin = os.environ.get("NEXTMV_API_KEY"), "NEXTMV_API_KEY"
     if not url:
-        url, url_origin = os.environ.get("NEXTMV_ENDPOINT") or None, "NEXTMV_ENDPOINT"
-    if api_key is None or url is None:
-        path = config_file or default_config_file()
-        config = load_config(config_file)
-        entry = _profile(config, name, path)
-        of_profile = f"of profile {name!r} in {path}"
-        if api_key is None:
-            api_key, key_origin = _api_key(config, entry, name, path), f"apikey {of_profile}"
-        if url is None:
-            url, url_origin = _endpoint(entry, name, path), f"endpoint {of_profile}"
+        url, url_origin = os.environ.get("NEXTMV_ENDPOINT"), "NEXTMV_ENDPOINT"
+    if not api_key or not url:
+        path, config = config_file or default_config_file(), load_config(config_file)
+        entry = _entry(config, name)
+        if entry is None:
+            raise UnknownProfileError(f"profile {name!r} is not in {path}: {_choose(config)}")
+        origin = f"of profile {name!r} in {path}"
+        if not api_key and not _has_key(entry):
+            why = "needs a browser (pkce)" if entry.get("auth_type") == "pkce" else "has no API key"
+            raise ConfigurationError(
+                f"profile {name!r} in {path} {why}: set NEXTMV_API_KEY, {_choose(config)}"
+            )
+        if not api_key:
+            api_key, key_origin = _text(entry, "apikey", origin), f"apikey {origin}"
+        if not url:
+            url, url_origin = _endpoint(entry, name, origin), f"endpoint {origin}"
     return Credentials(check_api_key(api_key, key_origin), check_url(url, url_origin))
 
 
@@ -140,8 +146,7 @@ def _parse(path: Path, _stamp: object) -> Mapping[str, Any]:
     if config is None or isinstance(config, dict):
         return config or {}
     raise ConfigurationError(
-        f"configuration file {path} holds a YAML {type(config).__name__} instead of a mapping: "
-        f"recreate it with {_CREATE}"
+        f"configuration file {path} holds no YAML mapping: recreate it with {_CREATE}"
     )
 
 
@@ -155,20 +160,22 @@ def profiles_with_key(config: Mapping[str, Any]) -> list[str]:
         Names of profiles with a key, the default profile first. A name that can't be printed is
         left out.
     """
-    entries = {DEFAULT_PROFILE: config} | {
-        name: entry
-        for name, entry in config.items()
-        if isinstance(name, str)
-        and name.isprintable()
-        and name == profile_name(name) != DEFAULT_PROFILE
-        and name not in _SETTINGS
-        and isinstance(entry, dict)
-    }
-    return [
-        name
-        for name, entry in entries.items()
-        if entry.get("apikey") and entry.get("auth_type") != "pkce"
-    ]
+    printable = (name for name in config if isinstance(name, str) and name.isprintable())
+    names = [DEFAULT_PROFILE, *(name for name in printable if name == profile_name(name))]
+    entries = {name: _entry(config, name) or {} for name in names}
+    return [name for name, entry in entries.items() if _has_key(entry)]
+
+
+def _entry(config: Mapping[str, Any], name: str) -> Mapping[str, Any] | None:
+    if name == DEFAULT_PROFILE:
+        return config
+    entry = config.get(name)
+    return entry if name not in _SETTINGS and isinstance(entry, dict) else None
+
+
+def _has_key(entry: Mapping[str, Any]) -> bool:
+    """Whether a server can use it: it can't sign in through a browser."""
+    return bool(entry.get("apikey")) and entry.get("auth_type") != "pkce"
 
 
 def read_api_key_file(path: Path) -> str:
@@ -183,13 +190,7 @@ def read_api_key_file(path: Path) -> str:
     Raises:
         ConfigurationError: the file can't be read, is empty, or holds no valid key.
     """
-    content = files.read(path, "API key file")
-    try:
-        key = content.decode().strip()
-    except UnicodeDecodeError:
-        raise ConfigurationError(f"API key file {path} is not text: save it as UTF-8") from None
-    if not key:
-        raise ConfigurationError(f"API key file {path} is empty: write the key into it")
+    key = files.read(path, "API key file").decode(errors="replace").strip()
     return check_api_key(key, f"the key in API key file {path}")
 
 
@@ -204,21 +205,15 @@ def check_api_key(key: str, origin: str) -> str:
         The key, unchanged.
 
     Raises:
-        ConfigurationError: it starts with a byte order mark, is in quotes, or has white space,
-            control or non-ASCII characters.
+        ConfigurationError: it is empty or in quotes, or has white space, control or non-ASCII
+            characters, such as a byte order mark.
     """
-    if key.startswith("\ufeff"):
-        fault = "starts with a byte order mark: save the file as UTF-8 without one"
-    elif re.fullmatch(r"""(["']).*\1""", key):
-        fault = "is in quotes: remove them, since here they are a part of the value"
-    elif not re.fullmatch(r"[\x21-\x7e]+", key):
-        fault = (
-            "has white space, control or non-ASCII characters: "
-            "copy it again from the Nextmv console"
+    if not re.fullmatch(r"""(?!["'])[\x21-\x7e]+""", key):
+        raise ConfigurationError(
+            f"{origin} is empty, is in quotes, or has white space, control or non-ASCII "
+            "characters: copy it again from the Nextmv console"
         )
-    else:
-        return key
-    raise ConfigurationError(f"{origin} {fault}")
+    return key
 
 
 def check_url(url: str, origin: str) -> str:
@@ -241,36 +236,11 @@ def check_url(url: str, origin: str) -> str:
         host = parse_url(full).host or ""  # as `requests` does
         if valid and host.encode("idna") and urlsplit(full).port != 0:
             return full.rstrip("/")
+    shown = re.sub(r"(?s)^.*@|[?#].*", "<redacted>", url)
     raise ConfigurationError(
-        f"{origin} {without_secrets(url)!r} is not a URL, or has a user, a query or a fragment: "
-        f"write it like {DEFAULT_ENDPOINT}",
-        "endpoint",
+        f"{origin} {shown!r} is not a URL, or has a user, a query or a fragment: "
+        f"write it like {DEFAULT_ENDPOINT}"
     )
-
-
-def without_secrets(url: str) -> str:
-    """Return what is meant to be a URL, without what may be a user, a password or a query.
-
-    Args:
-        url: the text.
-
-    Returns:
-        The text for an error message.
-    """
-    return re.sub(r"(?s)^.*@|[?#].*", "<redacted>", url)
-
-
-def _profile(config: Mapping[str, Any], name: str, path: Path) -> Mapping[str, Any]:
-    if name == DEFAULT_PROFILE:
-        return config
-    entry = config.get(name)
-    if name in _SETTINGS or not isinstance(entry, dict):
-        raise UnknownProfileError(
-            f"profile {name!r} is not in {path}: choose one that is there "
-            f"(with an API key: {listed(profiles_with_key(config))}), or add it with {_CREATE}",
-            "profile",
-        )
-    return entry
 
 
 def listed(names: list[str]) -> str:
@@ -286,42 +256,23 @@ def listed(names: list[str]) -> str:
     return (", ".join(names[:_SHOWN]) or "none") + more
 
 
-def _text(entry: Mapping[str, Any], key: str, name: str, path: Path) -> str:
-    value = entry.get(key)
-    if value is None or isinstance(value, str):
-        return value or ""
-    raise ConfigurationError(f"{key} of profile {name!r} in {path} is not text: put it in quotes")
+def _choose(config: Mapping[str, Any]) -> str:
+    others = listed(profiles_with_key(config))
+    return f"add it with {_CREATE}, or choose a profile that has a key: {others}"
 
 
-def _api_key(config: Mapping[str, Any], entry: Mapping[str, Any], name: str, path: Path) -> str:
-    if entry.get("auth_type") == "pkce":
-        raise ConfigurationError(
-            f"profile {name!r} in {path} signs in through a browser (auth_type: pkce), which a "
-            "server can't do: create an API key in the Nextmv console and use a profile with it"
-        )
-    if key := _text(entry, "apikey", name, path):
-        return key
-    if name != DEFAULT_PROFILE:
-        raise ConfigurationError(f"profile {name!r} in {path} has no apikey: add it with {_CREATE}")
-    if others := profiles_with_key(config):
-        raise ConfigurationError(
-            f"no API key: the default profile in {path} has no apikey, but these profiles have: "
-            f"{listed(others)}; choose one, or * for all, with NEXTMV_PROFILE",
-            "profile",
-        )
-    raise ConfigurationError(
-        f"no API key: set NEXTMV_API_KEY, or add an apikey to {path} with {_CREATE}",
-        "api-key-file",
-    )
+def _text(entry: Mapping[str, Any], field: str, origin: str) -> str:
+    value = entry.get(field) or ""
+    if isinstance(value, str):
+        return value
+    raise ConfigurationError(f"{field} {origin} is not text: put it in quotes")
 
 
-def _endpoint(entry: Mapping[str, Any], name: str, path: Path) -> str:
-    if endpoint := _text(entry, "endpoint", name, path):
+def _endpoint(entry: Mapping[str, Any], name: str, origin: str) -> str:
+    default = DEFAULT_ENDPOINT if name == DEFAULT_PROFILE else ""
+    if endpoint := _text(entry, "endpoint", origin) or default:
         return endpoint
-    if name == DEFAULT_PROFILE:
-        return DEFAULT_ENDPOINT
     # As the SDK: a key is never sent to an endpoint that its profile does not name.
     raise ConfigurationError(
-        f"profile {name!r} in {path} has no endpoint: add one, like "
-        f"`endpoint: {DEFAULT_ENDPOINT.removeprefix('https://')}`"
+        f"there is no endpoint {origin}: add one, like `endpoint: {DEFAULT_ENDPOINT}`"
     )

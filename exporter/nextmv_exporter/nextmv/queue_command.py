@@ -4,12 +4,11 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import NamedTuple
-from unicodedata import category, east_asian_width
 
 import click
 
@@ -17,18 +16,18 @@ from nextmv_exporter import __version__
 from nextmv_exporter.accounts import account_name, profiles, resolve
 from nextmv_exporter.cli import complain, printable, run_command
 from nextmv_exporter.logs import write
-from nextmv_exporter.nextmv.account import Account, QueuedRun
+from nextmv_exporter.nextmv.account import Account, Queue, QueuedRun
 from nextmv_exporter.nextmv.client import Client
 from nextmv_exporter.nextmv.credentials import listed, load_config, profiles_with_key
 from nextmv_exporter.nextmv.errors import ConfigurationError, NextmvError
-from nextmv_exporter.settings import NAME, Settings, from_environment
+from nextmv_exporter.settings import CONTEXT, NAME, Settings, from_environment
 
 EXIT_FAILED = 1
 UNKNOWN = "unknown"
 """Shown where the status, execution class or application is missing, as in the metrics."""
 
 _CONCURRENT = 8  # accounts that are read at once
-_NARROWEST = 40  # columns of a terminal; lines are not cut further
+_FILTERS = ("status_v2", "execution_class", "application_id")
 _LAST = datetime.max.replace(tzinfo=UTC)
 
 
@@ -57,9 +56,7 @@ def _setting(flag: str, help: str) -> Callable[..., Callable[..., int]]:  # noqa
     return click.option(flag, multiple=True, help=help)
 
 
-@click.command(
-    "nextmv-queue", context_settings={"help_option_names": ["-h", "--help"], "show_default": True}
-)
+@click.command("nextmv-queue", context_settings=CONTEXT)
 @_filter("--status", "status_v2", "Only runs with this status")
 @_filter("--execution-class", "execution_class", "Only runs of this class")
 @_filter("--application", "application_id", "Only runs of this application")
@@ -73,45 +70,31 @@ def _setting(flag: str, help: str) -> Callable[..., Callable[..., int]]:  # noqa
 @_setting("--endpoint", "Base URL of the API. [default: https://api.cloud.nextmv.io]")
 @_setting("--timeout", "Timeout for reading one account. [default: 10s]")
 @click.version_option(__version__, "--version", message="%(prog)s %(version)s")
-def print_queue(  # noqa: PLR0913 - one for each flag
-    *,
-    limit: int,
-    as_json: bool,
-    wide: bool,
-    account: str | None,
-    status_v2: Sequence[str],
-    execution_class: Sequence[str],
-    application_id: Sequence[str],
-    **flags: Sequence[str],
+def print_queue(
+    *, limit: int, as_json: bool, wide: bool, account: str | None, **flags: Sequence[str]
 ) -> int:
     """Print the runs of a Nextmv account's queue, oldest first.
 
     Accounts, keys and endpoint are those of an exporter with the same environment. A missing
     status, execution class or application is called "unknown".
     """
+    filters = {field: flags.pop(field) for field in _FILTERS}
     given = [(key.replace("_", "-"), value) for key, values in flags.items() for value in values]
     arguments = [f"--nextmv.{flag}={value}" for flag, value in given]
     settings, accounts = _select(arguments, account)
     rows, failures = _read_all(settings, accounts)
-    filters = {
-        "status_v2": status_v2, "execution_class": execution_class,
-        "application_id": application_id,
-    }  # fmt: skip
     found = [row for row in rows if all(_has(row, *each) for each in filters.items())]
     found.sort(key=lambda row: row.run.created_at or _LAST)
     shown = found[: limit or None]
     hidden = (set() if wide else {"VERSION", "USER"}) | (set() if accounts[1:] else {"ACCOUNT"})
-    if as_json:
-        lines: Iterable[str] = (_json(row, named="ACCOUNT" not in hidden) for row in shown)
-    else:
-        lines = table(shown, datetime.now(UTC), hidden, cut=not wide and os.isatty(1))
-    try:
-        _print(lines)
-    except OSError as error:
-        complain(f"nextmv-queue: cannot write to stdout: {error.strerror}")
-        return EXIT_FAILED
+    room = shutil.get_terminal_size().columns if os.isatty(1) and not wide else None
+    named = "ACCOUNT" not in hidden
+    lines = (_json(row, named=named) for row in shown) if as_json else table(shown, hidden, room)
+    encoding = getattr(sys.stdout, "encoding", "utf-8")  # without a stdout, sys.stdout is None
+    with suppress(BrokenPipeError):  # which is how `head` ends its input
+        write(1, "".join(f"{line}\n" for line in lines).encode(encoding, "replace"))
     if not shown and failures < len(accounts):
-        complain(_why_none(rows, filters))
+        complain("No run matches the filters." if rows else "No runs found.")
     if left := len(found) - len(shown):
         complain(f"{left} more run{'s' * (left > 1)}: --limit 0 prints all.")
     return EXIT_FAILED if failures else 0
@@ -123,50 +106,41 @@ def _select(arguments: list[str], account: str | None) -> tuple[Settings, list[s
     chosen = list(profiles(settings))
     if account is None:
         return settings, chosen
-    known = {account_name(settings, profile): profile for profile in reversed(chosen)}
+    known = {account_name(settings, profile): profile for profile in chosen}
     if account in known:
         return settings, [known[account]]
     if not settings.nextmv_profile:  # the exporter may have a flag that the environment lacks
         others = profiles_with_key(load_config(settings.nextmv_config_file))
         if account in others:
             return from_environment([*arguments, f"--nextmv.profile={account}"]), [account]
-    raise ConfigurationError(
-        f"no account is named {account!r}: choose one of {listed(list(known)[::-1])}"
-    )
+    raise ConfigurationError(f"no account is named {account!r}: choose one of {listed([*known])}")
 
 
 def _read_all(settings: Settings, accounts: Sequence[str]) -> tuple[list[Row], int]:
     """Return the runs of all profiles' accounts, and the number of those that can't be read."""
     with ThreadPoolExecutor(_CONCURRENT) as pool:
-        results = list(pool.map(lambda profile: _read(settings, profile), accounts))
+        read = {
+            account_name(settings, each): pool.submit(_read, settings, each) for each in accounts
+        }
     rows: list[Row] = []
     failures = 0
-    for profile, result in zip(accounts, results, strict=True):
-        if isinstance(result, list):
-            rows += result
-            continue
-        if isinstance(result, ConfigurationError) and len(accounts) == 1:
-            raise result
-        failures += 1
-        name = account_name(settings, profile)
-        complain(f"nextmv-queue: cannot read the queue of {name}: {result}")
+    for name, result in read.items():
+        try:
+            rows += (Row(name, run) for run in result.result().runs)
+        except (ConfigurationError, NextmvError) as error:
+            if isinstance(error, ConfigurationError) and len(accounts) == 1:
+                raise
+            failures += 1
+            complain(f"nextmv-queue: cannot read the queue of {name}: {error}")
     return rows, failures
 
 
-def _read(settings: Settings, profile: str) -> list[Row] | ConfigurationError | NextmvError:
-    try:
-        credentials = resolve(settings, profile)
-        client = Client(
-            credentials=lambda: credentials,
-            timeout=settings.nextmv_timeout,
-            max_response_bytes=settings.nextmv_max_response_bytes,
-        )
-        queue = Account(client).queue(
-            source=settings.nextmv_source, run_lookback=settings.nextmv_run_lookback
-        )
-    except (ConfigurationError, NextmvError) as error:
-        return error
-    return [Row(account_name(settings, profile), run) for run in queue.runs]
+def _read(settings: Settings, profile: str) -> Queue:
+    credentials = resolve(settings, profile)
+    timeout, limit = settings.nextmv_timeout, settings.nextmv_max_response_bytes
+    client = Client(credentials=lambda: credentials, timeout=timeout, max_response_bytes=limit)
+    source, lookback = settings.nextmv_source, settings.nextmv_run_lookback
+    return Account(client).queue(source=source, run_lookback=lookback)
 
 
 def _value(row: Row, field: str) -> str:
@@ -177,27 +151,9 @@ def _has(row: Row, field: str, wanted: Sequence[str]) -> bool:
     return not wanted or _value(row, field).lower() in map(str.lower, wanted)
 
 
-def _why_none(rows: Sequence[Row], filters: Mapping[str, Sequence[str]]) -> str:
-    if not rows:
-        return "No runs found."
-    for field, wanted in filters.items():
-        if not any(_has(row, field, wanted) for row in rows):
-            what = field.removesuffix("_v2").removesuffix("_id").replace("_", " ")
-            there = listed(sorted({_value(row, field) for row in rows}))
-            return f"No run has the {what} {' or '.join(wanted)}: there are {there}."
-    return "No run matches all of these filters."
-
-
 def _json(row: Row, *, named: bool) -> str:
     account = {"account": row.account} if named else {}
     return json.dumps(account | row.run.model_dump(mode="json"))
-
-
-def _print(lines: Iterable[str]) -> None:
-    """Write lines to stdout; replace characters that its encoding lacks by `?`."""
-    encoding = getattr(sys.stdout, "encoding", "utf-8")  # without a stdout, sys.stdout is None
-    with suppress(BrokenPipeError):  # which is how `head` ends its input
-        write(1, "".join(f"{line}\n" for line in lines).encode(encoding, "replace"))
 
 
 def age(created: datetime | None, now: datetime) -> str | None:
@@ -233,44 +189,23 @@ _COLUMNS: Mapping[str, Callable[[Row, datetime], str | None]] = {
 }
 
 
-def table(
-    rows: Sequence[Row], now: datetime, hidden: set[str], *, cut: bool = False
-) -> Iterator[str]:
+def table(rows: Sequence[Row], hidden: Collection[str], room: int | None) -> Iterator[str]:
     """Format runs as lines of a table that are safe to print on a terminal.
 
     Args:
         rows: the runs, in the order of the lines.
-        now: the time at which ages are calculated.
         hidden: names of columns to leave out.
-        cut: whether to cut lines at the width of the terminal.
+        room: characters of a line; None for all.
 
     Yields:
         The lines, the header first; none without runs.
     """
+    now = datetime.now(UTC)
     columns = {title: value for title, value in _COLUMNS.items() if title not in hidden}
     cells = [list(columns)]
     cells += (
         [printable(value(row, now) or "") or "-" for value in columns.values()] for row in rows
     )
-    widths = [max(map(_width, column)) for column in zip(*cells, strict=True)]
-    room = max(shutil.get_terminal_size().columns, _NARROWEST)
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     for line in cells if rows else ():
-        padded = (
-            text + " " * (width - _width(text)) for text, width in zip(line, widths, strict=True)
-        )
-        text = "  ".join(padded).rstrip()
-        if cut and _width(text) > room:
-            text = text[:room]
-            while _width(text) >= room:
-                text = text[:-1]
-            text += "…"
-        yield text
-
-
-def _width(text: str) -> int:
-    """Return how many columns of a terminal a text takes: two for a wide character."""
-    if text.isascii():
-        return len(text)
-    return sum(
-        2 if east_asian_width(char) in "WF" else category(char) not in ("Mn", "Me") for char in text
-    )
+        yield "  ".join(map(str.ljust, line, widths)).rstrip()[:room]

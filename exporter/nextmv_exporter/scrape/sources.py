@@ -155,7 +155,7 @@ def fetch_runs(  # noqa: PLR0913 - all that a fetch depends on
         vars(state).update(vars(SourceState(credentials)))
     requests = _Requests(client, deadline, on_exchange)
     fallen_back = choice == "auto" and state.retry_queue is not None
-    refusal: NextmvError | None = None
+    refusal = ""
     if choice != APPLICATION_RUNS and time.monotonic() >= (state.retry_queue or 0):
         share = _RETRY_SHARE if fallen_back else 1.0
         try:
@@ -163,7 +163,7 @@ def fetch_runs(  # noqa: PLR0913 - all that a fetch depends on
         except NextmvError as error:
             if choice != "auto" or not (fallen_back or _gone(error)):
                 raise
-            refusal = error
+            refusal = str(error)
         else:
             _switch(state, account, None, "")
             return Fetched(runs, None, (credentials, None))
@@ -177,7 +177,7 @@ def fetch_runs(  # noqa: PLR0913 - all that a fetch depends on
             raise StatusError(message, status=404) from None
         raise
     if refusal:
-        _switch(state, account, time.monotonic() + RETRY_QUEUE_AFTER, str(refusal))
+        _switch(state, account, time.monotonic() + RETRY_QUEUE_AFTER, refusal)
     return fetched
 
 
