@@ -79,9 +79,7 @@ class Exporter:
         async def call(request: Request) -> Response:
             if self._scrapes.locked():
                 log.warning("Rejecting scrapes", limit=MAX_SCRAPES)
-                return PlainTextResponse(
-                    "Too many scrapes are waiting\n", 503, {"Retry-After": "1"}
-                )
+                return PlainTextResponse("Too many scrapes\n", 503, {"Retry-After": "1"})
             async with self._scrapes:
                 response: Future[Response] = Future()
                 # A daemon, so that a scrape that hangs does not delay the end of the program.
@@ -176,10 +174,8 @@ def tolerant(app: ASGIApp) -> ASGIApp:
 
     async def call(scope: Scope, receive: Receive, send: Send) -> None:
         # A body that is no valid HTTP ends the connection, in which no response can follow.
-        while (message := await receive()).get("more_body"):
+        while (await receive()).get("more_body"):
             pass
-        if message["type"] == "http.disconnect":
-            return
         # RFC 9112 6.1: with both, the next request might be smuggled, so the connection is closed.
         if {b"content-length", b"transfer-encoding"} <= {name for name, _ in scope["headers"]}:
             scope["headers"].append((b"connection", b"close"))
