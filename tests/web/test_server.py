@@ -77,20 +77,15 @@ def test_an_address_that_cannot_be_used_is_refused_with_the_systems_text() -> No
             server.listen(host, 9)
 
 
-def test_it_listens_on_each_address_or_on_none(api: FakeAPI) -> None:
+def test_it_listens_on_each_address(api: FakeAPI) -> None:
     hosts = ("127.0.0.1", "127.0.0.2")
-    accounts = Accounts(settings_of(), {"default": Credentials(KEY, api.url)})
     flags = [f"--web.listen-address={host}:0" for host in hosts]
+    accounts = Accounts(settings_of(), {"default": Credentials(KEY, api.url)})
     with server.running(settings_of(*flags), accounts) as urls:
         ports = [int(url.rpartition(":")[2]) for url in urls]
         assert all(map(reaches, hosts, ports))
-        flags = [f"--web.listen-address={host}:{ports[1]}" for host in hosts]
-        with (
-            pytest.raises(ConfigurationError, match=r"127\.0\.0\.2:.*: Address already in use: "),
-            server.running(settings_of(*flags), accounts),
-        ):
-            pass
-        assert not reaches("127.0.0.1", ports[1])
+        with pytest.raises(ConfigurationError, match=r"127\.0\.0\.2:.*: Address already in use: "):
+            server.listen(hosts[1], ports[1])
 
 
 def hanging(exporter: Process, api: FakeAPI, scrapes: int = 3) -> list[threading.Thread]:
@@ -172,7 +167,7 @@ def test_scrapers_beyond_the_limit_get_503_while_health_needs_no_thread(
         scrapes = [pool.submit(served.get, "/metrics") for _ in range(300)]
         until(lambda: sum(each.done() for each in scrapes) == 44, seconds=PATIENCE)
         rejected = served.get("/metrics")
-        assert (rejected.status, rejected.body) == (503, "Too many scrapes are waiting\n")
+        assert (rejected.status, rejected.body) == (503, "Too many scrapes\n")
         assert rejected.headers["Retry-After"] == "1"
         assert served.get("/-/healthy").status == 200
         release.set()

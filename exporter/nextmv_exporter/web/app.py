@@ -7,9 +7,9 @@ import threading
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import TypeVar
 from urllib.parse import urlsplit
 
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route, Router
@@ -27,8 +27,6 @@ TIMEOUT_HEADER = "X-Prometheus-Scrape-Timeout-Seconds"
 
 MAX_SCRAPES = 256
 """Maximum number of concurrent scrapes and pages, a thread each."""
-
-Result = TypeVar("Result")
 
 _AUTHORITY = re.compile("^https?://[^/]*", re.IGNORECASE)
 
@@ -49,7 +47,7 @@ class Exporter:
     accounts: Accounts
     draining: bool = False
     _process: ProcessMetricsCollector = field(default_factory=ProcessMetricsCollector)
-    _scrapes: int = 0
+    _scrapes: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(MAX_SCRAPES))
 
     def app(self) -> Router:
         """Create the ASGI application."""
@@ -58,7 +56,7 @@ class Exporter:
                 Route("/", self._threaded(self.landing)),
                 Route(self.settings.web_telemetry_path, self._threaded(self.metrics)),
                 Route("/sd", self._threaded(self.discovery)),
-                Route("/-/healthy", self.healthy),
+                Route("/-/healthy", PlainTextResponse("Healthy\n"), methods=["GET"]),
                 Route("/-/ready", self.ready),
             ],
             redirect_slashes=False,
@@ -70,17 +68,23 @@ class Exporter:
     ) -> Callable[[Request], Awaitable[Response]]:
         """Run an endpoint in threads, as many as there may be."""
 
-        async def call(request: Request) -> Response:
-            if self._scrapes >= MAX_SCRAPES:
-                log.warning("Rejecting scrapes", limit=MAX_SCRAPES)
-                return PlainTextResponse(
-                    "Too many scrapes are waiting\n", 503, {"Retry-After": "1"}
-                )
-            self._scrapes += 1
+        def respond(request: Request, response: Future[Response]) -> None:
             try:
-                return await in_thread(lambda: endpoint(request))
-            finally:
-                self._scrapes -= 1
+                response.set_result(endpoint(request))
+            except HTTPException as error:
+                response.set_result(PlainTextResponse(f"{error.detail}\n", error.status_code))
+            except Exception as error:  # noqa: BLE001 - raised again where it is waited for
+                response.set_exception(error)
+
+        async def call(request: Request) -> Response:
+            if self._scrapes.locked():
+                log.warning("Rejecting scrapes", limit=MAX_SCRAPES)
+                return PlainTextResponse("Too many scrapes\n", 503, {"Retry-After": "1"})
+            async with self._scrapes:
+                response: Future[Response] = Future()
+                # A daemon, so that a scrape that hangs does not delay the end of the program.
+                threading.Thread(target=respond, args=(request, response), daemon=True).start()
+                return await asyncio.wrap_future(response)
 
         return call
 
@@ -94,11 +98,7 @@ class Exporter:
             The metrics; 404 if an account is unknown.
         """
         deadline = Deadline(scrape_timeout(request.headers, self.settings))
-        self.accounts.refresh()
-        known = self.accounts.targets
-        chosen = dict.fromkeys(request.query_params.getlist("account"))
-        if unknown := [name for name in chosen if name not in known]:
-            return _no_such_account(unknown, known)
+        known, chosen = self._accounts(request)
         targets = {name: known[name] for name in chosen or known}
         queues = QueueCollector(targets, timeout=deadline.remaining())
         body, headers = expose(
@@ -121,24 +121,13 @@ class Exporter:
         """
         self.accounts.refresh()
         url = urlsplit(self.settings.web_external_url or str(request.base_url))
-        port = "" if url.port else ":443" if url.scheme == "https" else ":80"
+        address = url.netloc if url.port else f"{url.netloc}:{443 if url.scheme == 'https' else 80}"
         labels = {
             "__scheme__": url.scheme,
             "__metrics_path__": url.path.rstrip("/") + self.settings.web_telemetry_path,
         }
-        return JSONResponse(
-            [
-                {
-                    "targets": [url.netloc + port],
-                    "labels": {**labels, "__param_account": account, "instance": account},
-                }
-                for account in self.accounts.targets
-            ]
-        )
-
-    async def healthy(self, _: Request) -> Response:
-        """Report that the process serves requests."""
-        return PlainTextResponse("Healthy\n")
+        accounts = [{"__param_account": name, "instance": name} for name in self.accounts.targets]
+        return JSONResponse([{"targets": [address], "labels": labels | each} for each in accounts])
 
     async def ready(self, _: Request) -> Response:
         """Report whether requests should be sent to this process."""
@@ -158,33 +147,19 @@ class Exporter:
         # Imported here, since few look at the page.
         from nextmv_exporter.web.landing import render
 
+        return HTMLResponse(render(self.settings.web_telemetry_path, *self._accounts(request)))
+
+    def _accounts(self, request: Request) -> tuple[Mapping[str, Target], Sequence[str]]:
+        """Return the known accounts, and the names of those that a request selects."""
         self.accounts.refresh()
         known = self.accounts.targets
         chosen = request.query_params.getlist("account")
-        if unknown := [name for name in chosen if name not in known]:
-            return _no_such_account(unknown, known)
-        return HTMLResponse(render(self.settings.web_telemetry_path, known, chosen))
-
-
-async def in_thread(work: Callable[[], Result]) -> Result:
-    """Run a function in a thread that does not delay the end of the program.
-
-    Args:
-        work: the function.
-
-    Returns:
-        Its result.
-    """
-    done: Future[Result] = Future()
-
-    def run() -> None:
-        try:
-            done.set_result(work())
-        except Exception as error:  # noqa: BLE001 - raised again where it is waited for
-            done.set_exception(error)
-
-    threading.Thread(target=run, name="scrape", daemon=True).start()
-    return await asyncio.wrap_future(done)
+        if unknown := ", ".join(repr(name) for name in chosen if name not in known):
+            names = ", ".join(known)
+            raise HTTPException(
+                404, f"No account {unknown} is monitored here. Known accounts: {names}."
+            )
+        return known, chosen
 
 
 def tolerant(app: ASGIApp) -> ASGIApp:
@@ -199,10 +174,8 @@ def tolerant(app: ASGIApp) -> ASGIApp:
 
     async def call(scope: Scope, receive: Receive, send: Send) -> None:
         # A body that is no valid HTTP ends the connection, in which no response can follow.
-        while (message := await receive()).get("more_body"):
+        while (await receive()).get("more_body"):
             pass
-        if message["type"] == "http.disconnect":
-            return
         # RFC 9112 6.1: with both, the next request might be smuggled, so the connection is closed.
         if {b"content-length", b"transfer-encoding"} <= {name for name, _ in scope["headers"]}:
             scope["headers"].append((b"connection", b"close"))
@@ -223,23 +196,13 @@ def scrape_timeout(headers: Mapping[str, str], settings: Settings) -> float:
     Returns:
         Seconds.
     """
-    text = headers.get(TIMEOUT_HEADER)
-    if text is None:
-        return settings.nextmv_timeout
+    text = headers.get(TIMEOUT_HEADER, "inf")
     try:
         timeout = float(text)
     except ValueError:
-        timeout = math.nan
-    if not 0 < timeout < math.inf:
+        timeout = 0.0
+    if not timeout > 0:  # such as nan
         log.warning("Ignoring malformed header", header=TIMEOUT_HEADER, value=text[:50])
-        return settings.nextmv_timeout
+        timeout = math.inf
     # An offset larger than the timeout must still leave some time.
     return min(settings.nextmv_timeout, max(timeout - settings.web_timeout_offset, timeout / 2))
-
-
-def _no_such_account(unknown: Sequence[str], known: Mapping[str, Target]) -> Response:
-    return PlainTextResponse(
-        f"No account {', '.join(map(repr, unknown))} is monitored here. "
-        f"Known accounts: {', '.join(known)}.\n",
-        404,
-    )

@@ -3,8 +3,11 @@
 import asyncio
 import base64
 import hashlib
-from collections import deque
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
+from queue import LifoQueue
+from threading import Thread
 
 import bcrypt
 from starlette.datastructures import Headers, MutableHeaders
@@ -12,7 +15,6 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from nextmv_exporter.logs import CLIENTS, get_logger
-from nextmv_exporter.web.app import in_thread
 from nextmv_exporter.web.config import WebConfig
 
 OPEN_PATHS = frozenset({"/-/healthy", "/-/ready"})
@@ -22,12 +24,7 @@ CHECK_TIMEOUT = 8.0
 """Seconds after which a request whose password is still being checked gets 503."""
 
 MAX_CHECKS = 1000
-"""Maximum number of pending checks, and of wrong passwords that are remembered."""
-
-_AT_ONCE = 2
-_BCRYPT_BYTES = 72
-
-_Waiting = tuple[bytes, bytes, bytes, asyncio.Future[bool]]
+"""Maximum number of pending checks and of wrong passwords that are remembered."""
 
 log = get_logger(CLIENTS)
 
@@ -47,10 +44,10 @@ class Guard:
         self._app = app
         self._config = config
         self._right: set[bytes] = set()
-        self._checks: dict[bytes, asyncio.Future[bool]] = {}
-        self._waiting: deque[_Waiting] = deque(maxlen=MAX_CHECKS)
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._turns = asyncio.Semaphore(_AT_ONCE)
+        self._checks: dict[bytes, Future[bool]] = {}
+        self._waiting: LifoQueue[tuple[bytes, bytes, bytes]] = LifoQueue()
+        for _ in range(2):
+            Thread(target=self._check, name="password", daemon=True).start()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Respond to a request, or pass it on."""
@@ -85,32 +82,26 @@ class Guard:
         # An unknown user costs as much as the most costly known one, and no password matches.
         unknown = f"$2b${max(hashed[4:6] for hashed in users.values())}${'.' * 53}"
         hashed = users.get(name.decode("utf-8", "replace"), unknown).encode()
-        password = password[:_BCRYPT_BYTES]
+        password = password[:72]  # which is what bcrypt reads
         ticket = hashlib.sha256(hashed + password).digest()
         if ticket in self._right:
             return True
-        if ticket not in self._checks:
-            self._checks[ticket] = asyncio.get_running_loop().create_future()
-            if len(self._checks) > MAX_CHECKS:
-                del self._checks[next(iter(self._checks))]
-        check = self._checks[ticket]
+        check = self._checks.setdefault(ticket, Future())
+        if len(self._checks) > MAX_CHECKS:
+            del self._checks[next(iter(self._checks))]
         if not check.done():
-            self._waiting.append((ticket, password, hashed, check))
-            task = asyncio.create_task(self._check_latest())
-            self._tasks.add(task)  # as nothing else may refer to it
-            task.add_done_callback(self._tasks.discard)
-            await asyncio.wait({check}, timeout=CHECK_TIMEOUT)
+            self._waiting.put((ticket, password, hashed))
+            await asyncio.wait({asyncio.wrap_future(check)}, timeout=CHECK_TIMEOUT)
         return check.result() if check.done() else None
 
-    async def _check_latest(self) -> None:
-        """Check the password that came last; this is called once for each request."""
-        async with self._turns:
-            if not self._waiting:
-                return
-            ticket, password, hashed, check = self._waiting.pop()
-            if not check.done():
-                right = await in_thread(lambda: bcrypt.checkpw(password, hashed))
+    def _check(self) -> None:
+        """Check passwords, those that came last first."""
+        while True:
+            ticket, password, hashed = self._waiting.get()
+            check = self._checks.get(ticket)
+            if check and not check.done():
+                right = bcrypt.checkpw(password, hashed)
                 if right:
                     self._right.add(ticket)
-                if not check.done():
+                with suppress(InvalidStateError):  # the other thread had the same password
                     check.set_result(right)

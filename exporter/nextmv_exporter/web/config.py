@@ -7,10 +7,11 @@ import contextlib
 import os
 import re
 import ssl
-from collections.abc import Collection, Iterator
+import sys
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import Annotated, Literal, NoReturn
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -41,9 +42,12 @@ _CIPHERS_12 = {
 }
 # Go does not let these be chosen either: a list that names one allows all of TLS 1.3.
 _CIPHERS_13 = ("TLS_AES_128_GCM_SHA256", "TLS_AES_256_GCM_SHA384", "TLS_CHACHA20_POLY1305_SHA256")
-_OTHER_KEY = ("KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH", "NO_CERTIFICATE_ASSIGNED")
 
 log = get_logger()
+
+
+def _one_of(names: Iterable[str]) -> Any:
+    return Field(pattern=f"^({'|'.join(names)})$")
 
 
 def _bcrypt(value: str) -> str:
@@ -52,18 +56,8 @@ def _bcrypt(value: str) -> str:
     return value
 
 
-def _one_of(known: Collection[str]) -> AfterValidator:
-    def check(value: str) -> str:
-        if value not in known:
-            raise ValueError(f"is not supported; choose one of {', '.join(filter(None, known))}")
-        return value
-
-    return AfterValidator(check)
-
-
 Line = Annotated[str, Field(pattern="^[ -~]*$")]
 Version = Annotated[str, _one_of(_VERSIONS)]
-CipherSuite = Annotated[str, _one_of([*_CIPHERS_12, *_CIPHERS_13])]
 
 
 class _Section(BaseModel):
@@ -82,7 +76,7 @@ class TLSServerConfig(_Section):
     client_ca: str = ""
     min_version: Version = "TLS12"
     max_version: Version = "TLS13"
-    cipher_suites: list[CipherSuite] = Field(default_factory=list)
+    cipher_suites: list[Annotated[str, _one_of([*_CIPHERS_12, *_CIPHERS_13])]] = []
     prefer_server_cipher_suites: bool = True
 
     @property
@@ -92,14 +86,8 @@ class TLSServerConfig(_Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> "TLSServerConfig":
-        for name in ("cert", "key"):
-            if not getattr(self, name) and not getattr(self, f"{name}_file"):
-                raise ValueError(f"{name}_file or {name} is missing")
-        has_client_ca = bool(self.client_ca or self.client_ca_file)
-        if has_client_ca and self.client_auth_type in ("", "NoClientCert"):
+        if self.client_auth_type in ("", "NoClientCert") and self.client_ca + self.client_ca_file:
             raise ValueError("client_ca_file or client_ca needs a client_auth_type")
-        if self.verify_mode and not has_client_ca:
-            raise ValueError(f"client_auth_type {self.client_auth_type} needs a client_ca_file")
         if self.cipher_suites and _CIPHERS_12.keys().isdisjoint(self.cipher_suites):
             self.min_version = "TLS13"  # no suite of TLS 1.2 is allowed
         if self.min_version > self.max_version:
@@ -107,14 +95,14 @@ class TLSServerConfig(_Section):
         return self
 
     def load(self, folder: Path, watch: Watch) -> None:
-        """Read the files that it names, and check certificates and key.
+        """Read the files that it names.
 
         Args:
             folder: file names are relative to it.
             watch: called with each file.
 
         Raises:
-            ConfigurationError: a file can't be read, or is no certificate or key.
+            ConfigurationError: a file can't be read.
         """
         for name in ("cert", "key", "client_ca"):
             if file := getattr(self, f"{name}_file"):
@@ -122,13 +110,6 @@ class TLSServerConfig(_Section):
                 content = read(folder / file, f"tls_server_config.{name}_file")
                 # Any text is allowed between certificates.
                 setattr(self, name, content.decode("ascii", "ignore"))
-        for name in ("cert", "client_ca") if self.verify_mode else ("cert",):
-            try:
-                alone = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-                alone.load_verify_locations(cadata=getattr(self, name))
-            except (ssl.SSLError, ValueError, TypeError):
-                raise self._fault(name, "holds no certificate in PEM format") from None
-        self.context()
 
     def context(self) -> ssl.SSLContext:
         """Create a TLS context.
@@ -138,37 +119,25 @@ class TLSServerConfig(_Section):
             TLS sessions, and a client whose certificate has expired would never be verified again.
 
         Raises:
-            ConfigurationError: the key is not usable.
+            ConfigurationError: OpenSSL does not accept the certificates or the key.
         """
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = _VERSIONS[self.min_version]
         context.maximum_version = _VERSIONS[self.max_version]
-        context.options |= ssl.OP_NO_TICKET
-        context.num_tickets = 0
         if chosen := [_CIPHERS_12[n] for n in self.cipher_suites if n in _CIPHERS_12]:
             context.set_ciphers(":".join(chosen))
-
-        def refuse() -> NoReturn:  # OpenSSL would prompt for a passphrase on the terminal
-            raise self._fault("key", "is encrypted: give the key without a passphrase")
-
-        with _as_file(self.cert) as cert, _as_file(self.key) as key:
-            try:
-                context.load_cert_chain(cert, key, refuse)
-            except ssl.SSLError as error:
-                if error.reason in _OTHER_KEY:
-                    raise self._fault("key", "is not the key of the certificate") from None
-                if not error.reason:
-                    raise self._fault("key", "holds no key in PEM format") from None
-                raise self._fault("cert", f"OpenSSL rejects it: {error.reason}") from None
-        context.verify_mode = self.verify_mode
-        if self.verify_mode:
-            context.load_verify_locations(cadata=self.client_ca)
+        expected = "cert and key must be a PEM certificate and its key without a passphrase"
+        try:
+            with _as_file(self.cert) as cert, _as_file(self.key) as key:
+                # With a password, OpenSSL does not prompt for one on the terminal.
+                context.load_cert_chain(cert, key, password="")
+            context.verify_mode = self.verify_mode
+            if self.verify_mode:
+                expected = "client_ca must be PEM certificates"
+                context.load_verify_locations(cadata=self.client_ca)
+        except (ssl.SSLError, ValueError, TypeError) as error:
+            raise ConfigurationError(f"tls_server_config: {expected}: {error}") from None
         return context
-
-    def _fault(self, name: str, what: str) -> ConfigurationError:
-        file = getattr(self, f"{name}_file")
-        where = f"{name}_file ({file})" if file else name
-        return ConfigurationError(f"tls_server_config.{where}: {what}")
 
 
 class HeadersConfig(_Section):
@@ -185,17 +154,16 @@ class HTTPServerConfig(_Section):
     """How the server speaks HTTP; it speaks HTTP/1.1, whatever `http2` says."""
 
     http2: bool = True
-    headers: HeadersConfig = Field(default_factory=HeadersConfig)
+    headers: HeadersConfig = HeadersConfig()
 
 
 class WebConfig(_Section):
     """The whole file; an empty one changes nothing."""
 
-    tls_server_config: TLSServerConfig | None = None
-    http_server_config: HTTPServerConfig = Field(default_factory=HTTPServerConfig)
-    basic_auth_users: dict[str, Annotated[str, AfterValidator(_bcrypt)]] = Field(
-        default_factory=dict
-    )
+    # None if the key is missing. A key without a value is refused: the file may have been cut off.
+    tls_server_config: TLSServerConfig = None  # type: ignore[assignment]
+    http_server_config: HTTPServerConfig = HTTPServerConfig()
+    basic_auth_users: dict[str, Annotated[str, AfterValidator(_bcrypt)]] = {}
 
 
 def web_config(path: Path) -> Reloaded[WebConfig]:
@@ -217,11 +185,11 @@ def web_config(path: Path) -> Reloaded[WebConfig]:
         watch(path)
         document = read_yaml(path, "--web.config.file")
         try:
-            config = WebConfig.model_validate(_without_nulls(document))
+            config = WebConfig.model_validate({} if document is None else document)
             if tls := config.tls_server_config:
                 tls.load(path.parent, watch)
-            if last:
-                _reject_weaker(last, config)
+                tls.context()
+            _reject_weaker(_protection(last or config), _protection(config))
         except ValidationError as error:
             raise ConfigurationError(f"--web.config.file {path}: {_first_fault(error)}") from None
         except ConfigurationError as error:
@@ -235,36 +203,24 @@ def web_config(path: Path) -> Reloaded[WebConfig]:
     )
 
 
-def _without_nulls(document: object) -> object:
-    """Drop keys without a value; a section without one may have been cut off, and is invalid."""
-    if not isinstance(document, dict):
-        return {} if document is None else document
-    for key in (key for key, section in document.items() if section is None):
-        raise ConfigurationError(f"{key} is empty")
-    return {
-        key: {k: v for k, v in section.items() if v is not None}
-        if isinstance(section, dict)
-        else section
-        for key, section in document.items()
-    }
-
-
-def _reject_weaker(was: WebConfig, now: WebConfig) -> None:
-    """Raise ConfigurationError if the configuration protects less than before."""
-    old, new = was.tls_server_config, now.tls_server_config
-    weaker: dict[str, object] = {
-        "tls_server_config": bool(old) != bool(new),
-        "basic_auth_users": was.basic_auth_users and not now.basic_auth_users,
-    }
-    if old and new:
-        weaker |= {
-            "tls_server_config.client_auth_type": new.verify_mode < old.verify_mode,
-            "tls_server_config.cipher_suites": old.cipher_suites and not new.cipher_suites,
-            "tls_server_config.min_version": new.min_version < old.min_version,
-            "tls_server_config.max_version": new.max_version < old.max_version,
+def _protection(config: WebConfig) -> dict[str, int]:
+    """Return what protects, by key; more of it compares as greater."""
+    protection = {"basic_auth_users": int(bool(config.basic_auth_users))}
+    if tls := config.tls_server_config:
+        protection |= {
+            "tls_server_config": 1,
+            "tls_server_config.client_auth_type": tls.verify_mode,
+            "tls_server_config.cipher_suites": bool(tls.cipher_suites),
+            "tls_server_config.min_version": _VERSIONS[tls.min_version],
+            "tls_server_config.max_version": _VERSIONS[tls.max_version],
         }
-    for key in filter(weaker.get, weaker):
-        raise ConfigurationError(f"{key} can't be added, removed or weakened without a restart")
+    return protection
+
+
+def _reject_weaker(old: Mapping[str, int], new: Mapping[str, int]) -> None:
+    for key in {**old, **new}:
+        if new.get(key, -1) < old.get(key, sys.maxsize):
+            raise ConfigurationError(f"{key} can't be added, removed or weakened without a restart")
 
 
 def _first_fault(error: ValidationError) -> str:

@@ -3,11 +3,9 @@
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cache
-from heapq import nsmallest
 from time import time
 
-from jinja2 import Environment, PackageLoader, StrictUndefined, Template
+from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from nextmv_exporter import __version__
 from nextmv_exporter.nextmv.errors import Reason
@@ -17,11 +15,6 @@ from nextmv_exporter.scrape.target import Scrape, Target
 
 MAX_DETAILED = 20
 """Accounts whose queues are shown on one page; the others are shown only in the overview."""
-
-MAX_CLASSES = 20
-MAX_GROUPS = 10
-
-Created = Mapping[Backlog, float | None]
 
 OLD = 300.0
 """Seconds after which a scrape no longer tells whether an account can be read."""
@@ -43,6 +36,15 @@ ADVICE: Mapping[Reason, str] = {
     Reason.INVALID_RESPONSE: "Look for a proxy's login page between the exporter and the API.",
 }
 """What to do about a failure, in one sentence; the table in docs/runbooks.md has the same text."""
+
+
+_ENVIRONMENT = Environment(
+    loader=PackageLoader("nextmv_exporter.web"),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
 
 
 @dataclass
@@ -71,40 +73,23 @@ def render(telemetry_path: str, targets: Mapping[str, Target], chosen: Collectio
     now = time()
     scrapes = {name: target.last for name, target in targets.items()}
     ranks = {name: _rank(scrape, now) for name, scrape in scrapes.items()}
-    detailed = set(chosen or nsmallest(MAX_DETAILED, ranks, key=lambda name: ranks[name]))
+    detailed = set(chosen or sorted(ranks, key=ranks.__getitem__)[:MAX_DETAILED])
     # Sorting is stable: otherwise the accounts keep their order.
     names = sorted(scrapes, key=lambda name: ranks[name][0])
-    return _template().render(
+    return _ENVIRONMENT.get_template("landing.html").render(
         telemetry_path=telemetry_path,
         accounts={name: scrapes[name] for name in names},
         detailed=[name for name in names if name in detailed],
         now=now,
-    )
-
-
-@cache
-def _template() -> Template:
-    environment = Environment(
-        loader=PackageLoader("nextmv_exporter.web"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.globals.update(
         version=__version__,
         advice=ADVICE,
         old=OLD,
-        recent_minutes=int(RECENT / 60),
-        max_classes=MAX_CLASSES,
-        max_groups=MAX_GROUPS,
+        recent=RECENT,
         classes=_classes,
         oldest=_oldest,
-        age=_age,
         duration=_duration,
         moment=lambda seconds: datetime.fromtimestamp(seconds, UTC),
     )
-    return environment.get_template("landing.html")
 
 
 def _rank(scrape: Scrape | None, now: float) -> tuple[int, int]:
@@ -129,21 +114,10 @@ def _classes(summary: Summary, counters: Counters) -> list[ClassRow]:
     return sorted(rows.values(), key=lambda row: (-row.queued, -row.running, row.name))
 
 
-def _oldest(created: Created, now: float, execution_class: str | None = None) -> float | None:
-    """Return the age of the oldest run, of all or of an execution class, in seconds."""
-    known = [
-        moment
-        for backlog, moment in created.items()
-        if moment is not None and execution_class in (None, backlog.execution_class)
-    ]
-    return now - min(known) if known else None
-
-
-def _age(seconds: float | None, runs: int) -> str:
-    """Format the age of the oldest of some runs."""
-    if seconds is None:
-        return "unknown" if runs else "none"
-    return _duration(seconds)
+def _oldest(created: Mapping[Backlog, float | None], execution_class: str = "") -> float | None:
+    """Return when the oldest run was created, of all or of an execution class, in unix seconds."""
+    of_class = {k: v for k, v in created.items() if execution_class in ("", k.execution_class)}
+    return min(filter(None, of_class.values()), default=None)
 
 
 def _duration(seconds: float) -> str:

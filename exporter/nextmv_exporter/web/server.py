@@ -9,8 +9,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from select import select
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast
 
 import uvicorn
@@ -24,7 +23,7 @@ from nextmv_exporter.web.app import Exporter, tolerant
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
-    from nextmv_exporter.web.config import TLSServerConfig, WebConfig
+    from nextmv_exporter.web.config import WebConfig
 
 REQUEST_TIMEOUT = 10.0
 """Seconds in which a client must have sent the head of its first request."""
@@ -37,8 +36,6 @@ DRAIN_TIMEOUT = 3.0
 
 CLOSE_TIMEOUT = 1.0
 """Seconds that clients then have to read what is buffered for them."""
-
-_BACKLOG = 1024
 
 log = get_logger(CLIENTS)
 
@@ -61,29 +58,27 @@ def serve(
     # As programs in Go do. Silent connections take one each.
     _, descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, descriptors))
-    # The number of each signal arrives in a pipe, whichever thread the system interrupts.
-    reader, writer = os.pipe()
-    os.set_blocking(writer, False)
-    with running(settings, accounts, hurry=lambda: bool(select([reader], [], [], 0)[0])) as urls:
+    with running(settings, accounts) as urls:
+        # The number of each signal arrives in a pipe, whichever thread the system interrupts.
+        reader, writer = os.pipe()
+        os.set_blocking(writer, False)
+        signal.set_wakeup_fd(writer)
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, lambda *_: None)
-        signal.set_wakeup_fd(writer)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})  # see __main__.py
         on_listening(urls)
         while os.read(reader, 1)[0] == signal.SIGHUP:
             accounts.reload()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: os._exit(0))
 
 
 @contextmanager
-def running(
-    settings: Settings, accounts: Accounts, hurry: Callable[[], bool] = lambda: False
-) -> Iterator[Sequence[str]]:
+def running(settings: Settings, accounts: Accounts) -> Iterator[Sequence[str]]:
     """Serve from a thread until the block ends, and then drain.
 
     Args:
         settings: the settings.
         accounts: the monitored accounts.
-        hurry: whether to stop waiting for requests in progress.
 
     Yields:
         The URLs of the addresses.
@@ -118,27 +113,22 @@ def running(
     if web and web().tls_server_config:
         config.ssl = cast("ssl.SSLContext", _FreshContexts(web))
     server = uvicorn.Server(config)
-    with ExitStack() as stack:
-        listeners = [stack.enter_context(listen(*each)) for each in settings.web_listen_address]
-        urls = [_url(each, "https" if config.ssl else "http") for each in listeners]
-        # A daemon, as are the threads that it starts: none of them delays the end.
-        thread = threading.Thread(
-            target=lambda: asyncio.run(_run(server, listeners, settings.nextmv_timeout, web)),
-            name="server",
-            daemon=True,
-        )
-        thread.start()
-        stack.pop_all()  # the server closes them
+    listeners = [listen(*address) for address in settings.web_listen_address]
+    # A daemon, as are the threads that it starts: none of them delays the end.
+    serving = _run(server, listeners, settings.nextmv_timeout, web)
+    thread = threading.Thread(target=asyncio.run, args=(serving,), name="server", daemon=True)
+    thread.start()
     while not server.started and thread.is_alive():
         time.sleep(0.005)
     for listener in listeners:
-        listener.listen(_BACKLOG)
+        listener.listen(1024)
+    scheme = "https" if config.ssl else "http"
     try:
-        yield urls
+        yield [f"{scheme}://{_host_port(*each.getsockname()[:2])}" for each in listeners]
     finally:
         exporter.draining = True
         end = time.monotonic() + DRAIN_TIMEOUT
-        while server.server_state.tasks and time.monotonic() < end and not hurry():
+        while server.server_state.tasks and time.monotonic() < end:
             time.sleep(0.05)
         server.should_exit = True
         if not server.server_state.tasks:
@@ -163,10 +153,10 @@ def listen(host: str, port: int) -> socket.socket:
     try:
         listener = socket.create_server((host, port), family=family, dualstack_ipv6=dual)
     except OSError as error:
-        where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         reason = (error.strerror or str(error)).partition(" (while attempting")[0]
         raise ConfigurationError(
-            f"can't listen on {where}: {reason}: choose another --web.listen-address"
+            f"can't listen on {_host_port(host, port)}: {reason}: choose another "
+            "--web.listen-address"
         ) from None
     # Connections inherit it. asyncio would set it only on sockets with TCP as explicit protocol,
     # and without it the body waits 40 ms for the client to acknowledge the head.
@@ -186,8 +176,21 @@ class _FreshContexts:
         self._web = web
 
     def wrap_bio(self, *args: Any, **options: Any) -> ssl.SSLObject:
-        tls = cast("TLSServerConfig", self._web().tls_server_config)  # no reload removes it
-        return tls.context().wrap_bio(*args, **options)
+        context = self._web().tls_server_config.context()
+        context.sslobject_class = _Handshake
+        return context.wrap_bio(*args, **options)
+
+
+class _Handshake(ssl.SSLObject):
+    def do_handshake(self) -> None:
+        """Log why the handshake fails, which asyncio does not."""
+        try:
+            super().do_handshake()
+        except ssl.SSLWantReadError:
+            raise
+        except ssl.SSLError as error:
+            log.warning("TLS handshake failed", err=error.reason)
+            raise
 
 
 async def _run(
@@ -201,13 +204,16 @@ async def _run(
     serving = asyncio.create_task(server.serve(listeners))
     connections: set[Any] = server.server_state.connections
     since: dict[tuple[Any, object], float] = {}
-    verification = _client_verification(web)
+    tls = web and web().tls_server_config
     while not serving.done():
         now = time.monotonic()
         since = {(c, c.cycle): since.get((c, c.cycle), now) for c in connections}
         scarce = len(since) > resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2
         silence = 0.0 if scarce else REQUEST_TIMEOUT
-        changed = verification != (verification := _client_verification(web))
+        old, tls = tls, web and web().tls_server_config
+        changed = (
+            old and tls and (old.verify_mode, old.client_ca) != (tls.verify_mode, tls.client_ca)
+        )
         for (connection, cycle), began in since.items():
             limit = scrape_timeout + IDLE_TIMEOUT if cycle else silence
             if changed or now - began > limit:
@@ -216,15 +222,8 @@ async def _run(
     serving.result()
 
 
-def _client_verification(web: "Callable[[], WebConfig] | None") -> object:
-    """Return what decides which clients' certificates are accepted."""
-    tls = web and web().tls_server_config
-    return tls and (tls.verify_mode, tls.client_ca)
-
-
-def _url(listener: socket.socket, scheme: str) -> str:
-    host, port, *_ = listener.getsockname()
-    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
+def _host_port(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _log_error(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
