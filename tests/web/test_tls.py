@@ -14,7 +14,6 @@ import pytest
 from support.certificates import Authority
 from support.exporter import Served, ask, exporter_here
 from support.harness import write_yaml
-from support.logs import capture_logs
 from support.waiting import until
 
 from nextmv_exporter.nextmv.credentials import Credentials
@@ -155,14 +154,12 @@ def test_clients_certificates_are_verified_as_configured(
         "expired": authority.issue("expired", valid_for=timedelta(days=-1)),
         "right": authority.issue("client"),
     }
-    with capture_logs() as log:
-        for version in (TLS12, TLS13):
-            assert refused == {
-                name
-                for name, certificate in clients.items()
-                if refuses(served, limited(authority.client(certificate), version, version))
-            }
-    assert [line["event"] for line in log] == ["TLS handshake failed"] * 2 * len(refused)
+    for version in (TLS12, TLS13):
+        assert refused == {
+            name
+            for name, certificate in clients.items()
+            if refuses(served, limited(authority.client(certificate), version, version))
+        }
 
 
 @pytest.mark.parametrize("version", [TLS12, TLS13])

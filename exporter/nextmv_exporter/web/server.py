@@ -176,21 +176,7 @@ class _FreshContexts:
         self._web = web
 
     def wrap_bio(self, *args: Any, **options: Any) -> ssl.SSLObject:
-        context = self._web().tls_server_config.context()
-        context.sslobject_class = _Handshake
-        return context.wrap_bio(*args, **options)
-
-
-class _Handshake(ssl.SSLObject):
-    def do_handshake(self) -> None:
-        """Log why the handshake fails, which asyncio does not."""
-        try:
-            super().do_handshake()
-        except ssl.SSLWantReadError:
-            raise
-        except ssl.SSLError as error:
-            log.warning("TLS handshake failed", err=error.reason)
-            raise
+        return self._web().tls_server_config.context().wrap_bio(*args, **options)
 
 
 async def _run(
