@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.fake_api import FakeAPI
 
@@ -137,6 +137,7 @@ def test_few_runs_may_be_of_any_size_but_many_may_not_be_tiny() -> None:
             parse_queue(queue(*[tiny] * 20 * FEW_RUNS))
 
 
+@settings(max_examples=20)
 @given(st.text('"\\{},x', min_size=1, max_size=60), st.sampled_from([[], [None, {"id": 7}]]))
 def test_brackets_and_commas_in_texts_are_no_runs(text: str, bad: list[Any]) -> None:
     odd = json.dumps({**GOOD, "name": text * 5, "description": "x" * 50}).encode()

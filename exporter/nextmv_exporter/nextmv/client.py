@@ -226,14 +226,10 @@ class Client:
         except errors.NextmvError:
             raise
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError) as e:
-            failure = failed(TimeoutError() if deadline.over else e)
+            raise failed(TimeoutError() if deadline.over else e) from None
         finally:
             if observe:
                 observe(Exchange(name, code, time.monotonic() - start, offset))
-        try:
-            raise failure  # here, where it has no context: its frames would be kept with it
-        finally:
-            del failure  # its traceback refers to this frame
 
 
 def _clock_offset(date: str | None, sent: float) -> float | None:
@@ -246,14 +242,14 @@ def _read(response: requests.Response, name: str, deadline: Deadline, budget: Bu
     """Read what arrives: `read` would wait for more, for ever if a byte comes each second."""
     body = bytearray()
     try:
-        piece = b"?"
-        while piece:
+        while True:
             if deadline.over:
                 raise TimeoutError  # noqa: TRY301
             connection = response.raw.connection
             if connection and connection.sock:  # else it is closed after this response
                 connection.sock.settimeout(max(deadline.limit - time.monotonic(), _TICK))
-            piece = response.raw.read1(_PIECE, decode_content=True)
+            if not (piece := response.raw.read1(_PIECE, decode_content=True)):
+                return body
             body += piece
             if not budget.take(len(piece)):
                 raise errors.ResponseTooLargeError(  # noqa: TRY301
@@ -262,7 +258,6 @@ def _read(response: requests.Response, name: str, deadline: Deadline, budget: Bu
     except BaseException:
         body.clear()  # on Python 3.13, urllib3's errors keep this frame until they are collected
         raise
-    return body
 
 
 def _read_error(response: requests.Response, deadline: Deadline) -> bytes:
@@ -291,8 +286,7 @@ def _route(credentials: Credentials) -> _Route:
     if proxy := select_proxy(url, get_environ_proxies(url)):
         if not (match := _PROXY.fullmatch(proxy)):
             raise errors.ConnectionFailedError(
-                "the proxy in the environment is no URL like http://user:password@proxy.example:3128"
-                ": percent-encode characters such as /, ?, # and @ in the password"
+                "the proxy in the environment is no URL: percent-encode /, ?, # and @ in passwords"
             )
         *private, host = match.groups("")
         private += [unquote(raw, read) for raw in private for read in ("utf-8", "latin-1")]

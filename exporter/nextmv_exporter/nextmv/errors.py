@@ -220,9 +220,7 @@ def failure_of(name: str, peer: str, secrets: Sequence[str], error: Exception) -
     def described(text: str) -> str:
         return f"{name}: {plain(text, secrets)} ({peer})"
 
-    # urllib3 makes a refused connection a kind of timeout.
-    refused = caused_by(urllib3.exceptions.NewConnectionError) and not caused_by(TimeoutError)
-    if caused_by(TimeoutError, urllib3.exceptions.TimeoutError) and not refused:
+    if caused_by(TimeoutError):  # not urllib3's, of which a refused connection is a kind
         return DeadlineExceededError(described("timed out before the full response was received"))
     if caused_by(ssl.SSLError, urllib3.exceptions.SSLError):
         return TLSError(described(root))
@@ -233,5 +231,6 @@ def failure_of(name: str, peer: str, secrets: Sequence[str], error: Exception) -
     if caused_by(ValueError) and "://" in root:  # the URL of a proxy, which may hold a password
         root = "the URL is invalid"
     failure = ConnectionFailedError(described(root))
-    failure.transient = closed  # a connection that was kept alive for too long
+    # A connection that was kept alive for too long, and no response yet.
+    failure.transient = closed and isinstance(error, requests.RequestException)
     return failure

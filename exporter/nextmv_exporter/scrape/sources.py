@@ -144,10 +144,9 @@ def fetch_runs(  # noqa: PLR0913 - all that a fetch depends on
     if choice != APPLICATION_RUNS and time.monotonic() >= (state.retry_queue or 0):
         path = f"{endpoint}/queue"
         within = Deadline(deadline.remaining() * _RETRY_SHARE) if was_gone else deadline
+        parse = partial(parse_queue, kind=kind)
         try:
-            runs = _parsed(
-                partial(parse_queue, kind=kind), requests.get(path, deadline=within), path
-            )
+            runs = _parsed(parse, requests.get(path, deadline=within), path)
         except NextmvError as error:
             if choice != "auto" or not (was_gone or error.gone):
                 raise
@@ -185,17 +184,15 @@ class _Requests:
     def __init__(self, client: Client, deadline: Deadline, on_exchange: Observer | None) -> None:
         self.deadline = deadline
         self.get = partial(client.get, on_exchange=on_exchange)
-        self.of_lists = partial(
-            self.get, deadline=deadline, budget=Budget(client.max_response_bytes)
-        )
+        budget = Budget(client.max_response_bytes)
+        self.of_lists = partial(self.get, deadline=deadline, budget=budget)
         self._turn = threading.RLock()
 
     def pages(self, path: str, name: str, kind: type[Run] = Run) -> Iterator[Page[Run]]:
         """Fetch a list page by page, as the caller iterates."""
-        params = {"pagereturn": "true"}
+        params, parse = {"pagereturn": "true"}, partial(parse_page, kind=kind)
         for _ in range(MAX_PAGES):
-            body = self._get_in_turn(path, name, params)
-            page = _parsed(partial(parse_page, kind=kind), body, name)
+            page = _parsed(parse, self._get_in_turn(path, name, params), name)
             yield page
             if not page.next_page_token:
                 return
@@ -251,7 +248,8 @@ def _listed(
     It returns the error if there is no such application. If runs were added between the requests,
     others are on two pages: the later one is right.
     """
-    path = f"{_APPLICATIONS}/{_quoted(application)}/runs"
+    quoted = quote(application, safe="").replace(".", "%2E")  # ".." would be another path
+    path = f"{_APPLICATIONS}/{quoted}/runs"
     latest: dict[object, Run] = {}
     newest_first = True
     try:
@@ -270,11 +268,6 @@ def _listed(
     queue = {k: run for k, run in latest.items() if (run.status_v2 or "").lower() in _IN_QUEUE}
     ended = {hash(run.id) for key, run in latest.items() if run.id and key not in queue}
     return list(queue.values()), ended
-
-
-def _quoted(application: str) -> str:
-    quoted = quote(application, safe="")
-    return quoted.replace(".", "%2E") if quoted in {".", ".."} else quoted
 
 
 def _parsed(parse: Callable[[bytearray], Parsed], body: bytearray, name: str) -> Parsed:
