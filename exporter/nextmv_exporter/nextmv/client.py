@@ -1,7 +1,6 @@
 """HTTP client of the Nextmv API: one deadline for the whole of each request."""
 
 import os
-import random
 import re
 import ssl
 import threading
@@ -36,7 +35,7 @@ _PIECE = 64 * 1024
 _TICK = 0.001  # the shortest timeout, seconds: 0 would mean none
 _MAX_ERROR = 1024 * 1024  # bytes of an error's body
 _CONNECT_SHARE = 1 / 3  # of the time left, for each address of the host
-_RETRY_PAUSE = (0.05, 0.25)
+_RETRY_PAUSE = 0.1
 _SHORTEST_SECRET = 4  # characters of a proxy's user or password; less would spoil the messages
 _PROXY = re.compile(r"(?:\w+://)?(?:([^/?#:@]*)(?::([^/?#@]*))?@)?([^/?#@\s]+)/?")
 _VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR")
@@ -138,12 +137,8 @@ class Client:
         timeout: float = TIMEOUT,
         max_response_bytes: int = MAX_RESPONSE_BYTES,
     ) -> None:
-        self._credentials: Callable[[], Credentials] | Credentials
-        if credentials is None:
-            profile = os.environ.get("NEXTMV_PROFILE", "").strip() or profile or DEFAULT_PROFILE
-            self._credentials = resolve(profile, api_key=api_key, url=url)
-        else:
-            self._credentials = credentials
+        profile = os.environ.get("NEXTMV_PROFILE", "").strip() or profile or DEFAULT_PROFILE
+        self._credentials = credentials or resolve(profile, api_key=api_key, url=url)
         self.timeout = timeout
         self.max_response_bytes = max_response_bytes
         self._adapter = HTTPAdapter(pool_maxsize=4 * MAX_REQUESTS)
@@ -193,11 +188,10 @@ class Client:
         try:
             return send()
         except errors.NextmvError as error:
-            pause = random.uniform(*_RETRY_PAUSE)  # noqa: S311 - spreads retries, hides nothing
-            if not error.transient or deadline.remaining() <= 2 * pause:
+            if not error.transient or deadline.remaining() <= 2 * _RETRY_PAUSE:
                 raise
             if isinstance(error, errors.StatusError):
-                time.sleep(pause)
+                time.sleep(_RETRY_PAUSE)
         return send()
 
     def _send(
@@ -235,7 +229,7 @@ class Client:
 def _clock_offset(date: str | None, sent: float) -> float | None:
     """Compare the middle of the second that `Date` names with the middle of the exchange."""
     moment = errors.parse_date(date)
-    return moment.timestamp() + 0.5 - (sent + time.time()) / 2 if moment else None
+    return None if moment is None else moment + 0.5 - (sent + time.time()) / 2
 
 
 def _read(response: requests.Response, name: str, deadline: Deadline, budget: Budget) -> bytearray:
@@ -303,14 +297,14 @@ def _authorities() -> str:
 
     `requests` alone would use certifi's, which do not include an organisation's own authority.
     """
-    variable = next(filter(os.environ.get, _VARIABLES), "")
+    variable = next(filter(os.environ.get, _VARIABLES), "the system")
     path = os.environ.get(variable) or _system_authorities()
     file, folder = (None, path) if os.path.isdir(path) else (path, None)  # noqa: PTH112
     try:
         ssl.create_default_context(cafile=file, capath=folder)
     except OSError as error:
-        fault = f"no certificate authorities in {path}: {error.strerror or error}"
-        raise errors.TLSError(f"{variable or 'the system'}: {fault}") from None
+        message = f"{variable}: no certificate authorities in {path}: {error.strerror or error}"
+        raise errors.TLSError(message) from None
     return path
 
 

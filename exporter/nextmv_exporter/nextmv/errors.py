@@ -4,8 +4,7 @@ import http.client
 import ssl
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
+from email.utils import mktime_tz, parsedate_tz
 from enum import StrEnum
 from urllib.parse import urljoin, urlsplit
 
@@ -178,23 +177,23 @@ def _retry_after(headers: Mapping[str, str]) -> float | None:
     if value.isascii() and value.isdigit():
         return float(value)
     until, now = parse_date(value), parse_date(headers.get("Date"))
-    return max(0.0, (until - now).total_seconds()) if until and now else None
+    return None if until is None or now is None else max(0.0, until - now)
 
 
-def parse_date(value: str | None) -> datetime | None:
+def parse_date(value: str | None) -> float | None:
     """Parse the date of a header.
 
     Args:
         value: the header's value.
 
     Returns:
-        The date; None if it is missing or invalid.
+        Unix seconds; None if it is missing or invalid.
     """
     try:
-        moment = parsedate_to_datetime(value or "")
+        parsed = parsedate_tz(value or "")
+        return mktime_tz(parsed) if parsed else None
     except (ValueError, OverflowError):
         return None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def failure_of(name: str, peer: str, secrets: Sequence[str], error: Exception) -> NextmvError:
@@ -209,9 +208,7 @@ def failure_of(name: str, peer: str, secrets: Sequence[str], error: Exception) -
     Returns:
         The error to raise.
     """
-    causes: list[BaseException] = [error]
-    while cause := causes[-1].__cause__ or causes[-1].__context__:
-        causes.append(cause)
+    causes = _causes(error)
     root = next((text for cause in reversed(causes) if (text := str(cause))), "failed")
 
     def caused_by(*types: type[BaseException]) -> bool:
@@ -234,3 +231,9 @@ def failure_of(name: str, peer: str, secrets: Sequence[str], error: Exception) -
     # A connection that was kept alive for too long, and no response yet.
     failure.transient = closed and isinstance(error, requests.RequestException)
     return failure
+
+
+def _causes(error: BaseException) -> Sequence[BaseException]:
+    """Follow an exception to its cause, through the wrappers of `requests` and `urllib3`."""
+    inner = [each for each in (error.__cause__, *error.args) if isinstance(each, BaseException)]
+    return (error, *_causes(inner[0])) if inner else (error,)

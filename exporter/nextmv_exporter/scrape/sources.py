@@ -4,8 +4,8 @@ import threading
 import time
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from contextlib import ExitStack
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass, field
 from functools import partial
 from typing import NamedTuple, TypeVar
 from urllib.parse import quote
@@ -139,14 +139,16 @@ def fetch_runs(  # noqa: PLR0913 - all that a fetch depends on
     credentials = client.credentials
     if state.credentials != credentials:
         vars(state).update(vars(SourceState(credentials)))
-    requests = _Requests(client, deadline, on_exchange)
+    get, budget = partial(client.get, on_exchange=on_exchange), Budget(client.max_response_bytes)
+    get_list = partial(get, deadline=deadline, budget=budget)
+    lists = _Lists(get_list, partial(parse_page, kind=kind), deadline)
     was_gone, refusal = state.retry_queue is not None, ""
     if choice != APPLICATION_RUNS and time.monotonic() >= (state.retry_queue or 0):
         path = f"{endpoint}/queue"
         within = Deadline(deadline.remaining() * _RETRY_SHARE) if was_gone else deadline
         parse = partial(parse_queue, kind=kind)
         try:
-            runs = _parsed(parse, requests.get(path, deadline=within), path)
+            runs = _parsed(parse, get(path, deadline=within), path)
         except NextmvError as error:
             if choice != "auto" or not (was_gone or error.gone):
                 raise
@@ -155,7 +157,7 @@ def fetch_runs(  # noqa: PLR0913 - all that a fetch depends on
             _switch(state, account, None, "")
             return Fetched(runs, None, (credentials, None))
     try:
-        fetched = _application_runs(requests, state, lookback, kind)
+        fetched = _application_runs(lists, state, lookback)
     except NextmvError as error:
         if was_gone:
             state.retry_queue = float("-inf")  # whatever is wrong, the queue endpoint may be back
@@ -178,21 +180,20 @@ def _switch(state: SourceState, account: str, retry_queue: float | None, refusal
         log.info("Queue endpoint is back", account=account, source=ACCOUNT_QUEUE)
 
 
-class _Requests:
-    """The requests of one fetch. All lists share a deadline, a limit of bytes and a turn."""
+@dataclass
+class _Lists:
+    """The lists of one fetch, which share a deadline, a limit of bytes and a turn."""
 
-    def __init__(self, client: Client, deadline: Deadline, on_exchange: Observer | None) -> None:
-        self.deadline = deadline
-        self.get = partial(client.get, on_exchange=on_exchange)
-        budget = Budget(client.max_response_bytes)
-        self.of_lists = partial(self.get, deadline=deadline, budget=budget)
-        self._turn = threading.RLock()
+    get: Callable[..., bytearray]
+    parse: Callable[[bytearray], Page[Run]]
+    deadline: Deadline
+    turn: AbstractContextManager[bool] = field(default_factory=threading.RLock)
 
-    def pages(self, path: str, name: str, kind: type[Run] = Run) -> Iterator[Page[Run]]:
+    def pages(self, path: str, name: str) -> Iterator[Page[Run]]:
         """Fetch a list page by page, as the caller iterates."""
-        params, parse = {"pagereturn": "true"}, partial(parse_page, kind=kind)
+        params = {"pagereturn": "true"}
         for _ in range(MAX_PAGES):
-            page = _parsed(parse, self._get_in_turn(path, name, params), name)
+            page = _parsed(self.parse, self._get_in_turn(path, name, params), name)
             yield page
             if not page.next_page_token:
                 return
@@ -205,35 +206,33 @@ class _Requests:
         with ExitStack() as turn:
             while True:
                 try:
-                    return self.of_lists(path, params=params, name=name)
+                    return self.get(path, params=params, name=name)
                 except StatusError as error:
                     wait = max(pause, error.retry_after or 0.0)
                     late = wait + pause >= self.deadline.remaining()
                     if error.reason is not Reason.RATE_LIMITED or late:
                         raise
                 resume = time.monotonic() + wait
-                turn.enter_context(self._turn)  # until this one is accepted
+                turn.enter_context(self.turn)  # until this request is accepted
                 self.deadline.sleep(max(0.0, resume - time.monotonic()))
                 pause = min(2 * pause, _LONGEST_PAUSE)
 
 
-def _application_runs(
-    requests: _Requests, state: SourceState, lookback: float, kind: type[Run]
-) -> Fetched:
+def _application_runs(lists: _Lists, state: SourceState, lookback: float) -> Fetched:
     fresh = not state.applications or time.monotonic() - state.listed >= APPLICATIONS_TTL
     if fresh:
-        pages = requests.pages(_APPLICATIONS, _APPLICATIONS)
+        pages = lists.pages(_APPLICATIONS, _APPLICATIONS)
         ids = (application.id for page in pages for application in page.items or ())
         state.applications, state.listed = tuple(dict.fromkeys(ids)), time.monotonic()
-    read = partial(_listed, requests, kind, time.time() - lookback)
-    lists = _in_parallel(read, state.applications, requests.deadline)
-    found = {each: runs for each, runs in lists.items() if not isinstance(runs, NextmvError)}
-    if lists and not found:
+    read = partial(_listed, lists, time.time() - lookback)
+    results = _in_parallel(read, state.applications, lists.deadline)
+    found = {each: runs for each, runs in results.items() if not isinstance(runs, NextmvError)}
+    if results and not found:
         state.applications = ()
         if fresh:
-            raise next(error for error in lists.values() if isinstance(error, NextmvError))
+            raise next(error for error in results.values() if isinstance(error, NextmvError))
         # All have been deleted since, and others may have been created.
-        return _application_runs(requests, state, lookback, kind)
+        return _application_runs(lists, state, lookback)
     state.applications = tuple(found)
     runs = [run for queue, _ in found.values() for run in queue]
     ended = set[int]().union(*(ended for _, ended in found.values()))
@@ -241,7 +240,7 @@ def _application_runs(
 
 
 def _listed(
-    requests: _Requests, kind: type[Run], oldest: float, application: str
+    lists: _Lists, oldest: float, application: str
 ) -> tuple[Sequence[Run], AbstractSet[int]] | NextmvError:
     """Fetch the runs of an application that are in the queue, and hashes of the IDs of others.
 
@@ -253,7 +252,7 @@ def _listed(
     latest: dict[object, Run] = {}
     newest_first = True
     try:
-        for page in requests.pages(path, _RUNS, kind):
+        for page in lists.pages(path, _RUNS):
             latest |= {run.id or object(): run for run in page.runs or ()}
             created = [created_timestamp(run.created_at) for run in page.runs or ()]
             times = [time for time in created if time is not None]
