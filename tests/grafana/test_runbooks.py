@@ -46,9 +46,7 @@ def test_links_within_the_page_lead_somewhere() -> None:
 
 
 def test_panels_settings_and_flags_that_are_named_exist() -> None:
-    dashboard = json.loads(
-        (ROOT / "helm/nextmv-exporter/dashboards/account-queue.json").read_text()
-    )
+    dashboard = json.loads((ROOT / "helm/nextmv-exporter/dashboards/account-queue.json").read_text())
     panels = [panel for row in dashboard["panels"] for panel in (row, *row.get("panels", []))]
     named = set(re.findall(r"\*([A-Z][^*→]+)\*", TEXT.replace("**", "")))
     assert "Wait at start" in named
