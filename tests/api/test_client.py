@@ -52,10 +52,8 @@ QUEUE = "v1/account/queue"
 
 
 @pytest.fixture
-def client(api: FakeAPI) -> Iterator[Client]:
-    client = Client(api_key=KEY, url=api.url)
-    yield client
-    client.close()
+def client(api: FakeAPI) -> Client:
+    return Client(api_key=KEY, url=api.url)
 
 
 @pytest.fixture

@@ -66,11 +66,15 @@ RESPONSES: dict[str, tuple[bytes, Reason, str]] = {
     "a login page": (
         answer(b"<html>", Content_Type="text/html; charset=utf-8"),
         Reason.INVALID_RESPONSE,
-        "HTML page",
+        "proxy's login page",
     ),
     "HTML as JSON": (answer(b"<html>"), Reason.INVALID_RESPONSE, "not JSON"),
     "nothing": (answer(b""), Reason.INVALID_RESPONSE, "not JSON"),
-    "no gzip": (answer(b"plain", Content_Encoding="gzip"), Reason.INVALID_RESPONSE, "decompressed"),
+    "no gzip": (
+        answer(b"plain", Content_Encoding="gzip"),
+        Reason.INVALID_RESPONSE,
+        "incorrect header",
+    ),
     "cut off": (answer(b"{", length=10), Reason.CONNECTION, "9 more expected"),
     "a negative chunk": (chunked(b"-1\r\n{}"), Reason.CONNECTION, ""),
     "an odd chunk": (chunked(b"zz\r\n{}"), Reason.CONNECTION, ""),
@@ -123,7 +127,7 @@ def test_a_connection_without_trust_is_a_tls_failure(api: FakeAPI) -> None:
         assert_plain(failure(untrusted.url), Reason.TLS, "certificate verify failed", "127.0.0.1")
         assert untrusted.requests == []
     url = api.url.replace("http:", "https:")
-    assert_plain(failure(url), Reason.TLS, "does not speak TLS")
+    assert_plain(failure(url), Reason.TLS, "WRONG_VERSION_NUMBER")
 
 
 @pytest.mark.parametrize("before", ["", " " * 4090, "x" * 190, "\n" * 4080 + "é"])

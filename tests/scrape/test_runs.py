@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.fake_api import FakeAPI
 
@@ -21,12 +21,10 @@ from nextmv_exporter.scrape.runs import (
     BYTES_PER_RUN,
     FEW_RUNS,
     Application,
-    ApplicationsPage,
+    Page,
     Run,
-    RunsPage,
-    parse_applications_page,
+    parse_page,
     parse_queue,
-    parse_runs_page,
 )
 
 GOOD = {
@@ -64,7 +62,7 @@ def expected(entry: Any) -> Run:
     return run
 
 
-@given(st.lists(entries), st.sampled_from([parse_queue, lambda body: parse_runs_page(body).runs]))
+@given(st.lists(entries), st.sampled_from([parse_queue, lambda body: parse_page(body).runs]))
 def test_each_entry_is_a_run_and_no_other_spoils_it(
     listed: list[Any], parse: Callable[[bytes], Sequence[Run]]
 ) -> None:
@@ -139,6 +137,7 @@ def test_few_runs_may_be_of_any_size_but_many_may_not_be_tiny() -> None:
             parse_queue(queue(*[tiny] * 20 * FEW_RUNS))
 
 
+@settings(max_examples=20)
 @given(st.text('"\\{},x', min_size=1, max_size=60), st.sampled_from([[], [None, {"id": 7}]]))
 def test_brackets_and_commas_in_texts_are_no_runs(text: str, bad: list[Any]) -> None:
     odd = json.dumps({**GOOD, "name": text * 5, "description": "x" * 50}).encode()
@@ -151,15 +150,17 @@ def test_brackets_and_commas_in_texts_are_no_runs(text: str, bad: list[Any]) -> 
 
 
 def test_a_page_names_the_next_and_may_be_empty() -> None:
-    bodies = {b'{"runs": [{}], "next_page_token": "b"}': RunsPage([Run()], "b"),
-              b'{"runs": [7], "next_page_token": "b"}': RunsPage([Run()], "b"),
-              b'{"runs": null}': RunsPage(None, None), b"{}": RunsPage(None, None)}  # fmt: skip
+    applications = [Application("a"), Application("b")]
+    bodies = {
+        b'{"runs": [{}], "next_page_token": "b"}': Page([Run()], None, "b"),
+        b'{"runs": [7], "next_page_token": "b"}': Page([Run()], None, "b"),
+        b'{"items": [{"id": "a"}, {"id": "b", "x": 1}]}': Page(None, applications),
+        b'{"items": null, "next_page_token": "c"}': Page(None, None, "c"),
+        b'{"runs": null}': Page(),
+        b"{}": Page(),
+    }
     for body, page in bodies.items():
-        assert parse_runs_page(body) == page
-    assert parse_applications_page(b'{"items": [{"id": "a"}, {"id": "b", "x": 1}]}') == (
-        ApplicationsPage([Application("a"), Application("b")])
-    )
-    assert parse_applications_page(b'{"items": null, "next_page_token": "c"}').next_page_token
+        assert parse_page(body) == page
 
 
 @pytest.mark.parametrize(
@@ -167,7 +168,7 @@ def test_a_page_names_the_next_and_may_be_empty() -> None:
 )
 def test_an_application_without_an_id_could_hide_runs_so_the_list_is_refused(body: bytes) -> None:
     with pytest.raises(InvalidResponseError):
-        parse_applications_page(body)
+        parse_page(body)
 
 
 # Memory

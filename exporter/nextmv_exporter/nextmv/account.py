@@ -4,6 +4,7 @@ import threading
 from concurrent.futures import Future
 from datetime import UTC, datetime
 from enum import StrEnum
+from functools import partial
 from typing import Annotated, Any, Self, overload
 
 import msgspec
@@ -159,14 +160,12 @@ class Account:
             NextmvError: no valid response was received; a `requests.RequestException`.
         """
         deadline = Deadline(self.client.timeout)
+        read = partial(fetch_runs, self.client, SourceState(), deadline, endpoint=self.endpoint)
         fetched: Future[Fetched] = Future()
 
         def fetch() -> None:
             try:
-                client, state = self.client, SourceState()
-                options: dict[str, Any] = {"choice": source, "lookback": run_lookback}
-                options |= {"endpoint": self.endpoint, "kind": DetailedRun}
-                fetched.set_result(fetch_runs(client, state, deadline, **options))
+                fetched.set_result(read(choice=source, lookback=run_lookback, kind=DetailedRun))
             except BaseException as error:  # noqa: BLE001 - raised in the caller's thread
                 fetched.set_exception(error)
 

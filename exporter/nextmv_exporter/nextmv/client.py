@@ -1,7 +1,6 @@
 """HTTP client of the Nextmv API: one deadline for the whole of each request."""
 
 import os
-import random
 import re
 import ssl
 import threading
@@ -34,9 +33,9 @@ MAX_REQUESTS = 8
 
 _PIECE = 64 * 1024
 _TICK = 0.001  # the shortest timeout, seconds: 0 would mean none
-_EXCERPT = 4096  # bytes of an error's body
+_MAX_ERROR = 1024 * 1024  # bytes of an error's body
 _CONNECT_SHARE = 1 / 3  # of the time left, for each address of the host
-_RETRY_PAUSE = (0.05, 0.25)
+_RETRY_PAUSE = 0.1
 _SHORTEST_SECRET = 4  # characters of a proxy's user or password; less would spoil the messages
 _PROXY = re.compile(r"(?:\w+://)?(?:([^/?#:@]*)(?::([^/?#@]*))?@)?([^/?#@\s]+)/?")
 _VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR")
@@ -95,9 +94,10 @@ class Budget:
 class _Route:
     """What all requests with the same credentials have in common."""
 
+    credentials: Credentials
     request: requests.PreparedRequest
-    proxies: dict[str, str]
-    authorities: str | bool
+    options: dict[str, Any]
+    """For the adapter's `send`."""
     peer: str
     secrets: Sequence[str]
     """The longest first."""
@@ -137,26 +137,18 @@ class Client:
         timeout: float = TIMEOUT,
         max_response_bytes: int = MAX_RESPONSE_BYTES,
     ) -> None:
-        self._credentials: Callable[[], Credentials] | Credentials
-        if credentials is None:
-            profile = os.environ.get("NEXTMV_PROFILE", "").strip() or profile or DEFAULT_PROFILE
-            self._credentials = resolve(profile, api_key=api_key, url=url)
-        else:
-            self._credentials = credentials
+        profile = os.environ.get("NEXTMV_PROFILE", "").strip() or profile or DEFAULT_PROFILE
+        self._credentials = credentials or resolve(profile, api_key=api_key, url=url)
         self.timeout = timeout
         self.max_response_bytes = max_response_bytes
         self._adapter = HTTPAdapter(pool_maxsize=4 * MAX_REQUESTS)
-        self._route: tuple[Credentials, _Route] | None = None
+        self._route: _Route | None = None
 
     @property
     def credentials(self) -> Credentials:
         """The key and the endpoint of the next request."""
         given = self._credentials
         return given if isinstance(given, Credentials) else given()
-
-    def close(self) -> None:
-        """Close the connections that are kept alive."""
-        self._adapter.close()
 
     def get(  # noqa: PLR0913 - what one request of a fetch shares with the others
         self,
@@ -189,30 +181,25 @@ class Client:
             StatusError: the status is not 2xx; a `requests.HTTPError`.
             NextmvError: no full response was received.
         """
+        name, path = name or path, path + (f"?{urlencode(params)}" if params else "")
         deadline = deadline or Deadline(self.timeout)
-        send = partial(
-            self._send,
-            path + (f"?{urlencode(params)}" if params else ""),
-            name or path,
-            deadline,
-            budget or Budget(self.max_response_bytes),
-            on_exchange or (lambda _: None),
-        )
+        budget = budget or Budget(self.max_response_bytes)
+        send = partial(self._send, path, name, deadline, budget, on_exchange)
         try:
             return send()
         except errors.NextmvError as error:
-            pause = random.uniform(*_RETRY_PAUSE)  # noqa: S311 - spreads retries, hides nothing
-            if not error.transient or deadline.remaining() <= 2 * pause:
+            if not error.transient or deadline.remaining() <= 2 * _RETRY_PAUSE:
                 raise
             if isinstance(error, errors.StatusError):
-                time.sleep(pause)
+                time.sleep(_RETRY_PAUSE)
         return send()
 
     def _send(
-        self, path: str, name: str, deadline: Deadline, budget: Budget, observe: Observer
+        self, path: str, name: str, deadline: Deadline, budget: Budget, observe: Observer | None
     ) -> bytearray:
-        credentials = self.credentials
-        route = self._route_of(credentials)
+        route, credentials = self._route, self.credentials
+        if route is None or route.credentials != credentials:  # to find it takes long
+            route = self._route = _route(credentials)
         failed = partial(errors.failure_of, name, route.peer, route.secrets)
         if deadline.over:
             raise failed(TimeoutError())
@@ -223,55 +210,40 @@ class Client:
         code, offset = "error", None
         start, sent = time.monotonic(), time.time()
         try:
-            with self._adapter.send(
-                prepared,
-                stream=True,
-                timeout=timeout,
-                verify=route.authorities,
-                proxies=route.proxies,
-            ) as response:
+            with self._adapter.send(prepared, timeout=timeout, **route.options) as response:
                 code = str(response.status_code)
                 offset = _clock_offset(response.headers.get("Date"), sent)
                 if not 200 <= response.status_code < 300:
-                    excerpt = _excerpt(response, deadline, route.secrets)
-                    raise errors.status_error(response, excerpt, name, route.secrets)
+                    body = _read_error(response, deadline)
+                    raise errors.status_error(response, body, name, route.secrets)
                 return _read(response, name, deadline, budget)
         except errors.NextmvError:
             raise
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError) as e:
-            failure = failed(TimeoutError() if deadline.over else e)
-            failure.transient = failure.transient and code == "error"
+            raise failed(TimeoutError() if deadline.over else e) from None
         finally:
-            seconds = time.monotonic() - start
-            observe(Exchange(name, code, seconds, offset))
-        try:
-            raise failure  # here, where it has no context: its frames would be kept with it
-        finally:
-            del failure  # its traceback refers to this frame
-
-    def _route_of(self, credentials: Credentials) -> _Route:
-        """Return what is derived from the credentials, which takes longer than a request."""
-        known = self._route  # which another thread may replace
-        if known is None or known[0] != credentials:
-            known = self._route = credentials, _route(credentials)
-        return known[1]
+            if observe:
+                observe(Exchange(name, code, time.monotonic() - start, offset))
 
 
 def _clock_offset(date: str | None, sent: float) -> float | None:
     """Compare the middle of the second that `Date` names with the middle of the exchange."""
     moment = errors.parse_date(date)
-    return moment.timestamp() + 0.5 - (sent + time.time()) / 2 if moment else None
+    return None if moment is None else moment + 0.5 - (sent + time.time()) / 2
 
 
 def _read(response: requests.Response, name: str, deadline: Deadline, budget: Budget) -> bytearray:
-    if "html" in response.headers.get("Content-Type", "").lower():
-        raise errors.InvalidResponseError(
-            f"{name}: the response is an HTML page, not JSON: is there a proxy with a "
-            "login page between here and the API?"
-        )
+    """Read what arrives: `read` would wait for more, for ever if a byte comes each second."""
     body = bytearray()
     try:
-        while piece := _piece(response, deadline):
+        while True:
+            if deadline.over:
+                raise TimeoutError  # noqa: TRY301
+            connection = response.raw.connection
+            if connection and connection.sock:  # else it is closed after this response
+                connection.sock.settimeout(max(deadline.limit - time.monotonic(), _TICK))
+            if not (piece := response.raw.read1(_PIECE, decode_content=True)):
+                return body
             body += piece
             if not budget.take(len(piece)):
                 raise errors.ResponseTooLargeError(  # noqa: TRY301
@@ -280,29 +252,16 @@ def _read(response: requests.Response, name: str, deadline: Deadline, budget: Bu
     except BaseException:
         body.clear()  # on Python 3.13, urllib3's errors keep this frame until they are collected
         raise
-    return body
 
 
-def _piece(response: requests.Response, deadline: Deadline) -> bytes:
-    """Read what has arrived: `read` would wait for more, for ever if a byte comes each second."""
-    if deadline.over:
-        raise TimeoutError
-    connection = response.raw.connection
-    if connection and connection.sock:  # else it is closed after this response
-        connection.sock.settimeout(max(deadline.limit - time.monotonic(), _TICK))
-    piece: bytes = response.raw.read1(_PIECE, decode_content=True)
-    return piece
-
-
-def _excerpt(response: requests.Response, deadline: Deadline, secrets: Sequence[str]) -> str:
-    """Read the start of an error's body, for at most half of the time left."""
-    deadline = Deadline(deadline.remaining() / 2)
-    body, piece = b"", b"?"
-    with suppress(urllib3.exceptions.HTTPError, OSError):
-        while len(body) < _EXCERPT and (piece := _piece(response, deadline)):
-            body += piece
+def _read_error(response: requests.Response, deadline: Deadline) -> bytes:
+    """Read an error's body, within half of the time left; a part of it could end within the key."""
+    body = b""
+    with suppress(requests.RequestException, urllib3.exceptions.HTTPError, OSError):
+        within = Deadline(deadline.remaining() / 2)
+        body = bytes(_read(response, "", within, Budget(_MAX_ERROR)))
     response._content = body  # noqa: SLF001 - `response.text` then returns it without reading more
-    return errors.plain(body.decode("utf-8", "replace"), secrets, cut=bool(piece))
+    return body
 
 
 def _route(credentials: Credentials) -> _Route:
@@ -311,31 +270,26 @@ def _route(credentials: Credentials) -> _Route:
         "Accept": "application/json",
         "Accept-Encoding": "gzip",
         "Authorization": f"Bearer {credentials.api_key}",
-        "Connection": "keep-alive",
         "User-Agent": f"nextmv-exporter/{__version__}",
     }
-    peer, secrets, proxies = f"host {urlsplit(url).netloc}", {credentials.api_key}, {}
+    request = requests.Request("GET", url, headers=headers).prepare()
+    options: dict[str, Any] = {"stream": True}
+    if url.lower().startswith("https:"):
+        options["verify"] = _authorities()
+    peer, secrets = f"host {urlsplit(url).netloc}", {credentials.api_key}
     if proxy := select_proxy(url, get_environ_proxies(url)):
         if not (match := _PROXY.fullmatch(proxy)):
             raise errors.ConnectionFailedError(
-                "the proxy in the environment is no URL like http://user:password@proxy.example:3128"
-                ": percent-encode characters such as /, ?, # and @ in the password"
+                "the proxy in the environment is no URL: percent-encode /, ?, # and @ in passwords"
             )
-        *user, host = match.groups()
-        private = [text for text in user if text and len(text) >= _SHORTEST_SECRET]
-        secrets |= {*private, *(unquote(t, read) for t in private for read in ("utf-8", "latin-1"))}
+        *private, host = match.groups("")
+        private += [unquote(raw, read) for raw in private for read in ("utf-8", "latin-1")]
+        secrets |= {text for text in private if len(text) >= _SHORTEST_SECRET}
         peer += f" through proxy {host}"
         # `requests` reads UTF-8 and sends Latin-1: with this it sends the bytes that were encoded.
         encoded = re.sub("%[89A-Fa-f].", lambda found: quote(unquote(found[0], "latin-1")), proxy)
-        proxies = {"all": encoded}
-    authorities = _authorities() if url.lower().startswith("https:") else None
-    return _Route(
-        requests.Request("GET", url, headers=headers).prepare(),
-        proxies,
-        authorities or True,  # which is not used without TLS
-        peer,
-        sorted(secrets, key=len, reverse=True),
-    )
+        options["proxies"] = {"all": encoded}
+    return _Route(credentials, request, options, peer, sorted(secrets, key=len, reverse=True))
 
 
 def _authorities() -> str:
@@ -343,15 +297,14 @@ def _authorities() -> str:
 
     `requests` alone would use certifi's, which do not include an organisation's own authority.
     """
-    variable = next(filter(os.environ.get, _VARIABLES), None)
-    path = os.environ[variable] if variable else _system_authorities()
-    folder = os.path.isdir(path)  # noqa: PTH112
+    variable = next(filter(os.environ.get, _VARIABLES), "the system")
+    path = os.environ.get(variable) or _system_authorities()
+    file, folder = (None, path) if os.path.isdir(path) else (path, None)  # noqa: PTH112
     try:
-        ssl.create_default_context(cafile=None if folder else path, capath=path if folder else None)
+        ssl.create_default_context(cafile=file, capath=folder)
     except OSError as error:
-        fault = error.strerror or error
-        where = f"{variable or 'the system'}: no certificate authorities in {path}"
-        raise errors.TLSError(f"{where}: {fault}") from None
+        message = f"{variable}: no certificate authorities in {path}: {error.strerror or error}"
+        raise errors.TLSError(message) from None
     return path
 
 

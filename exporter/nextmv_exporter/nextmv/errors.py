@@ -1,10 +1,10 @@
 """Errors of the configuration and of requests, a type for each that is handled differently."""
 
 import http.client
-import re
+import ssl
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
+from contextlib import suppress
+from email.utils import mktime_tz, parsedate_tz
 from enum import StrEnum
 from urllib.parse import urljoin, urlsplit
 
@@ -13,8 +13,6 @@ import urllib3
 
 MAX_MESSAGE = 200
 """Characters of a server's text that a message holds, at most."""
-
-_REDACTED = "<redacted>"
 
 
 class ConfigurationError(ValueError):
@@ -54,12 +52,21 @@ class Reason(StrEnum):
     INVALID_RESPONSE = "invalid_response"
 
 
+_REASONS = {
+    401: Reason.AUTH, 403: Reason.AUTH, 429: Reason.RATE_LIMITED,
+    3: Reason.REDIRECT, 4: Reason.CLIENT_ERROR, 5: Reason.SERVER_ERROR,
+}  # fmt: skip
+"""By status, and by its first digit."""
+
+
 class NextmvError(requests.RequestException):
     """A request to the Nextmv API got no valid response. Messages never contain the key."""
 
     reason: Reason
     transient = False
     """Whether the same request may succeed right away."""
+    gone = False
+    """Whether what was requested does not exist, or no longer does."""
 
 
 class ConnectionFailedError(NextmvError, requests.ConnectionError):
@@ -114,113 +121,79 @@ class StatusError(NextmvError, requests.HTTPError):
         super().__init__(message, response=response)
         self.status = status
         self.retry_after = retry_after
-        self.reason = _reason_of_status(status)
+        self.reason = _REASONS.get(status) or _REASONS.get(status // 100, Reason.INVALID_RESPONSE)
         self.transient = status in (502, 503, 504) and retry_after is None
-
-    @property
-    def gone(self) -> bool:
-        """Whether what was requested does not exist, or no longer does."""
-        return self.status in (404, 410)
+        self.gone = status in (404, 410)
 
 
-def _reason_of_status(status: int) -> Reason:
-    if status in (401, 403):
-        return Reason.AUTH
-    if status == 429:
-        return Reason.RATE_LIMITED
-    if status >= 500:
-        return Reason.SERVER_ERROR
-    if status >= 400:
-        return Reason.CLIENT_ERROR
-    return Reason.REDIRECT if status >= 300 else Reason.INVALID_RESPONSE
-
-
-def plain(text: str, secrets: Sequence[str], *, cut: bool = False) -> str:
+def plain(text: str, secrets: Sequence[str]) -> str:
     """Return a text from elsewhere as a short line of printable characters, without secrets.
 
     Args:
         text: the text.
         secrets: what is replaced, the longest first.
-        cut: whether the text may end in the middle of a secret.
 
     Returns:
         The line.
     """
     for secret in secrets:
-        text = text.replace(secret, _REDACTED)
-    if cut:
-        text = text[: -len(secrets[0])]
+        text = text.replace(secret, "<redacted>")
     printable = "".join(character if character.isprintable() else " " for character in text)
     return " ".join(printable.split())[:MAX_MESSAGE]
 
 
 def status_error(
-    response: requests.Response, excerpt: str, name: str, secrets: Sequence[str]
+    response: requests.Response, body: bytes, name: str, secrets: Sequence[str]
 ) -> StatusError:
     """Return the error for a response whose status is not 2xx.
 
     Args:
         response: the response.
-        excerpt: a plain line of its body.
+        body: its body.
         name: the path as the message names it.
-        secrets: what the message must not contain.
+        secrets: what the message must not contain, the longest first.
 
     Returns:
         The error, with the start of the body or the host of a redirect in its message.
     """
-    message = f"{name}: the API responded {response.status_code}"
-    message += f" {plain(response.reason or '', secrets)}".rstrip()
+    status, text = response.status_code, body.decode("utf-8", "replace")
     if location := response.headers.get("Location"):
-        host = plain(_host(location, response.url), secrets)
-        message += f", a redirect to host {host}, not followed"
-    elif excerpt:
-        message += f": {excerpt}"
+        host = ""
+        with suppress(ValueError):
+            host = urlsplit(urljoin(response.url, location)).hostname or ""
+        text = f"a redirect to host {host or 'unknown'}, not followed"
+    message = f"{name}: the API responded {status} {plain(response.reason or '', secrets)}".rstrip()
+    if text := plain(text, secrets):
+        message += f": {text}"
     # The request holds the key; it must not be found in the exception's parts.
     response.request.headers.pop("Authorization", None)
-    overloaded = response.status_code == 429 or response.status_code >= 500
-    return StatusError(
-        message,
-        status=response.status_code,
-        retry_after=_retry_after(response.headers) if overloaded else None,
-        response=response,
-    )
-
-
-def _host(location: str, base: str) -> str:
-    try:
-        return urlsplit(urljoin(base, location)).hostname or "unknown"
-    except ValueError:
-        return "unknown"
+    wait = _retry_after(response.headers) if status == 429 or status >= 500 else None
+    return StatusError(message, status=status, retry_after=wait, response=response)
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:
-    """Parse `Retry-After`, a number of seconds or a date, into seconds.
-
-    A date is compared with the response's own `Date`, since this machine's clock may be wrong.
-    """
+    """Parse `Retry-After`, seconds or a date, which is compared with the response's own `Date`."""
     value = headers.get("Retry-After", "").strip()
-    if re.fullmatch(r"[0-9]+", value):
+    if value.isascii() and value.isdigit():
         return float(value)
-    if (until := parse_date(value)) is None:
-        return None
-    now = parse_date(headers.get("Date")) or datetime.now(UTC)
-    return max(0.0, (until - now).total_seconds())
+    until, now = parse_date(value), parse_date(headers.get("Date"))
+    return None if until is None or now is None else max(0.0, until - now)
 
 
-def parse_date(value: str | None) -> datetime | None:
+def parse_date(value: str | None) -> float | None:
     """Parse the date of a header.
 
     Args:
         value: the header's value.
 
     Returns:
-        The date; None if it is missing or invalid.
+        Unix seconds; None if it is missing or invalid.
     """
     try:
-        moment = parsedate_to_datetime(value or "")
+        parsed = parsedate_tz(value or "")
+        return mktime_tz(parsed) if parsed else None
     except (ValueError, OverflowError):
         return None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def failure_of(name: str, peer: str, secrets: Sequence[str], error: Exception) -> NextmvError:
@@ -236,7 +209,7 @@ def failure_of(name: str, peer: str, secrets: Sequence[str], error: Exception) -
         The error to raise.
     """
     causes = _causes(error)
-    root = next((str(cause) for cause in reversed(causes) if str(cause)), "failed")
+    root = next((text for cause in reversed(causes) if (text := str(cause))), "failed")
 
     def caused_by(*types: type[BaseException]) -> bool:
         return any(isinstance(cause, types) for cause in causes)
@@ -244,35 +217,23 @@ def failure_of(name: str, peer: str, secrets: Sequence[str], error: Exception) -
     def described(text: str) -> str:
         return f"{name}: {plain(text, secrets)} ({peer})"
 
-    # urllib3 makes a refused connection a kind of timeout.
-    refused = caused_by(urllib3.exceptions.NewConnectionError) and not caused_by(TimeoutError)
-    timeouts = (requests.Timeout, TimeoutError, urllib3.exceptions.TimeoutError)
-    if not refused and caused_by(*timeouts):
+    if caused_by(TimeoutError):  # not urllib3's, of which a refused connection is a kind
         return DeadlineExceededError(described("timed out before the full response was received"))
-    if caused_by(requests.exceptions.SSLError, urllib3.exceptions.SSLError):
-        if "WRONG_VERSION_NUMBER" in root:
-            root += ": the port does not speak TLS: is the endpoint or proxy http:// there?"
+    if caused_by(ssl.SSLError, urllib3.exceptions.SSLError):
         return TLSError(described(root))
-    if caused_by(urllib3.exceptions.DecodeError):
-        return InvalidResponseError(described("the body can't be decompressed"))
-    closed = caused_by(http.client.RemoteDisconnected, ConnectionResetError, BrokenPipeError)
+    closed = caused_by(ConnectionResetError, BrokenPipeError)
     broken = closed or caused_by(http.client.IncompleteRead)
-    if caused_by(http.client.HTTPException) and not broken:
+    if caused_by(http.client.HTTPException, urllib3.exceptions.DecodeError) and not broken:
         return InvalidResponseError(described(f"the response is not valid HTTP: {root}"))
     if caused_by(ValueError) and "://" in root:  # the URL of a proxy, which may hold a password
         root = "the URL is invalid"
     failure = ConnectionFailedError(described(root))
-    failure.transient = closed  # a connection that was kept alive for too long
+    # A connection that was kept alive for too long, and no response yet.
+    failure.transient = closed and isinstance(error, requests.RequestException)
     return failure
 
 
-def _causes(error: BaseException) -> list[BaseException]:
-    """Follow an exception to its causes, through the wrappers of `requests` and `urllib3`."""
-    causes: list[BaseException] = []
-    pending: list[object] = [error]
-    while pending:
-        cause = pending.pop()
-        if isinstance(cause, BaseException) and cause not in causes:
-            causes.append(cause)
-            pending += [*cause.args, cause.__cause__]
-    return causes
+def _causes(error: BaseException) -> Sequence[BaseException]:
+    """Follow an exception to its cause, through the wrappers of `requests` and `urllib3`."""
+    inner = [each for each in (error.__cause__, *error.args) if isinstance(each, BaseException)]
+    return (error, *_causes(inner[0])) if inner else (error,)

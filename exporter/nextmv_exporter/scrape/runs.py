@@ -19,8 +19,7 @@ FEW_RUNS = 10_000
 
 _BYTES_PER_VALUE = 20  # of a response with an invalid run; Nextmv's have 30
 _YEAR_2000 = datetime(2000, 1, 1, tzinfo=UTC)
-_STRING = re.compile(rb'"[^"]*(?:"|\Z)')
-_NO_MARKS = bytes(set(range(256)) - set(b'"{,'))
+_STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+(?:"|\Z)', re.DOTALL)
 _NULL = msgspec.Raw(b"null")
 
 
@@ -63,30 +62,19 @@ class Application(msgspec.Struct, frozen=True):
 
 
 Entry = TypeVar("Entry")
-Page = TypeVar("Page")
 Bytes = bytes | bytearray
 
 
-class RunsPage(msgspec.Struct, Generic[Entry]):
-    """A page of an application's list of runs; the queue is a single one.
+class Page(msgspec.Struct, Generic[Entry]):
+    """A page of a list of runs, of which the queue is the only one, or of applications.
 
     Args:
-        runs: the runs; None for an application that has none.
+        runs: the runs; None for an application that has none, and on a page of applications.
+        items: the applications; None for an account that has none, and on a page of runs.
         next_page_token: token of the next page; None on the last.
     """
 
     runs: list[Entry] | None = None
-    next_page_token: str | None = None
-
-
-class ApplicationsPage(msgspec.Struct):
-    """A page of the list of applications.
-
-    Args:
-        items: the applications; None for an account that has none.
-        next_page_token: token of the next page; None on the last.
-    """
-
     items: list[Application] | None = None
     next_page_token: str | None = None
 
@@ -120,14 +108,14 @@ def parse_queue(body: Bytes, kind: type[Run] = Run) -> list[Run]:
         InvalidResponseError: not JSON, not an object with a list of `runs`, or too many runs for
             the response's size.
     """
-    runs = parse_runs_page(body, kind).runs
+    runs = parse_page(body, kind).runs
     if runs is None:
         raise InvalidResponseError('the response has no list of "runs"')
     return runs
 
 
-def parse_runs_page(body: Bytes, kind: type[Run] = Run) -> RunsPage[Run]:
-    """Parse a response of `v1/applications/{id}/runs`, as leniently as `parse_queue`.
+def parse_page(body: Bytes, kind: type[Run] = Run) -> Page[Run]:
+    """Parse a page of a list: of runs, as leniently as the queue, or of applications.
 
     Args:
         body: the response's body, JSON.
@@ -137,42 +125,21 @@ def parse_runs_page(body: Bytes, kind: type[Run] = Run) -> RunsPage[Run]:
         The page.
 
     Raises:
-        InvalidResponseError: not JSON, `runs` is not a list, or too many runs for the response's
-            size.
+        InvalidResponseError: not JSON, no lists, an application without an ID, or too many entries
+            for the response's size.
     """
     _check_count(body, b"{", max(FEW_RUNS, len(body) // BYTES_PER_RUN))
     with suppress(msgspec.ValidationError):
-        page: RunsPage[Run] = _decoded(_decoder(RunsPage[kind]), body)  # type: ignore[valid-type]
+        page: Page[Run] = _decoded(_decoder(Page[kind]), body)  # type: ignore[valid-type]
         return page
     # One by one, so that an invalid run does not affect the others.
     _check_count(body, b",", max(10 * FEW_RUNS, len(body) // _BYTES_PER_VALUE))
     try:
-        raw: RunsPage[msgspec.Raw] = _decoded(_decoder(RunsPage[msgspec.Raw]), body)
+        raw: Page[msgspec.Raw] = _decoded(_decoder(Page[msgspec.Raw]), body)
     except msgspec.ValidationError as error:
-        raise InvalidResponseError(f"the response is not a list of runs: {error}") from None
+        raise InvalidResponseError(f"the response is not a list of the API: {error}") from None
     runs = None if raw.runs is None else [_decode_run(entry, kind) for entry in raw.runs]
-    return RunsPage(runs, raw.next_page_token)
-
-
-def parse_applications_page(body: Bytes) -> ApplicationsPage:
-    """Parse a response of `v1/applications`.
-
-    Args:
-        body: the response's body, JSON.
-
-    Returns:
-        The page.
-
-    Raises:
-        InvalidResponseError: not JSON, an application without an ID, or too many of them for the
-            response's size.
-    """
-    _check_count(body, b"{", max(FEW_RUNS, len(body) // BYTES_PER_RUN))
-    try:
-        page: ApplicationsPage = _decoded(_decoder(ApplicationsPage), body)
-    except msgspec.ValidationError as error:
-        raise InvalidResponseError(f"invalid list of applications: {error}") from None
-    return page
+    return Page(runs, raw.items, raw.next_page_token)
 
 
 def _check_count(body: Bytes, symbol: bytes, most: int) -> None:
@@ -181,10 +148,8 @@ def _check_count(body: Bytes, symbol: bytes, most: int) -> None:
     Three bytes, `{},`, take sixty once they are decoded.
     """
     count = body.count(symbol)
-    if count > most:  # some may be in strings, whose quotes are not escaped
-        marks = body.replace(rb"\\", b"").replace(rb"\"", b"").translate(None, _NO_MARKS)
-        marks = marks.replace(b'""', b"")
-        count = marks.count(symbol) - sum(s[0].count(symbol) for s in _STRING.finditer(marks))
+    if count > most:  # some may be in strings
+        count -= sum(string[0].count(symbol) for string in _STRING.finditer(body))
     if count > most:
         raise InvalidResponseError(f"too many entries for {len(body)} bytes")
 
@@ -200,7 +165,8 @@ def _decoded(decode: Callable[[Any], Any], body: Bytes | msgspec.Raw) -> Any:
     except msgspec.ValidationError:
         raise
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
-        raise InvalidResponseError(f"the response is not JSON of the API: {error}") from None
+        cause = f"not JSON of the API, but perhaps a proxy's login page: {error}"
+        raise InvalidResponseError(f"the response is {cause}") from None
 
 
 @cache

@@ -4,11 +4,9 @@ import threading
 import time
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from contextlib import nullcontext
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass, field
 from functools import partial
-from itertools import pairwise, starmap
-from operator import ge
 from typing import NamedTuple, TypeVar
 from urllib.parse import quote
 
@@ -23,18 +21,7 @@ from nextmv_exporter.nextmv.errors import (
     Reason,
     StatusError,
 )
-from nextmv_exporter.scrape.runs import (
-    BYTES_PER_RUN,
-    FEW_RUNS,
-    ApplicationsPage,
-    Bytes,
-    Run,
-    RunsPage,
-    created_timestamp,
-    parse_applications_page,
-    parse_queue,
-    parse_runs_page,
-)
+from nextmv_exporter.scrape.runs import Page, Run, created_timestamp, parse_page, parse_queue
 
 ACCOUNT = "v1/account"
 ACCOUNT_QUEUE = "account-queue"
@@ -54,14 +41,13 @@ MAX_PAGES = 1000
 """Maximum number of pages of a list; far more than can be read within a scrape."""
 
 _RETRY_SHARE = 1 / 3  # of the time left, for the queue endpoint that was gone
-_FIRST_PAUSE = 0.1  # seconds between two requests after a 429 without `Retry-After`
+_FIRST_PAUSE = 0.1  # seconds after a 429 without `Retry-After`
 _LONGEST_PAUSE = 1.0
 _APPLICATIONS = "v1/applications"
 _RUNS = f"{_APPLICATIONS}/{{id}}/runs"
 _SHOWN = 100  # characters of an ID in an error
 _IN_QUEUE = ("queued", "running")
 
-Page = TypeVar("Page", RunsPage[Run], ApplicationsPage)
 Parsed = TypeVar("Parsed")
 Result = TypeVar("Result")
 
@@ -95,7 +81,7 @@ class SourceState:
         Returns:
             The value of the `source` label.
         """
-        gone = choice == "auto" and self.retry_queue is not None
+        gone = self.retry_queue is not None
         return APPLICATION_RUNS if gone or choice == APPLICATION_RUNS else ACCOUNT_QUEUE
 
 
@@ -153,26 +139,29 @@ def fetch_runs(  # noqa: PLR0913 - all that a fetch depends on
     credentials = client.credentials
     if state.credentials != credentials:
         vars(state).update(vars(SourceState(credentials)))
-    requests = _Requests(client, deadline, on_exchange)
-    fallen_back = choice == "auto" and state.retry_queue is not None
-    refusal = ""
+    get, budget = partial(client.get, on_exchange=on_exchange), Budget(client.max_response_bytes)
+    get_list = partial(get, deadline=deadline, budget=budget)
+    lists = _Lists(get_list, partial(parse_page, kind=kind), deadline)
+    was_gone, refusal = state.retry_queue is not None, ""
     if choice != APPLICATION_RUNS and time.monotonic() >= (state.retry_queue or 0):
-        share = _RETRY_SHARE if fallen_back else 1.0
+        path = f"{endpoint}/queue"
+        within = Deadline(deadline.remaining() * _RETRY_SHARE) if was_gone else deadline
+        parse = partial(parse_queue, kind=kind)
         try:
-            runs = _account_queue(requests, f"{endpoint}/queue", kind, share)
+            runs = _parsed(parse, get(path, deadline=within), path)
         except NextmvError as error:
-            if choice != "auto" or not (fallen_back or _gone(error)):
+            if choice != "auto" or not (was_gone or error.gone):
                 raise
             refusal = str(error)
         else:
             _switch(state, account, None, "")
             return Fetched(runs, None, (credentials, None))
     try:
-        fetched = _application_runs(requests, state, lookback, kind)
+        fetched = _application_runs(lists, state, lookback)
     except NextmvError as error:
-        if fallen_back:
+        if was_gone:
             state.retry_queue = float("-inf")  # whatever is wrong, the queue endpoint may be back
-        elif refusal and _gone(error):
+        elif refusal and error.gone:
             message = f"{refusal}; {error}: the endpoint is not Nextmv's API"
             raise StatusError(message, status=404) from None
         raise
@@ -181,96 +170,69 @@ def fetch_runs(  # noqa: PLR0913 - all that a fetch depends on
     return fetched
 
 
-def _switch(state: SourceState, account: str, retry_queue: float | None, reason: str) -> None:
+def _switch(state: SourceState, account: str, retry_queue: float | None, refusal: str) -> None:
     """Log a change of the source, unless there is none, or no account named."""
     before, state.retry_queue = state.retry_queue, retry_queue
-    if not account or (before is None) == (retry_queue is None):
-        return
-    if retry_queue is None:
-        log.info("Queue endpoint is back", account=account, source=ACCOUNT_QUEUE)
-    else:
+    if account and before is None and refusal:
         message = "Queue endpoint is gone, reading each application's runs instead"
-        log.warning(message, account=account, source=APPLICATION_RUNS, err=reason)
+        log.warning(message, account=account, source=APPLICATION_RUNS, err=refusal)
+    elif account and before is not None and not refusal:
+        log.info("Queue endpoint is back", account=account, source=ACCOUNT_QUEUE)
 
 
-def _gone(error: NextmvError) -> bool:
-    return isinstance(error, StatusError) and error.gone
+@dataclass
+class _Lists:
+    """The lists of one fetch, which share a deadline, a limit of bytes and a turn."""
 
+    get: Callable[..., bytearray]
+    parse: Callable[[bytearray], Page[Run]]
+    deadline: Deadline
+    turn: AbstractContextManager[bool] = field(default_factory=threading.RLock)
 
-class _Requests:
-    """The requests of one fetch. All lists share a deadline, a limit of bytes and a rate."""
-
-    def __init__(self, client: Client, deadline: Deadline, on_exchange: Observer | None) -> None:
-        self.deadline = deadline
-        self.budget = Budget(client.max_response_bytes)
-        self.get = partial(client.get, on_exchange=on_exchange)
-        self._turn = threading.Lock()
-        self._limited = False  # since a 429
-        self._resume = 0.0  # when the next request may be sent then, monotonic seconds
-        self._refused = self._accepted = 0  # requests in a row, since then
-
-    def pages(self, path: str, name: str, parse: Callable[[Bytes], Page]) -> Iterator[Page]:
+    def pages(self, path: str, name: str) -> Iterator[Page[Run]]:
         """Fetch a list page by page, as the caller iterates."""
-        params, followed = {"pagereturn": "true"}, set[str]()
-        while True:
-            page = _parsed(parse, self._get_in_turn(path, name, params), name)
+        params = {"pagereturn": "true"}
+        for _ in range(MAX_PAGES):
+            page = _parsed(self.parse, self._get_in_turn(path, name, params), name)
             yield page
-            if not (token := page.next_page_token):
+            if not page.next_page_token:
                 return
-            if token in followed or len(followed) == MAX_PAGES:
-                raise InvalidResponseError(f"{name}: the pages do not end")
-            followed.add(token)
-            params["pagetoken"] = token
+            params["pagetoken"] = page.next_page_token
+        raise InvalidResponseError(f"{name}: the pages do not end")
 
     def _get_in_turn(self, path: str, name: str, params: Mapping[str, str]) -> bytearray:
-        """Fetch a page. After a 429, send one request at a time, until several are accepted."""
-        while True:
-            limited = self._limited
-            with self._turn if limited else nullcontext():
-                self.deadline.sleep(max(0.0, self._resume - time.monotonic()))
+        """Fetch a page. Of the requests that get a 429, only one at a time is sent again."""
+        pause = _FIRST_PAUSE
+        with ExitStack() as turn:
+            while True:
                 try:
-                    body = self.get(
-                        path, params=params, name=name, deadline=self.deadline, budget=self.budget
-                    )
+                    return self.get(path, params=params, name=name)
                 except StatusError as error:
-                    pause = min(_FIRST_PAUSE * 2**self._refused, _LONGEST_PAUSE)
-                    wait = max(_FIRST_PAUSE, error.retry_after or pause)
-                    late = wait >= self.deadline.remaining()
+                    wait = max(pause, error.retry_after or 0.0)
+                    late = wait + pause >= self.deadline.remaining()
                     if error.reason is not Reason.RATE_LIMITED or late:
                         raise
-                    self._limited, self._accepted = True, 0
-                    self._refused += limited
-                    self._resume = max(self._resume, time.monotonic() + wait)
-                else:
-                    self._refused, self._accepted = 0, self._accepted + limited
-                    self._limited &= self._accepted < MAX_REQUESTS
-                    return body
+                resume = time.monotonic() + wait
+                turn.enter_context(self.turn)  # until this request is accepted
+                self.deadline.sleep(max(0.0, resume - time.monotonic()))
+                pause = min(2 * pause, _LONGEST_PAUSE)
 
 
-def _account_queue(requests: _Requests, path: str, kind: type[Run], share: float) -> Sequence[Run]:
-    """Fetch the queue endpoint, with a limit of bytes of its own, in a share of the time left."""
-    within = requests.deadline if share == 1 else Deadline(requests.deadline.remaining() * share)
-    return _parsed(partial(parse_queue, kind=kind), requests.get(path, deadline=within), path)
-
-
-def _application_runs(
-    requests: _Requests, state: SourceState, lookback: float, kind: type[Run]
-) -> Fetched:
+def _application_runs(lists: _Lists, state: SourceState, lookback: float) -> Fetched:
     fresh = not state.applications or time.monotonic() - state.listed >= APPLICATIONS_TTL
-    while True:
-        if fresh:
-            pages = requests.pages(_APPLICATIONS, _APPLICATIONS, parse_applications_page)
-            ids = (application.id for page in pages for application in page.items or ())
-            state.applications, state.listed = tuple(dict.fromkeys(ids)), time.monotonic()
-        read = partial(_listed, requests, kind, time.time() - lookback)
-        lists = _in_parallel(read, state.applications, requests.deadline)
-        found = {each: runs for each, runs in lists.items() if not isinstance(runs, StatusError)}
-        if found or not lists:
-            break
+    if fresh:
+        pages = lists.pages(_APPLICATIONS, _APPLICATIONS)
+        ids = (application.id for page in pages for application in page.items or ())
+        state.applications, state.listed = tuple(dict.fromkeys(ids)), time.monotonic()
+    read = partial(_listed, lists, time.time() - lookback)
+    results = _in_parallel(read, state.applications, lists.deadline)
+    found = {each: runs for each, runs in results.items() if not isinstance(runs, NextmvError)}
+    if results and not found:
         state.applications = ()
-        if fresh:  # else all have been deleted since, and others may have been created
-            raise next(error for error in lists.values() if isinstance(error, StatusError))
-        fresh = True
+        if fresh:
+            raise next(error for error in results.values() if isinstance(error, NextmvError))
+        # All have been deleted since, and others may have been created.
+        return _application_runs(lists, state, lookback)
     state.applications = tuple(found)
     runs = [run for queue, _ in found.values() for run in queue]
     ended = set[int]().union(*(ended for _, ended in found.values()))
@@ -278,47 +240,36 @@ def _application_runs(
 
 
 def _listed(
-    requests: _Requests, kind: type[Run], oldest: float, application: str
-) -> tuple[Sequence[Run], AbstractSet[int]] | StatusError:
+    lists: _Lists, oldest: float, application: str
+) -> tuple[Sequence[Run], AbstractSet[int]] | NextmvError:
     """Fetch the runs of an application that are in the queue, and hashes of the IDs of others.
 
     It returns the error if there is no such application. If runs were added between the requests,
     others are on two pages: the later one is right.
     """
-    path = f"{_APPLICATIONS}/{_quoted(application)}/runs"
+    quoted = quote(application, safe="").replace(".", "%2E")  # ".." would be another path
+    path = f"{_APPLICATIONS}/{quoted}/runs"
     latest: dict[object, Run] = {}
-    times: list[float] = []
     newest_first = True
     try:
-        for page in requests.pages(path, _RUNS, partial(parse_runs_page, kind=kind)):
+        for page in lists.pages(path, _RUNS):
             latest |= {run.id or object(): run for run in page.runs or ()}
             created = [created_timestamp(run.created_at) for run in page.runs or ()]
-            times += (known := [time for time in created if time is not None])
-            newest_first &= all(starmap(ge, pairwise(times[-len(known) - 1 :])))
+            times = [time for time in created if time is not None]
+            newest_first &= times == sorted(times, reverse=True)
             if newest_first and times and times[-1] < min(times[0], oldest):
                 break
-            if len(latest) > max(FEW_RUNS, requests.budget.received // BYTES_PER_RUN):
-                raise InvalidResponseError(f"{_RUNS}: too many runs for their size")
     except NextmvError as error:
         error.args = (f"{error} (application {application[:_SHOWN]!r})",)
-        if isinstance(error, StatusError) and error.gone:
-            return error
-        raise
-    queue = {key: run for key, run in latest.items() if _in_queue(run)}
+        if not error.gone:
+            raise
+        return error
+    queue = {k: run for k, run in latest.items() if (run.status_v2 or "").lower() in _IN_QUEUE}
     ended = {hash(run.id) for key, run in latest.items() if run.id and key not in queue}
     return list(queue.values()), ended
 
 
-def _quoted(application: str) -> str:
-    quoted = quote(application, safe="")
-    return quoted.replace(".", "%2E") if quoted in {".", ".."} else quoted
-
-
-def _in_queue(run: Run) -> bool:
-    return (run.status_v2 or "").lower() in _IN_QUEUE
-
-
-def _parsed(parse: Callable[[Bytes], Parsed], body: bytearray, name: str) -> Parsed:
+def _parsed(parse: Callable[[bytearray], Parsed], body: bytearray, name: str) -> Parsed:
     try:
         return parse(body)
     except InvalidResponseError as error:
@@ -338,23 +289,24 @@ def _in_parallel(
     left = iter(items)  # shared by the threads
 
     def run() -> None:
-        for item in left:
-            try:
+        try:
+            for item in left:
                 results[item] = work(item)
-            except NextmvError as error:
-                failures.append(error.with_traceback(None))  # which refers to what was read
-            except Exception as error:  # noqa: BLE001 - raised in the caller's thread
-                failures.append(error)
-            ended.release()
+        except NextmvError as error:
+            failures.append(error.with_traceback(None))  # which refers to what was read
+        except Exception as error:  # noqa: BLE001 - raised in the caller's thread
+            failures.append(error)
+        ended.release()
 
+    threads = [threading.Thread(target=run, daemon=True) for _ in items[:MAX_REQUESTS]]
     try:
-        for _ in range(min(MAX_REQUESTS, len(items))):
-            threading.Thread(target=run, name="application runs", daemon=True).start()
-        for _ in items:
+        for thread in threads:
+            thread.start()
+        for _ in threads:
             ended.acquire()
             if failures:
                 raise failures.pop()  # no variable: its traceback refers to this frame
-    except RuntimeError as error:
+    except RuntimeError as error:  # the system starts no more threads
         raise ConnectionFailedError(str(error)) from None
     finally:
         if len(results) < len(items):
