@@ -5,6 +5,7 @@ from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
+from nextmv_exporter.scrape.runs import created_timestamp
 from nextmv_exporter.scrape.summary import QUEUED, RUNNING, Backlog, Group, Snapshot
 
 MAX_GAP = 300.0
@@ -140,8 +141,8 @@ def _waits(
     created: dict[int, float] = {}
     for group, members in snapshot.groups.items():
         if group.status_v2 == RUNNING:
-            for time, run in zip(members.created, members.ids, strict=True):
-                if run in started and time is not None:
+            for moment, run in zip(members.created, members.ids, strict=True):
+                if run in started and (time := created_timestamp(moment)) is not None:
                     created[run] = min(time, created.get(run, time))
     for run, time in created.items():
         middle = (max(before, time) + snapshot.now) / 2
