@@ -13,9 +13,6 @@ from prometheus_client.registry import Collector
 
 from nextmv_exporter.scrape.metrics import Family
 
-_FASTEST = 1
-_CACHED = 8192
-
 
 def expose(
     collectors: Sequence[Collector],
@@ -44,7 +41,7 @@ def expose(
     body = ("".join(lines) + ("# EOF\n" if openmetrics else "")).encode()
     headers = {"Content-Type": content_type, "Vary": "Accept, Accept-Encoding"}
     if gzip_accepted(accept_encoding):
-        body = gzip.compress(body, _FASTEST, mtime=0)  # with a time, Python 3.11 is slower
+        body = gzip.compress(body, 1, mtime=0)  # with a time, Python 3.11 is slower
         headers["Content-Encoding"] = "gzip"
     return body, headers
 
@@ -100,7 +97,7 @@ def _lines(family: Metric, *, openmetrics: bool) -> Iterator[str]:
 @cache
 def _label_writer(names: tuple[str, ...]) -> Callable[[Sequence[str]], str]:
     """Return a function that writes labels after the first, cached as they recur at each scrape."""
-    return lru_cache(_CACHED)(lambda values: _pairs(names, values))
+    return lru_cache(8192)(lambda values: _pairs(names, values))
 
 
 def _pairs(names: Iterable[str], values: Iterable[str]) -> str:

@@ -3,7 +3,7 @@
 from collections import Counter, defaultdict
 from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from nextmv_exporter.scrape.runs import created_timestamp
 from nextmv_exporter.scrape.summary import QUEUED, RUNNING, Backlog, Group, Snapshot
@@ -17,8 +17,7 @@ Groups = Mapping[Group, Sequence[int]]
 """The runs of each group, by the hashes of their IDs."""
 
 
-@dataclass(frozen=True)
-class Baseline:
+class Baseline(NamedTuple):
     """The state that the next snapshot is compared with.
 
     Args:
@@ -34,8 +33,7 @@ class Baseline:
     scope: Hashable
 
 
-@dataclass(frozen=True)
-class Change:
+class Change(NamedTuple):
     """The changes between two snapshots.
 
     Args:
@@ -48,11 +46,11 @@ class Change:
     """
 
     now: float
-    groups: Sequence[Group] = ()
-    entered: Mapping[Backlog, int] = field(default_factory=dict)
-    started: Mapping[Backlog, int] = field(default_factory=dict)
-    left: Mapping[Group, int] = field(default_factory=dict)
-    waits: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    groups: Sequence[Group]
+    entered: Mapping[Backlog, int]
+    started: Mapping[Backlog, int]
+    left: Mapping[Group, int]
+    waits: Mapping[str, Sequence[float]]
 
 
 def compare(
@@ -82,7 +80,7 @@ def compare(
     now = {group: members.ids for group, members in snapshot.groups.items()}
     groups = list(now)
     if previous is None or previous.scope != scope:
-        return Baseline(now, frozenset(), snapshot.now, scope), Change(snapshot.now, groups)
+        previous = Baseline(now, frozenset(), snapshot.now, scope)
     changed = _changed(now, previous.groups)
     current, before = _by_run(now, changed), _by_run(previous.groups, changed)
     left = before.keys() - current.keys()

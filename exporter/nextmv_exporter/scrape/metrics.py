@@ -104,10 +104,9 @@ class Family(ClientMetric):
             if not isinstance(value, Distribution):
                 yield "", values, "", value
                 continue
-            numbers = (*value.buckets, value.count)
-            for le, number in zip(le_values(value.bounds), numbers, strict=True):
+            for le, number in zip(le_values(value.bounds), value.buckets, strict=True):
                 yield "_bucket", values, le, number
-            yield "_count", values, "", value.count
+            yield "_count", values, "", value.buckets[-1]
             yield "_sum", values, "", value.sum
 
 
@@ -134,8 +133,7 @@ def families(scrapes: Sequence[Scrape]) -> Iterator[Family]:
         A family for each metric of `OF_ACCOUNTS`.
     """
     for metric in OF_ACCOUNTS:
-        rows = [(scrape.outcome.account, metric.rows(scrape)) for scrape in scrapes]
-        yield Family(metric, rows)
+        yield Family(metric, [(each.outcome.account, metric.rows(each)) for each in scrapes])
 
 
 @lru_cache(8192)

@@ -3,7 +3,6 @@
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
 from itertools import chain
@@ -20,13 +19,12 @@ RUNNING = "running"
 MAX_LABEL_LENGTH = 256
 """Longest label value; longer ones are truncated. IDs are far shorter."""
 
-BYTES_PER_GROUP = 1024
-"""Share of the largest accepted response for each label group; limits the memory for groups."""
+MAX_LABEL_GROUPS = 65_536
+"""Most label groups that a queue may have; limits their memory. No account has as many."""
 
 _STATUSES = frozenset({"canceled", "failed", "none", QUEUED, RUNNING, "succeeded"})
 _KEPT = frozenset({QUEUED, RUNNING})  # statuses that are never folded
 _YEAR_2000 = datetime(2000, 1, 1, tzinfo=UTC)
-_FEW_GROUPS = 8192
 # Prometheus treats NUL as the end of its input, and UTF-8 has no surrogates.
 _UNSAFE = re.compile("[\0\ud800-\udfff]")
 
@@ -77,8 +75,7 @@ class Snapshot(NamedTuple):
     now: float
 
 
-@dataclass(frozen=True)
-class Summary:
+class Summary(NamedTuple):
     """An account's queue in numbers.
 
     Args:
@@ -105,13 +102,12 @@ class Summary:
     wait_buckets: tuple[float, ...]
 
 
-def take_snapshot(runs: Iterable[Run], now: float, *, max_bytes: int = 64 * 2**20) -> Snapshot:
+def take_snapshot(runs: Iterable[Run], now: float) -> Snapshot:
     """Group runs.
 
     Args:
         runs: the runs in the queue; iterated over once.
         now: the time of the snapshot, unix seconds.
-        max_bytes: the largest response accepted, which limits the number of groups.
 
     Returns:
         The snapshot, which does not reference the runs.
@@ -119,15 +115,14 @@ def take_snapshot(runs: Iterable[Run], now: float, *, max_bytes: int = 64 * 2**2
     Raises:
         InvalidResponseError: too many groups. Iterating over the runs can raise it too.
     """
-    most = max(_FEW_GROUPS, max_bytes // BYTES_PER_GROUP)
     by_labels: dict[_Labels, tuple[list[datetime | None], list[int]]] = {}
     for run in runs:
         labels = (run.status_v2, run.execution_class, run.application_id)
         lists = by_labels.get(labels)
         if lists is None:
             lists = by_labels[labels] = [], []
-            if len(by_labels) > most:
-                raise InvalidResponseError(f"too many label groups: more than {most}")
+            if len(by_labels) > MAX_LABEL_GROUPS:
+                raise InvalidResponseError(f"more than {MAX_LABEL_GROUPS} label groups")
         lists[0].append(run.created_at)
         lists[1].append(hash(run.id))
     groups: dict[Group, Members] = {}
@@ -219,15 +214,11 @@ def _merged(parts: Iterable[Members]) -> Members:
     return Members([*chain.from_iterable(created)], [*chain.from_iterable(ids)], known)
 
 
-@lru_cache(_FEW_GROUPS)  # most recur at each scrape
-def _group(status: str, execution_class: str, application_id: str) -> Group:
+@lru_cache(8192)  # most recur at each scrape
+def _group(status: str, *others: str) -> Group:
+    """Return the group of these labels, as every parser of the text formats accepts them."""
     status = lower if (lower := status.lower()) in _STATUSES else status
-    return Group(_label(status), _label(execution_class), _label(application_id))
-
-
-def _label(value: str) -> str:
-    """Return a label value that every parser of the text formats accepts."""
-    return value if value.isprintable() else _UNSAFE.sub("\ufffd", value)
+    return Group(*[_UNSAFE.sub("\ufffd", label) for label in (status, *others)])
 
 
 _FOLDINGS: tuple[Callable[[Group], Group], ...] = (

@@ -106,10 +106,10 @@ class Target:
 
     def __init__(self, account: str, client: Client, options: ScrapeOptions) -> None:
         self.account = account
+        self.last: Scrape | None = None  # the latest
         self._client = client
         self._options = options
         self._lock = threading.Lock()
-        self._last: Outcome | None = None
         self._counters = Counters(options.wait_buckets, options.max_groups)
         self._failures = FailureLog(account)
         self._backoff: tuple[float, Failure] | None = None  # until when, monotonic seconds
@@ -156,14 +156,8 @@ class Target:
             with self._lock:
                 outcome = self._ended(fetch, None, failure)
         with self._lock:
-            self._last = outcome
-            return Scrape(outcome, self._counters.copy())
-
-    @property
-    def last(self) -> Scrape | None:
-        """The result of the latest scrape; None before the first."""
-        with self._lock:
-            return Scrape(self._last, self._counters.copy()) if self._last else None
+            self.last = Scrape(outcome, self._counters.copy())
+            return self.last
 
     def _start(self, fetch: Fetch) -> Failure | None:
         """Start a fetch, unless there is a reason not to."""
@@ -219,7 +213,7 @@ class Target:
             endpoint=options.endpoint,
             on_exchange=partial(self._exchanged, fetch),
         )
-        snapshot = take_snapshot(runs, time.time(), max_bytes=self._client.max_response_bytes)
+        snapshot = take_snapshot(runs, time.time())
         del runs  # which take far more memory than the snapshot
         now = time.monotonic()
         recent = {g: at for g, at in self._recent.items() if now - at <= options.zero_retention}
