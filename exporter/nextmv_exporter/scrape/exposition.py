@@ -69,13 +69,14 @@ def _lines(family: Metric, *, openmetrics: bool) -> Iterator[str]:
     """Write a family in a tenth of the time that prometheus-client's encoders take.
 
     They examine the name and the labels of each sample, which here are the same at each scrape.
+    Families of other collectors, those filtered by name and histograms are short.
     """
     name, kind = family.name, family.type
     if not openmetrics:
         name += "_total" if kind == "counter" else ""
         kind = "untyped" if kind == "unknown" else kind
     yield f"# HELP {name} {family.documentation}\n# TYPE {name} {kind}\n"
-    if not isinstance(family, Family):  # of another collector, or filtered by name
+    if not isinstance(family, Family) or kind == "histogram":
         for sample in family.samples:
             pairs = _pairs(sample.labels, sample.labels.values())
             labels_of_sample = f"{{{pairs[1:]}}}" if pairs else ""
@@ -83,15 +84,12 @@ def _lines(family: Metric, *, openmetrics: bool) -> Iterator[str]:
         return
     name, labels = family.metric.name, _label_writer(family.metric.labels[1:])
     for account, rows in family.accounts:
-        start = f'{{account="{_escape(account)}"'
-        if kind == "histogram":
-            for suffix, values, le, number in family.series(rows):
-                bound = f',le="{le}"' if le else ""
-                yield f"{name}{suffix}{start}{labels(values)}{bound}}} {float(number)}\n"
-            continue
-        for values, value in rows:
-            text = f"{value}.0" if type(value) is int else value  # faster than float
-            yield f"{name}{start}{labels(values)}}} {text}\n"
+        start = f'{name}{{account="{_escape(account)}"'
+        lines = [
+            f"{start}{labels(values)}}} {value}{'.0' if type(value) is int else ''}\n"
+            for values, value in rows
+        ]
+        yield "".join(lines)
 
 
 @cache

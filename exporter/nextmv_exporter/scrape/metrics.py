@@ -84,30 +84,18 @@ class Family(ClientMetric):
     def samples(self) -> list[Sample]:  # type: ignore[override]
         """The samples, as prometheus-client's own families have them."""
         samples = []
+        name = self.metric.name
         for account, rows in self.accounts:
-            for suffix, values, le, value in self.series(rows):
+            for values, value in rows:
                 labels = dict(zip(self.metric.labels, (account, *values), strict=True))
-                labels |= {"le": le} if le else {}
-                samples.append(Sample(self.metric.name + suffix, labels, float(value)))
+                if not isinstance(value, Distribution):
+                    samples.append(Sample(name, labels, float(value)))
+                    continue
+                for le, number in zip(le_values(value.bounds), value.buckets, strict=True):
+                    samples.append(Sample(f"{name}_bucket", {**labels, "le": le}, number))
+                samples.append(Sample(f"{name}_count", labels, value.buckets[-1]))
+                samples.append(Sample(f"{name}_sum", labels, value.sum))
         return samples
-
-    def series(self, rows: Collection[Row]) -> Iterator[tuple[str, Sequence[str], str, float]]:
-        """Yield the series of an account's rows.
-
-        Args:
-            rows: the rows.
-
-        Yields:
-            The suffix of the name, the values of the labels, that of `le` or "", and the value.
-        """
-        for values, value in rows:
-            if not isinstance(value, Distribution):
-                yield "", values, "", value
-                continue
-            for le, number in zip(le_values(value.bounds), value.buckets, strict=True):
-                yield "_bucket", values, le, number
-            yield "_count", values, "", value.buckets[-1]
-            yield "_sum", values, "", value.sum
 
 
 @cache
