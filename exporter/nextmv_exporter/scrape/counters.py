@@ -15,11 +15,8 @@ from nextmv_exporter.nextmv.errors import Reason
 from nextmv_exporter.scrape.flow import Change
 from nextmv_exporter.scrape.summary import OTHER, QUEUED, RUNNING, Backlog, Group
 
-REQUEST_BUCKETS = Histogram.DEFAULT_BUCKETS[:-1]
-"""Upper bounds of `nextmv_api_request_duration_seconds`, seconds: those of prometheus-client."""
-
+# Seconds before a scrape for which the status page shows arrivals and starts.
 RECENT = 300.0
-"""Seconds before a scrape for which the status page shows arrivals and starts."""
 
 
 class Distribution(NamedTuple):
@@ -86,7 +83,7 @@ class Counters:
             exchange: the request.
         """
         self.requests[exchange.path, exchange.code] += 1
-        times = self.request_times.get(exchange.path) or _empty(REQUEST_BUCKETS)
+        times = self.request_times.get(exchange.path) or _empty(Histogram.DEFAULT_BUCKETS[:-1])
         self.request_times[exchange.path] = times.observed([exchange.seconds])
 
     def count_flow(self, change: Change) -> None:

@@ -8,13 +8,13 @@ from typing import NamedTuple
 from nextmv_exporter.scrape.runs import created_timestamp
 from nextmv_exporter.scrape.summary import QUEUED, RUNNING, Backlog, Group, Snapshot
 
+# Seconds between two snapshots beyond which starts are counted, but no waits are observed.
 MAX_GAP = 300.0
-"""Seconds between two snapshots beyond which starts are counted, but no waits are observed."""
 
 _NO_ID = frozenset(map(hash, (None, "")))
 
+# The runs of each group, by the hashes of their IDs.
 Groups = Mapping[Group, Sequence[int]]
-"""The runs of each group, by the hashes of their IDs."""
 
 
 class Baseline(NamedTuple):
@@ -78,7 +78,6 @@ def compare(
         The state to compare the next snapshot with, and the changes.
     """
     now = {group: members.ids for group, members in snapshot.groups.items()}
-    groups = list(now)
     if previous is None or previous.scope != scope:
         previous = Baseline(now, frozenset(), snapshot.now, scope)
     changed = _changed(now, previous.groups)
@@ -92,7 +91,7 @@ def compare(
     }
     change = Change(
         now=snapshot.now,
-        groups=groups,
+        groups=list(snapshot.groups),
         entered=_by_backlog(current[run] for run in current.keys() - before.keys()),
         started=_by_backlog(current[run] for run in started),
         left=Counter(before[run] for run in left - missing),

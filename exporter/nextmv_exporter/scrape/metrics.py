@@ -6,9 +6,8 @@ Dashboards, alerts and `docs/metrics.md` are checked against `METRICS`.
 import math
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cache, cached_property, lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from prometheus_client.metrics_core import Metric as ClientMetric
 from prometheus_client.samples import Sample
@@ -36,8 +35,7 @@ _DURATION = re.compile(
 )
 
 
-@dataclass(frozen=True)
-class Metric:
+class Metric(NamedTuple):
     """A metric as users see it.
 
     Args:

@@ -8,8 +8,8 @@ from nextmv_exporter.nextmv.errors import Reason
 from nextmv_exporter.scrape.counters import Counters
 from nextmv_exporter.scrape.summary import Summary
 
+# Seconds between two log lines about the same failure.
 LOG_INTERVAL = 60.0
-"""Seconds between two log lines about the same failure."""
 
 log = get_logger()
 

@@ -16,11 +16,11 @@ OTHER = "__other__"
 QUEUED = "queued"
 RUNNING = "running"
 
+# Longest label value; longer ones are truncated. IDs are far shorter.
 MAX_LABEL_LENGTH = 256
-"""Longest label value; longer ones are truncated. IDs are far shorter."""
 
+# Most label groups that a queue may have; limits their memory. No account has as many.
 MAX_LABEL_GROUPS = 65_536
-"""Most label groups that a queue may have; limits their memory. No account has as many."""
 
 _STATUSES = frozenset({"canceled", "failed", "none", QUEUED, RUNNING, "succeeded"})
 _KEPT = frozenset({QUEUED, RUNNING})  # statuses that are never folded
@@ -209,9 +209,8 @@ def _members(created: Sequence[datetime | None], ids: Sequence[int]) -> Members:
 
 
 def _merged(parts: Iterable[Members]) -> Members:
-    created, ids, oldest = zip(*parts, strict=True)
-    known = min(filter(None, oldest), default=None)
-    return Members([*chain.from_iterable(created)], [*chain.from_iterable(ids)], known)
+    created, ids, _ = zip(*parts, strict=True)
+    return _members([*chain.from_iterable(created)], [*chain.from_iterable(ids)])
 
 
 @lru_cache(8192)  # most recur at each scrape

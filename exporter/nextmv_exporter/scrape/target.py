@@ -24,11 +24,11 @@ from nextmv_exporter.scrape.summary import Group, Summary, summarise, take_snaps
 
 __all__ = ["Failure", "Outcome", "Scrape", "ScrapeOptions", "Target"]
 
+# Longest `Retry-After` that is honoured, seconds.
 MAX_BACKOFF = 300.0
-"""Longest `Retry-After` that is honoured, seconds."""
 
+# Concurrent fetches of an account: several can hang in a resolver that does not respond.
 MAX_FETCHES = 4
-"""Concurrent fetches of an account: several can hang in a resolver that does not respond."""
 
 WAIT_BUCKETS = (5, 15, 30, 60, 120, 300, 600, 1800, 3600, 7200, 21_600, 43_200)
 
@@ -164,8 +164,7 @@ class Target:
         if self._backoff and time.monotonic() < self._backoff[0]:
             return self._backoff[1]
         if self._running >= MAX_FETCHES:
-            message = f"{self._running} earlier requests have not ended yet"
-            return Failure(Reason.TIMEOUT, message)
+            return Failure(Reason.TIMEOUT, f"{self._running} earlier requests have not ended yet")
         name = f"fetch {self.account}"
         try:
             threading.Thread(target=self._run, args=(fetch,), name=name, daemon=True).start()
