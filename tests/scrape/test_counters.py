@@ -60,5 +60,5 @@ def test_the_recent_flow_is_that_of_the_last_minutes_by_class() -> None:
     assert counters.recent_flow(RECENT) == {"c": (6, 0), "d": (3, 0)}
     assert counters.recent_flow(RECENT + 1) == {"c": (3, 0), "d": (3, 0)}
     assert counters.recent_flow(-1) == {}
-    counters.count_flow(seen(now=1000))
+    counters.count_flow(seen(now=1000, entered={Backlog("c", "a"): 1}))
     assert len(counters.recent) == 1, "the others are dropped"

@@ -105,7 +105,8 @@ class Counters:
             self.start_waits[known] = self.start_waits[known].observed(waits)
         came, began = (_summed(flow, attrgetter("execution_class")) for flow in (entered, started))
         self.last_starts |= dict.fromkeys(began, change.now)
-        self.recent = [*self._recent(change.now), (change.now, came, began)]
+        if entered or started:
+            self.recent = [*self._recent(change.now), (change.now, came, began)]
 
     def recent_flow(self, now: float) -> Mapping[str, tuple[int, int]]:
         """Sum up the runs entered and started in the `RECENT` seconds before a time.

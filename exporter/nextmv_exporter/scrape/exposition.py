@@ -78,7 +78,7 @@ def _lines(family: Metric, *, openmetrics: bool) -> Iterator[str]:
     yield f"# HELP {name} {family.documentation}\n# TYPE {name} {kind}\n"
     if not isinstance(family, Family) or kind == "histogram":
         for sample in family.samples:
-            pairs = _pairs(sample.labels, sample.labels.values())
+            pairs = _label_writer(tuple(sample.labels))(tuple(sample.labels.values()))
             labels_of_sample = f"{{{pairs[1:]}}}" if pairs else ""
             yield f"{sample.name}{labels_of_sample} {float(sample.value)}\n"
         return
@@ -94,7 +94,7 @@ def _lines(family: Metric, *, openmetrics: bool) -> Iterator[str]:
 
 @cache
 def _label_writer(names: tuple[str, ...]) -> Callable[[Sequence[str]], str]:
-    """Return a function that writes labels after the first, cached as they recur at each scrape."""
+    """Return a function that writes labels, which are cached as they recur at each scrape."""
     return lru_cache(8192)(lambda values: _pairs(names, values))
 
 
