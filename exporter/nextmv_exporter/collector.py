@@ -19,7 +19,6 @@ from nextmv_exporter.scrape.target import ScrapeOptions, Target
 
 if TYPE_CHECKING:
     from nextmv_exporter.nextmv.account import Account
-    from nextmv_exporter.nextmv.credentials import Credentials
 
 
 class QueueCollector(Collector):
@@ -94,15 +93,9 @@ class QueueCollector(Collector):
             self._accounts: Accounts | None = Accounts(settings)
             return
         shared = ScrapeOptions(**{each.partition("_")[2]: v for each, v in given.items()})
-        _reject_shared_credentials(accounts)
         self._timeout = shared.timeout
         self._accounts = None
-        self._targets = {
-            name: account
-            if isinstance(account, Target)
-            else Target(name, account.client, replace(shared, endpoint=account.endpoint))
-            for name, account in accounts.items()
-        }
+        self._targets = _targets(accounts, shared)
 
     def collect(self) -> Iterator[Metric]:
         """Fetch the queues of all accounts in parallel and yield the metric families."""
@@ -118,17 +111,23 @@ class QueueCollector(Collector):
         yield from families(())
 
 
-def _reject_shared_credentials(accounts: "Mapping[str, Account | Target]") -> None:
-    """Reject accounts of which several would report the same queue."""
-    owners: dict[Credentials, str] = {}
+def _targets(
+    accounts: "Mapping[str, Account | Target]", options: ScrapeOptions
+) -> Mapping[str, Target]:
+    """Make targets of accounts; reject those of which several would report the same queue."""
+    targets: dict[str, Target] = {}
+    owners: dict[object, str] = {}
     for name, account in accounts.items():
         if isinstance(account, Target):
+            targets[name] = account
             continue
         if (other := owners.setdefault(account.client.credentials, name)) != name:
             raise ConfigurationError(
                 f"accounts {other!r} and {name!r} have the same API key: if NEXTMV_API_KEY or "
                 "NEXTMV_PROFILE is set, which take precedence over a profile, unset it"
             )
+        targets[name] = Target(name, account.client, replace(options, endpoint=account.endpoint))
+    return targets
 
 
 class ProcessMetricsCollector(Collector):

@@ -20,10 +20,10 @@ class Deadline:
 
     def __init__(self, seconds: float, longest: float | None = None) -> None:
         now = time.monotonic()
+        # When it passes, and when at the latest, as what blocks can't be extended; monotonic
+        # seconds.
         self.at = now + seconds
-        """When it passes, monotonic seconds."""
         self.limit = now + (seconds if longest is None else longest)
-        """When it passes at the latest, monotonic seconds: what blocks can't be extended."""
 
     def remaining(self) -> float:
         """Return the seconds left, never below 0."""

@@ -5,8 +5,8 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field
-from operator import add
-from typing import NamedTuple, TypeVar
+from operator import attrgetter
+from typing import Any, NamedTuple
 
 from prometheus_client import Histogram
 
@@ -15,30 +15,21 @@ from nextmv_exporter.nextmv.errors import Reason
 from nextmv_exporter.scrape.flow import Change
 from nextmv_exporter.scrape.summary import OTHER, QUEUED, RUNNING, Backlog, Group
 
-REQUEST_BUCKETS = Histogram.DEFAULT_BUCKETS[:-1]
-"""Upper bounds of `nextmv_api_request_duration_seconds`, seconds: those of prometheus-client."""
-
+# Seconds before a scrape for which the status page shows arrivals and starts.
 RECENT = 300.0
-"""Seconds before a scrape for which the status page shows arrivals and starts."""
-
-Key = TypeVar("Key")
-Label = TypeVar("Label")
 
 
-@dataclass(frozen=True)
-class Distribution:
+class Distribution(NamedTuple):
     """Observations of a histogram.
 
     Args:
         bounds: upper bounds of the buckets, ascending.
-        buckets: for each bound, number of observations not above it.
-        count: number of all observations.
+        buckets: for each bound, number of observations not above it, and last the number of all.
         sum: their sum.
     """
 
     bounds: tuple[float, ...]
     buckets: Sequence[int]
-    count: int = 0
     sum: float = 0.0
 
     def observed(self, values: Sequence[float]) -> "Distribution":
@@ -48,17 +39,9 @@ class Distribution:
             values: the observations.
         """
         ordered = sorted(values)
-        added = (bisect_right(ordered, bound) for bound in self.bounds)
-        buckets = tuple(map(add, self.buckets, added))
-        return Distribution(self.bounds, buckets, self.count + len(values), self.sum + sum(values))
-
-
-class RecentFlow(NamedTuple):
-    """Runs that entered and started, by execution class, and the unix time of their scrape."""
-
-    now: float
-    entered: Mapping[str, int]
-    started: Mapping[str, int]
+        added = (*(bisect_right(ordered, bound) for bound in self.bounds), len(ordered))
+        buckets = [old + new for old, new in zip(self.buckets, added, strict=True)]
+        return Distribution(self.bounds, buckets, self.sum + sum(values))
 
 
 @dataclass
@@ -77,7 +60,8 @@ class Counters:
         left: runs that left the queue, by the status that they were last seen with.
         start_waits: waits of the runs that started, by execution class.
         last_starts: unix time of the scrape that last saw a run start, by execution class.
-        recent: runs that entered and started lately.
+        recent: of each scrape lately, the unix time and the runs that entered and started, by
+            execution class.
     """
 
     wait_buckets: Sequence[float]
@@ -90,7 +74,7 @@ class Counters:
     left: Counter[Group] = field(default_factory=Counter)
     start_waits: dict[str, Distribution] = field(default_factory=dict)
     last_starts: dict[str, float] = field(default_factory=dict)
-    recent: list[RecentFlow] = field(default_factory=list)
+    recent: Sequence[tuple[float, Counter[str], Counter[str]]] = ()
 
     def count_request(self, exchange: Exchange) -> None:
         """Count a request to the API.
@@ -99,7 +83,7 @@ class Counters:
             exchange: the request.
         """
         self.requests[exchange.path, exchange.code] += 1
-        times = self.request_times.get(exchange.path) or _empty(REQUEST_BUCKETS)
+        times = self.request_times.get(exchange.path) or _empty(Histogram.DEFAULT_BUCKETS[:-1])
         self.request_times[exchange.path] = times.observed([exchange.seconds])
 
     def count_flow(self, change: Change) -> None:
@@ -119,12 +103,10 @@ class Counters:
         for execution_class, waits in change.waits.items():
             known = execution_class if execution_class in self.start_waits else OTHER
             self.start_waits[known] = self.start_waits[known].observed(waits)
-        flow = RecentFlow(change.now, _by_class(entered), _by_class(started))
-        self.last_starts |= dict.fromkeys(flow.started, change.now)
-        # Not those of the future either, if the clock was set back.
-        self.recent = [past for past in self.recent if 0 <= change.now - past.now <= RECENT]
+        came, began = (_summed(flow, attrgetter("execution_class")) for flow in (entered, started))
+        self.last_starts |= dict.fromkeys(began, change.now)
         if entered or started:
-            self.recent.append(flow)
+            self.recent = [*self._recent(change.now), (change.now, came, began)]
 
     def recent_flow(self, now: float) -> Mapping[str, tuple[int, int]]:
         """Sum up the runs entered and started in the `RECENT` seconds before a time.
@@ -135,9 +117,10 @@ class Counters:
         Returns:
             Runs entered and started, by execution class.
         """
-        recent = [flow for flow in self.recent if 0 <= now - flow.now <= RECENT]
-        entered: Counter[str] = sum((Counter(flow.entered) for flow in recent), Counter())
-        started: Counter[str] = sum((Counter(flow.started) for flow in recent), Counter())
+        entered, started = Counter[str](), Counter[str]()
+        for _, came, began in self._recent(now):
+            entered += came
+            started += began
         return {name: (entered[name], started[name]) for name in sorted(entered | started)}
 
     def copy(self) -> "Counters":
@@ -147,6 +130,10 @@ class Counters:
             The current values.
         """
         return Counters(**{name: copy(value) for name, value in vars(self).items()})
+
+    def _recent(self, now: float) -> Sequence[tuple[float, Counter[str], Counter[str]]]:
+        """Return the recent flow; none of the future, if the clock was set back."""
+        return [flow for flow in self.recent if 0 <= now - flow[0] <= RECENT]
 
     def _add_group(self, group: Group) -> None:
         """Initialise a group's counters to 0, so that `increase()` sees the first change."""
@@ -174,16 +161,12 @@ class Counters:
 
 
 def _empty(bounds: Sequence[float]) -> Distribution:
-    return Distribution(tuple(bounds), [0] * len(bounds))
+    return Distribution(tuple(bounds), [0] * (len(bounds) + 1))
 
 
-def _summed(numbers: Mapping[Key, int], label: Callable[[Key], Label]) -> Counter[Label]:
+def _summed(numbers: Mapping[Any, int], label: Callable[[Any], Any]) -> Counter[Any]:
     """Add up numbers whose keys get the same label."""
-    sums: Counter[Label] = Counter()
+    sums = Counter[Any]()
     for key, number in numbers.items():
         sums[label(key)] += number
     return sums
-
-
-def _by_class(backlogs: Mapping[Backlog, int]) -> Counter[str]:
-    return _summed(backlogs, lambda backlog: backlog.execution_class)

@@ -3,21 +3,21 @@
 from collections import Counter, defaultdict
 from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
+from nextmv_exporter.scrape.runs import created_timestamp
 from nextmv_exporter.scrape.summary import QUEUED, RUNNING, Backlog, Group, Snapshot
 
+# Seconds between two snapshots beyond which starts are counted, but no waits are observed.
 MAX_GAP = 300.0
-"""Seconds between two snapshots beyond which starts are counted, but no waits are observed."""
 
 _NO_ID = frozenset(map(hash, (None, "")))
 
+# The runs of each group, by the hashes of their IDs.
 Groups = Mapping[Group, Sequence[int]]
-"""The runs of each group, by the hashes of their IDs."""
 
 
-@dataclass(frozen=True)
-class Baseline:
+class Baseline(NamedTuple):
     """The state that the next snapshot is compared with.
 
     Args:
@@ -33,8 +33,7 @@ class Baseline:
     scope: Hashable
 
 
-@dataclass(frozen=True)
-class Change:
+class Change(NamedTuple):
     """The changes between two snapshots.
 
     Args:
@@ -47,11 +46,11 @@ class Change:
     """
 
     now: float
-    groups: Sequence[Group] = ()
-    entered: Mapping[Backlog, int] = field(default_factory=dict)
-    started: Mapping[Backlog, int] = field(default_factory=dict)
-    left: Mapping[Group, int] = field(default_factory=dict)
-    waits: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    groups: Sequence[Group]
+    entered: Mapping[Backlog, int]
+    started: Mapping[Backlog, int]
+    left: Mapping[Group, int]
+    waits: Mapping[str, Sequence[float]]
 
 
 def compare(
@@ -79,9 +78,8 @@ def compare(
         The state to compare the next snapshot with, and the changes.
     """
     now = {group: members.ids for group, members in snapshot.groups.items()}
-    groups = list(now)
     if previous is None or previous.scope != scope:
-        return Baseline(now, frozenset(), snapshot.now, scope), Change(snapshot.now, groups)
+        previous = Baseline(now, frozenset(), snapshot.now, scope)
     changed = _changed(now, previous.groups)
     current, before = _by_run(now, changed), _by_run(previous.groups, changed)
     left = before.keys() - current.keys()
@@ -93,7 +91,7 @@ def compare(
     }
     change = Change(
         now=snapshot.now,
-        groups=groups,
+        groups=list(snapshot.groups),
         entered=_by_backlog(current[run] for run in current.keys() - before.keys()),
         started=_by_backlog(current[run] for run in started),
         left=Counter(before[run] for run in left - missing),
@@ -140,8 +138,8 @@ def _waits(
     created: dict[int, float] = {}
     for group, members in snapshot.groups.items():
         if group.status_v2 == RUNNING:
-            for time, run in zip(members.created, members.ids, strict=True):
-                if run in started and time is not None:
+            for moment, run in zip(members.created, members.ids, strict=True):
+                if run in started and (time := created_timestamp(moment)) is not None:
                     created[run] = min(time, created.get(run, time))
     for run, time in created.items():
         middle = (max(before, time) + snapshot.now) / 2

@@ -6,9 +6,8 @@ Dashboards, alerts and `docs/metrics.md` are checked against `METRICS`.
 import math
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cache, cached_property, lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from prometheus_client.metrics_core import Metric as ClientMetric
 from prometheus_client.samples import Sample
@@ -18,10 +17,14 @@ from nextmv_exporter.scrape.counters import Distribution
 from nextmv_exporter.scrape.outcome import Scrape
 from nextmv_exporter.scrape.summary import Backlog, Summary
 
+# Values by those of the labels after `account`: a tuple, or the text itself if there is a single
+# label. The value of a histogram is a `Distribution`.
+Values = Mapping[Any, Any]
+# The values of the labels after `account`, always a tuple, and the value.
 Row = tuple[Sequence[str], Any]
-"""Values of the labels after `account`, and of the series; a histogram's is a `Distribution`."""
 
 ACCOUNT = ("account",)
+STATUS = ("account", "status_v2")
 CLASS = ("account", "execution_class")
 BACKLOG = ("account", "execution_class", "application_id")
 GROUP = ("account", "status_v2", "execution_class", "application_id")
@@ -32,22 +35,21 @@ _DURATION = re.compile(
 )
 
 
-@dataclass(frozen=True)
-class Metric:
+class Metric(NamedTuple):
     """A metric as users see it.
 
     Args:
         name: its name, with `_total` if it is a counter.
         labels: names of its labels; if it is of accounts, `account` is the first.
+        values: returns the values of this metric from an account's scrape.
         help: one sentence, as in the exposition; nothing in it needs escaping.
-        rows: returns the rows of this metric from an account's scrape.
         kind: its type, in the words of OpenMetrics.
     """
 
     name: str
     labels: tuple[str, ...]
+    values: Callable[[Scrape], Values]
     help: str
-    rows: Callable[[Scrape], Collection[Row]] = lambda _: ()
     kind: str = "gauge"
 
     @property
@@ -55,6 +57,11 @@ class Metric:
         """Names of its series in the exposition, in their order."""
         suffixes = ("_bucket", "_count", "_sum") if self.kind == "histogram" else ("",)
         return tuple(self.name + suffix for suffix in suffixes)
+
+    def rows(self, scrape: Scrape) -> Collection[Row]:
+        """Return the rows of this metric from an account's scrape."""
+        rows = self.values(scrape).items()
+        return [((key,), value) for key, value in rows] if len(self.labels) == 2 else rows
 
 
 class Family(ClientMetric):
@@ -75,31 +82,18 @@ class Family(ClientMetric):
     def samples(self) -> list[Sample]:  # type: ignore[override]
         """The samples, as prometheus-client's own families have them."""
         samples = []
+        name = self.metric.name
         for account, rows in self.accounts:
-            for suffix, values, le, value in self.series(rows):
+            for values, value in rows:
                 labels = dict(zip(self.metric.labels, (account, *values), strict=True))
-                labels |= {"le": le} if le else {}
-                samples.append(Sample(self.metric.name + suffix, labels, float(value)))
+                if not isinstance(value, Distribution):
+                    samples.append(Sample(name, labels, float(value)))
+                    continue
+                for le, number in zip(le_values(value.bounds), value.buckets, strict=True):
+                    samples.append(Sample(f"{name}_bucket", {**labels, "le": le}, number))
+                samples.append(Sample(f"{name}_count", labels, value.buckets[-1]))
+                samples.append(Sample(f"{name}_sum", labels, value.sum))
         return samples
-
-    def series(self, rows: Collection[Row]) -> Iterator[tuple[str, Sequence[str], str, float]]:
-        """Yield the series of an account's rows.
-
-        Args:
-            rows: the rows.
-
-        Yields:
-            The suffix of the name, the values of the labels, that of `le` or "", and the value.
-        """
-        for values, value in rows:
-            if not isinstance(value, Distribution):
-                yield "", values, "", value
-                continue
-            numbers = (*value.buckets, value.count)
-            for le, number in zip(le_values(value.bounds), numbers, strict=True):
-                yield "_bucket", values, le, number
-            yield "_count", values, "", value.count
-            yield "_sum", values, "", value.sum
 
 
 @cache
@@ -125,8 +119,7 @@ def families(scrapes: Sequence[Scrape]) -> Iterator[Family]:
         A family for each metric of `OF_ACCOUNTS`.
     """
     for metric in OF_ACCOUNTS:
-        rows = [(scrape.outcome.account, metric.rows(scrape)) for scrape in scrapes]
-        yield Family(metric, rows)
+        yield Family(metric, [(each.outcome.account, metric.rows(each)) for each in scrapes])
 
 
 @lru_cache(8192)
@@ -148,106 +141,91 @@ def max_run_seconds(execution_class: str) -> float | None:
     return ((days * 24 + hours) * 60 + minutes) * 60.0 + seconds or None
 
 
-def _queue(rows: Callable[[Summary], Collection[Row]]) -> Callable[[Scrape], Collection[Row]]:
-    """Return no rows for an account whose queue could not be read."""
-    return lambda scrape: rows(scrape.outcome.summary) if scrape.outcome.summary else ()
+def _queue(values: Callable[[Summary], Values]) -> Callable[[Scrape], Values]:
+    """Return no values for an account whose queue could not be read."""
+    return lambda scrape: values(scrape.outcome.summary) if scrape.outcome.summary else {}
 
 
-def _by_name(values: Mapping[str, Any]) -> Collection[Row]:
-    return [((name,), value) for name, value in values.items()]
+def _ages(created: Mapping[Backlog, float | None], now: float) -> Values:
+    return {b: 0.0 if time is None else max(0.0, now - time) for b, time in created.items()}
 
 
-def _ages(created: Mapping[Backlog, float | None], now: float) -> Collection[Row]:
-    return [(b, 0.0 if t is None else max(0.0, now - t)) for b, t in created.items()]
+def _known(values: Values) -> Values:
+    return {labels: value for labels, value in values.items() if value is not None}
 
 
-def _known(values: Mapping[Any, float | None]) -> Collection[Row]:
-    return [(labels, value) for labels, value in values.items() if value is not None]
-
-
-def _waits(summary: Summary) -> Collection[Row]:
+def _waits(summary: Summary) -> Values:
     bounds = le_values(summary.wait_buckets)
     waits = summary.waits.items()
-    return [
-        ((c, le), number) for c, counts in waits for le, number in zip(bounds, counts, strict=True)
-    ]
+    return {(c, le): n for c, counts in waits for le, n in zip(bounds, counts, strict=True)}
 
 
-def _max_run_seconds(scrape: Scrape) -> Collection[Row]:
+def _max_run_seconds(scrape: Scrape) -> Values:
     """Also while the queue is unreadable, and for classes beyond the counters' limit."""
     summary = scrape.outcome.summary
-    classes = {**scrape.counters.start_waits, **(summary.waits if summary else {})}
-    return [((c,), seconds) for c in classes if (seconds := max_run_seconds(c)) is not None]
+    classes = scrape.counters.start_waits.keys() | (summary.waits if summary else {}).keys()
+    return _known({each: max_run_seconds(each) for each in classes})
 
 
 # fmt: off
+# Here, `s` is a scrape, and `q` the summary of its queue.
 OF_ACCOUNTS: tuple[Metric, ...] = (
-    Metric("nextmv_account_queue_length", GROUP,
-           "Runs in the account's queue.",
-           _queue(lambda summary: summary.length.items())),
+    Metric("nextmv_account_queue_length", GROUP, _queue(lambda q: q.length),
+           "Runs in the account's queue."),
     Metric("nextmv_account_queue_oldest_queued_run_age_seconds", BACKLOG,
-           "Age of the oldest queued run, from its created_at; 0 if none is queued.",
-           _queue(lambda summary: _ages(summary.oldest, summary.now))),
+           _queue(lambda q: _ages(q.oldest, q.now)),
+           "Age of the oldest queued run, from its created_at; 0 if none is queued."),
     Metric("nextmv_account_queue_oldest_queued_run_created_timestamp_seconds", BACKLOG,
-           "Unix time of created_at of the oldest queued run; absent if none is queued.",
-           _queue(lambda summary: _known(summary.oldest))),
+           _queue(lambda q: _known(q.oldest)),
+           "Unix time of created_at of the oldest queued run; absent if none is queued."),
     Metric("nextmv_account_queue_oldest_running_run_age_seconds", BACKLOG,
-           "Age of the oldest running run, from its created_at; 0 if none is running.",
-           _queue(lambda summary: _ages(summary.oldest_running, summary.now))),
-    Metric("nextmv_account_queue_wait_seconds_bucket", (*CLASS, "le"),
+           _queue(lambda q: _ages(q.oldest_running, q.now)),
+           "Age of the oldest running run, from its created_at; 0 if none is running."),
+    Metric("nextmv_account_queue_wait_seconds_bucket", (*CLASS, "le"), _queue(_waits),
            "Queued runs that have waited for at most le seconds so far; le=+Inf counts all.",
-           _queue(_waits), "unknown"),
-    Metric("nextmv_account_queue_runs", ("account", "status_v2"),
-           "Runs in the account's queue by status; queued and running are always present.",
-           _queue(lambda summary: _by_name(summary.runs))),
-    Metric("nextmv_account_queue_malformed_runs", ACCOUNT,
-           "Runs in the queue with a missing, mistyped or invalid field.",
-           _queue(lambda summary: [((), summary.malformed)])),
-    Metric("nextmv_account_queue_folded_groups", ACCOUNT,
-           "Label groups folded into application_id=__other__ by --queue.max-groups.",
-           _queue(lambda summary: [((), summary.folded)])),
-    Metric("nextmv_account_queue_runs_entered_total", BACKLOG,
-           "Runs seen in the queue for the first time.",
-           lambda scrape: scrape.counters.entered.items(), "counter"),
-    Metric("nextmv_account_queue_runs_started_total", BACKLOG,
-           "Runs seen running for the first time.",
-           lambda scrape: scrape.counters.started.items(), "counter"),
-    Metric("nextmv_account_queue_runs_left_total", GROUP,
+           "unknown"),
+    Metric("nextmv_account_queue_runs", STATUS, _queue(lambda q: q.runs),
+           "Runs in the account's queue by status; queued and running are always present."),
+    Metric("nextmv_account_queue_malformed_runs", ACCOUNT, _queue(lambda q: {(): q.malformed}),
+           "Runs in the queue with a missing, mistyped or invalid field."),
+    Metric("nextmv_account_queue_folded_groups", ACCOUNT, _queue(lambda q: {(): q.folded}),
+           "Label groups folded into application_id=__other__ by --queue.max-groups."),
+    Metric("nextmv_account_queue_runs_entered_total", BACKLOG, lambda s: s.counters.entered,
+           "Runs seen in the queue for the first time.", "counter"),
+    Metric("nextmv_account_queue_runs_started_total", BACKLOG, lambda s: s.counters.started,
+           "Runs seen running for the first time.", "counter"),
+    Metric("nextmv_account_queue_runs_left_total", GROUP, lambda s: s.counters.left,
            "Runs that are no longer in the queue, by the status that they were last seen with.",
-           lambda scrape: scrape.counters.left.items(), "counter"),
-    Metric("nextmv_account_queue_start_wait_seconds", CLASS,
+           "counter"),
+    Metric("nextmv_account_queue_start_wait_seconds", CLASS, lambda s: s.counters.start_waits,
            "How long runs had waited when they started, to within half a scrape interval.",
-           lambda scrape: _by_name(scrape.counters.start_waits), "histogram"),
+           "histogram"),
     Metric("nextmv_account_queue_last_start_timestamp_seconds", CLASS,
-           "Unix time of the scrape that last saw a run of the execution class start.",
-           lambda scrape: _by_name(scrape.counters.last_starts)),
-    Metric("nextmv_execution_class_max_run_seconds", CLASS,
-           "Longest time that a run of the execution class may take, from the end of its name.",
-           _max_run_seconds),
-    Metric("nextmv_up", ACCOUNT,
-           "1 if this scrape read the account's queue, else 0.",
-           lambda scrape: [((), int(scrape.outcome.summary is not None))]),
-    Metric("nextmv_scrape_duration_seconds", ACCOUNT,
-           "Time this scrape took to fetch, parse and summarise the account's queue.",
-           lambda scrape: [((), scrape.outcome.duration)]),
-    Metric("nextmv_source_info", ("account", "source"),
-           "1 for the source that the queue is read from.",
-           lambda scrape: [((scrape.outcome.source,), 1)]),
-    Metric("nextmv_scrape_errors_total", ("account", "reason"),
-           "Scrapes of the account that failed, by reason.",
-           lambda scrape: _by_name(scrape.counters.errors), "counter"),
-    Metric("nextmv_api_requests_total", ("account", "path", "code"),
+           lambda s: s.counters.last_starts,
+           "Unix time of the scrape that last saw a run of the execution class start."),
+    Metric("nextmv_execution_class_max_run_seconds", CLASS, _max_run_seconds,
+           "Longest time that a run of the execution class may take, from the end of its name."),
+    Metric("nextmv_up", ACCOUNT, lambda s: {(): int(s.outcome.summary is not None)},
+           "1 if this scrape read the account's queue, else 0."),
+    Metric("nextmv_scrape_duration_seconds", ACCOUNT, lambda s: {(): s.outcome.duration},
+           "Time this scrape took to fetch, parse and summarise the account's queue."),
+    Metric("nextmv_source_info", ("account", "source"), lambda s: {s.outcome.source: 1},
+           "1 for the source that the queue is read from."),
+    Metric("nextmv_scrape_errors_total", ("account", "reason"), lambda s: s.counters.errors,
+           "Scrapes of the account that failed, by reason.", "counter"),
+    Metric("nextmv_api_requests_total", ("account", "path", "code"), lambda s: s.counters.requests,
            "Requests sent to the Nextmv API, by HTTP status, or error if no response came.",
-           lambda scrape: scrape.counters.requests.items(), "counter"),
+           "counter"),
     Metric("nextmv_api_request_duration_seconds", ("account", "path"),
+           lambda s: s.counters.request_times,
            "Time from sending a request to the Nextmv API to the last byte of its response.",
-           lambda scrape: _by_name(scrape.counters.request_times), "histogram"),
+           "histogram"),
     Metric("nextmv_api_clock_offset_seconds", ACCOUNT,
-           "The API's clock, from the Date of its response, less the exporter's clock.",
-           lambda scrape: _known({(): scrape.outcome.clock_offset})),
+           lambda s: _known({(): s.outcome.clock_offset}),
+           "The API's clock, from the Date of its response, less the exporter's clock."),
 )
 BUILD_INFO = Metric(
-    "nextmv_exporter_build_info", ("version", "revision", "pythonversion"),
+    "nextmv_exporter_build_info", ("version", "revision", "pythonversion"), lambda _: {},
     "1, with the version, source revision and Python version of the exporter as labels.")
 # fmt: on
 METRICS: tuple[Metric, ...] = (*OF_ACCOUNTS, BUILD_INFO)

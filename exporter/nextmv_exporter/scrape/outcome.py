@@ -2,15 +2,14 @@
 
 import time
 from dataclasses import dataclass
-from typing import Any
 
 from nextmv_exporter.logs import get_logger
 from nextmv_exporter.nextmv.errors import Reason
 from nextmv_exporter.scrape.counters import Counters
 from nextmv_exporter.scrape.summary import Summary
 
+# Seconds between two log lines about the same failure.
 LOG_INTERVAL = 60.0
-"""Seconds between two log lines about the same failure."""
 
 log = get_logger()
 
@@ -67,8 +66,8 @@ class Scrape:
 class FailureLog:
     """Log of a failure: when it begins, when its reason changes, once a minute, when it ends.
 
-    A failure that begins again within the minute is logged after it, so that scrapes that fail
-    and succeed in turn do not fill the log.
+    A failure that begins again within the minute, for the same reason, is logged after it, so that
+    scrapes that fail and succeed in turn do not fill the log.
 
     Args:
         account: the account's name.
@@ -76,31 +75,28 @@ class FailureLog:
 
     def __init__(self, account: str) -> None:
         self._account = account
-        self._logged: Failure | None = None
-        self._logged_at = float("-inf")
+        self._reason: Reason | None = None  # the latest that was logged
+        self._logged = float("-inf")  # when, monotonic seconds
         self._failing = False  # as far as the log says
-        self._unlogged = 0  # failed scrapes since the last line
         self._failed = 0  # scrapes since the last success
 
-    def failed(self, failure: Failure) -> None:
-        """Log a failed scrape, if it says something new.
+    def log(self, failure: Failure | None) -> None:
+        """Log the result of a scrape, if it says something new.
 
         Args:
-            failure: why it failed.
+            failure: why it failed; None if it succeeded.
         """
-        self._failed += 1
-        self._unlogged += 1
-        now, last = time.monotonic(), self._logged
-        same = failure == last or (self._failing and last and failure.reason is last.reason)
-        if same and now - self._logged_at < LOG_INTERVAL:
+        now, account = time.monotonic(), self._account
+        if failure is None:
+            if self._failing:
+                message, failed = "Scrape succeeded after failures", self._failed
+                log.info(message, account=account, reason=self._reason, count=failed)
+            self._failing, self._failed = False, 0
             return
-        fields: dict[str, Any] = {"account": self._account, "reason": failure.reason.value}
-        log.warning("Scrape failed", **fields, err=failure.message, count=self._unlogged)
-        self._logged, self._logged_at, self._failing, self._unlogged = failure, now, True, 0
-
-    def succeeded(self) -> None:
-        """Log the end of a failure, if its beginning was logged."""
-        if self._failing and self._logged:
-            fields: dict[str, Any] = {"account": self._account, "reason": self._logged.reason.value}
-            log.info("Scrape succeeded after failures", **fields, count=self._failed)
-        self._failing, self._failed = False, 0
+        self._failed += 1
+        reason, text = failure.reason, failure.message
+        if reason is not self._reason or now - self._logged >= LOG_INTERVAL:
+            log.warning(
+                "Scrape failed", account=account, reason=reason, err=text, count=self._failed
+            )
+            self._reason, self._logged, self._failing = reason, now, True

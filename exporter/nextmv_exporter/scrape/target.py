@@ -24,18 +24,13 @@ from nextmv_exporter.scrape.summary import Group, Summary, summarise, take_snaps
 
 __all__ = ["Failure", "Outcome", "Scrape", "ScrapeOptions", "Target"]
 
+# Longest `Retry-After` that is honoured, seconds.
 MAX_BACKOFF = 300.0
-"""Longest `Retry-After` that is honoured, seconds."""
 
+# Concurrent fetches of an account: several can hang in a resolver that does not respond.
 MAX_FETCHES = 4
-"""Concurrent fetches of an account: several can hang in a resolver that does not respond."""
 
-__all__ = ["Failure", "Outcome", "Scrape", "ScrapeOptions", "Target"]
-
-WAIT_BUCKETS = (
-    *(5.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0),
-    *(1800.0, 3600.0, 7200.0, 21600.0, 43200.0),
-)
+WAIT_BUCKETS = (5, 15, 30, 60, 120, 300, 600, 1800, 3600, 7200, 21_600, 43_200)
 
 log = get_logger()
 
@@ -88,7 +83,8 @@ class Fetch:
         started: when it was started, monotonic seconds.
         clock_offset: the API's clock less this machine's, seconds, from its last response.
         outcome: its result.
-        reported: whether a failure of it was counted and logged already.
+        failed: whether a failure of it was counted and logged already, also that of a scrape
+            that did not wait for its end.
     """
 
     deadline: Deadline
@@ -96,7 +92,7 @@ class Fetch:
     started: float = field(default_factory=time.monotonic)
     clock_offset: float | None = None
     outcome: Future[Outcome] = field(default_factory=Future)
-    reported: bool = False
+    failed: bool = False
 
 
 class Target:
@@ -110,10 +106,10 @@ class Target:
 
     def __init__(self, account: str, client: Client, options: ScrapeOptions) -> None:
         self.account = account
+        self.last: Scrape | None = None  # the latest
         self._client = client
         self._options = options
         self._lock = threading.Lock()
-        self._last: Outcome | None = None
         self._counters = Counters(options.wait_buckets, options.max_groups)
         self._failures = FailureLog(account)
         self._backoff: tuple[float, Failure] | None = None  # until when, monotonic seconds
@@ -133,24 +129,14 @@ class Target:
             The fetch, to be passed to `result`.
         """
         with self._lock:
-            if self._backoff and time.monotonic() < self._backoff[0]:
-                return self._failed(self._backoff[1])
             if self._fetch and not self._fetch.deadline.over:
                 self._fetch.deadline.extend(deadline)
                 return self._fetch
-            if self._running >= MAX_FETCHES:
-                message = f"{self._running} earlier requests have not ended yet"
-                return self._failed(Failure(Reason.TIMEOUT, message))
-            timeout = self._options.timeout
-            seconds = min(deadline.remaining(), timeout)
-            fetch = Fetch(Deadline(seconds, longest=timeout), replace(self._state))
-            name = f"fetch {self.account}"
-            try:
-                threading.Thread(target=self._run, args=(fetch,), name=name, daemon=True).start()
-            except RuntimeError as error:  # the system starts no more threads
-                return self._failed(Failure(Reason.CONNECTION, str(error)))
-            self._running += 1
-            self._fetch = fetch
+            longest = self._options.timeout
+            within = Deadline(min(deadline.remaining(), longest), longest=longest)
+            fetch = Fetch(within, replace(self._state))
+            if failure := self._start(fetch):
+                fetch.outcome.set_result(self._ended(fetch, None, failure))
             return fetch
 
     def result(self, fetch: Fetch, deadline: Deadline) -> Scrape:
@@ -167,25 +153,26 @@ class Target:
             outcome = fetch.outcome.result(deadline.remaining())
         except TimeoutError:
             failure = Failure(Reason.TIMEOUT, "timed out before the full response was received")
-            outcome = self._outcome(fetch, failure=failure)
             with self._lock:
-                self._report(fetch, failure)
+                outcome = self._ended(fetch, None, failure)
         with self._lock:
-            self._last = outcome
-            return Scrape(outcome, self._counters.copy())
+            self.last = Scrape(outcome, self._counters.copy())
+            return self.last
 
-    @property
-    def last(self) -> Scrape | None:
-        """The result of the latest scrape; None before the first."""
-        with self._lock:
-            return Scrape(self._last, self._counters.copy()) if self._last else None
-
-    def _failed(self, failure: Failure) -> Fetch:
-        """Return a fetch that failed before it sent a request."""
-        fetch = Fetch(Deadline(0), self._state)
-        self._report(fetch, failure)
-        fetch.outcome.set_result(self._outcome(fetch, failure=failure))
-        return fetch
+    def _start(self, fetch: Fetch) -> Failure | None:
+        """Start a fetch, unless there is a reason not to."""
+        if self._backoff and time.monotonic() < self._backoff[0]:
+            return self._backoff[1]
+        if self._running >= MAX_FETCHES:
+            return Failure(Reason.TIMEOUT, f"{self._running} earlier requests have not ended yet")
+        name = f"fetch {self.account}"
+        try:
+            threading.Thread(target=self._run, args=(fetch,), name=name, daemon=True).start()
+        except RuntimeError as error:  # the system starts no more threads
+            return Failure(Reason.CONNECTION, str(error))
+        self._running += 1
+        self._fetch = fetch
+        return None
 
     def _run(self, fetch: Fetch) -> None:
         """Fetch, parse and summarise, in a thread of its own; raise nothing.
@@ -201,20 +188,16 @@ class Target:
         except Exception:
             log.exception("Unexpected error during scrape", account=self.account)
             failure = Failure(Reason.INVALID_RESPONSE, "unexpected error, see the log")
-        outcome = self._outcome(fetch, summary, failure)
         with self._lock:
             self._running -= 1
             if self._fetch is fetch:
                 self._fetch, self._state = None, fetch.state
-            if failure:
-                self._report(fetch, failure)
-            elif not fetch.reported:  # as failed, to a scrape that did not wait for its end
-                self._failures.succeeded()
             if failure and retry_after:
                 seconds = min(retry_after, MAX_BACKOFF)
                 ends = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + seconds))
                 waiting = Failure(failure.reason, f"no request sent: backing off until {ends}")
                 self._backoff = time.monotonic() + seconds, waiting
+            outcome = self._ended(fetch, summary, failure)
         fetch.outcome.set_result(outcome)
 
     def _read(self, fetch: Fetch) -> Summary:
@@ -229,8 +212,7 @@ class Target:
             endpoint=options.endpoint,
             on_exchange=partial(self._exchanged, fetch),
         )
-        max_bytes = self._client.max_response_bytes
-        snapshot = take_snapshot(runs, time.time(), max_bytes=max_bytes)
+        snapshot = take_snapshot(runs, time.time())
         del runs  # which take far more memory than the snapshot
         now = time.monotonic()
         recent = {g: at for g, at in self._recent.items() if now - at <= options.zero_retention}
@@ -250,16 +232,13 @@ class Target:
             if exchange.clock_offset is not None:
                 fetch.clock_offset = exchange.clock_offset
 
-    def _report(self, fetch: Fetch, failure: Failure) -> None:
-        """Count and log a failure, only once for each fetch."""
-        if not fetch.reported:
-            fetch.reported = True
-            self._counters.errors[failure.reason] += 1
-            self._failures.failed(failure)
-
-    def _outcome(
-        self, fetch: Fetch, summary: Summary | None = None, failure: Failure | None = None
-    ) -> Outcome:
+    def _ended(self, fetch: Fetch, summary: Summary | None, failure: Failure | None) -> Outcome:
+        """Count and log how a fetch ended for a scrape; a failure only once for each fetch."""
+        if not fetch.failed:
+            self._failures.log(failure)
+            if failure:
+                fetch.failed = True
+                self._counters.errors[failure.reason] += 1
         source = fetch.state.source(self._options.source)
         duration, now = time.monotonic() - fetch.started, time.time()
         offset = fetch.clock_offset
