@@ -140,7 +140,8 @@ def _run(settings: Settings, demo: Credentials | None = None) -> int:
 
     serve(settings, accounts, announce)
     log.info("Stopped")
-    return 0
+    logs.flush()
+    os._exit(0)  # scrapes that hang end with it
 
 
 def _welcome(url: str, path: str, demo: Credentials) -> str:

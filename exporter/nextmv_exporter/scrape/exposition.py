@@ -11,7 +11,7 @@ from prometheus_client.exposition import choose_encoder, gzip_accepted
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from nextmv_exporter.scrape.metrics import Family
+from nextmv_exporter.scrape.metrics import Family, le_values
 
 
 def expose(
@@ -69,14 +69,14 @@ def _lines(family: Metric, *, openmetrics: bool) -> Iterator[str]:
     """Write a family in a tenth of the time that prometheus-client's encoders take.
 
     They examine the name and the labels of each sample, which here are the same at each scrape.
-    Families of other collectors, those filtered by name and histograms are short.
+    Families of other collectors and those filtered by name are short.
     """
     name, kind = family.name, family.type
     if not openmetrics:
         name += "_total" if kind == "counter" else ""
         kind = "untyped" if kind == "unknown" else kind
     yield f"# HELP {name} {family.documentation}\n# TYPE {name} {kind}\n"
-    if not isinstance(family, Family) or kind == "histogram":
+    if not isinstance(family, Family):
         for sample in family.samples:
             pairs = _label_writer(tuple(sample.labels))(tuple(sample.labels.values()))
             labels_of_sample = f"{{{pairs[1:]}}}" if pairs else ""
@@ -84,9 +84,17 @@ def _lines(family: Metric, *, openmetrics: bool) -> Iterator[str]:
         return
     name, labels = family.metric.name, _label_writer(family.metric.labels[1:])
     for account, rows in family.accounts:
-        start = f'{name}{{account="{_escape(account)}"'
+        start = f'{{account="{_escape(account)}"'
+        if kind == "histogram":
+            for values, value in rows:
+                text = f"{start}{labels(values)}"
+                for le, number in zip(le_values(value.bounds), value.buckets, strict=True):
+                    yield f'{name}_bucket{text},le="{le}"}} {number}.0\n'
+                yield f"{name}_count{text}}} {value.buckets[-1]}.0\n"
+                yield f"{name}_sum{text}}} {float(value.sum)}\n"
+            continue
         lines = [
-            f"{start}{labels(values)}}} {value}{'.0' if type(value) is int else ''}\n"
+            f"{name}{start}{labels(values)}}} {value}{'.0' if type(value) is int else ''}\n"
             for values, value in rows
         ]
         yield "".join(lines)

@@ -3,9 +3,8 @@
 import asyncio
 import math
 import re
-import threading
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
@@ -48,6 +47,7 @@ class Exporter:
     draining: bool = False
     _process: ProcessMetricsCollector = field(default_factory=ProcessMetricsCollector)
     _scrapes: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(MAX_SCRAPES))
+    _threads: Executor = field(default_factory=lambda: ThreadPoolExecutor(MAX_SCRAPES))
 
     def app(self) -> Router:
         """Create the ASGI application."""
@@ -68,23 +68,16 @@ class Exporter:
     ) -> Callable[[Request], Awaitable[Response]]:
         """Run an endpoint in threads, as many as there may be."""
 
-        def respond(request: Request, response: Future[Response]) -> None:
-            try:
-                response.set_result(endpoint(request))
-            except HTTPException as error:
-                response.set_result(PlainTextResponse(f"{error.detail}\n", error.status_code))
-            except Exception as error:  # noqa: BLE001 - raised again where it is waited for
-                response.set_exception(error)
-
         async def call(request: Request) -> Response:
             if self._scrapes.locked():
                 log.warning("Rejecting scrapes", limit=MAX_SCRAPES)
                 return PlainTextResponse("Too many scrapes\n", 503, {"Retry-After": "1"})
             async with self._scrapes:
-                response: Future[Response] = Future()
-                # A daemon, so that a scrape that hangs does not delay the end of the program.
-                threading.Thread(target=respond, args=(request, response), daemon=True).start()
-                return await asyncio.wrap_future(response)
+                loop = asyncio.get_running_loop()
+                try:
+                    return await loop.run_in_executor(self._threads, endpoint, request)
+                except HTTPException as error:
+                    return PlainTextResponse(f"{error.detail}\n", error.status_code)
 
         return call
 
