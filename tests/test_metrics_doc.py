@@ -20,7 +20,8 @@ def test_the_table_has_each_metric_with_its_type_and_labels() -> None:
         name: (kind, tuple(re.findall(r"`(\w+)`", labels)))
         for name, kind, labels in ROW.findall(DOCUMENT.read_text("utf-8"))
     }
-    assert rows == {metric.name: (metric.kind, metric.labels) for metric in METRICS}
+    table = {metric.name: (metric.kind, metric.labels) for metric in METRICS}
+    assert rows == table, "docs/metrics.md: correct the rows"
     assert {"nextmv_up", "nextmv_account_queue_length", "nextmv_exporter_build_info"} <= rows.keys()
 
 
@@ -28,7 +29,8 @@ def test_each_metric_is_used_in_a_query_and_each_query_asks_for_what_exists() ->
     asked = {name for query in QUERIES for name in re.findall(r"nextmv_\w+", query)}
     assert len(QUERIES) > 20
     assert asked <= {name for metric in METRICS for name in metric.series}
-    assert [metric.name for metric in METRICS if asked.isdisjoint(metric.series)] == []
+    without = [metric.name for metric in METRICS if asked.isdisjoint(metric.series)]
+    assert without == [], "docs/metrics.md: add a query"
 
 
 @pytest.mark.system

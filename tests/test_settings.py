@@ -1,5 +1,6 @@
 """Each setting, from its flag and from each spelling of its variable; what is refused, and how."""
 
+import dataclasses
 import re
 from pathlib import Path
 from typing import Any
@@ -48,9 +49,11 @@ EXAMPLES: dict[str, tuple[Any, str, Any, str]] = {
     "log.level": ("info", "warn", "warn", "error"),
     "log.format": ("logfmt", "json", "json", "logfmt"),
 }
-DEFAULTS = Settings(
-    **{re.sub("[.-]", "_", flag): default for flag, (default, *_) in EXAMPLES.items()}
-)
+_DEFAULTS: dict[str, Any] = {
+    **dict.fromkeys(field.name for field in dataclasses.fields(Settings)),
+    **{re.sub("[.-]", "_", flag): default for flag, (default, *_) in EXAMPLES.items()},
+}
+DEFAULTS = Settings(**_DEFAULTS)
 each_flag = pytest.mark.parametrize("flag", EXAMPLES)
 
 

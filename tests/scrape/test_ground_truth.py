@@ -125,7 +125,7 @@ def test_every_series_is_what_the_contract_says(
         )
         assert abs(offset) <= 1
         differences = differing(found, model.series())
-        assert not differences
+        assert not differences, "a metric that is missing here: add it to tests/support/model.py"
         compared += len(found)
     assert compared > SCRAPES * 30
 
