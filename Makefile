@@ -46,7 +46,7 @@ demo: $(VENV)/installed ## Run the exporter against a simulated Nextmv account
 
 .PHONY: check
 check: lint ## Check format, lint and types, and run the tests that need no other program: the quick loop
-	$(BIN)/pytest -n $(PARALLEL) -m "not system"
+	$(BIN)/pytest -n $(PARALLEL) --dist worksteal -m "not system"
 
 .PHONY: test
 test: tools $(VENV)/developed ## Run all tests

@@ -23,6 +23,7 @@ MIB = 1024 * 1024
 TIMEOUT = 1.5
 
 
+@pytest.mark.system
 def test_a_hundred_scrapes_at_once_share_a_request_and_their_failure_counts_once() -> None:
     release = threading.Event()
 

@@ -256,6 +256,7 @@ def test_another_key_starts_with_a_state_and_a_scope_of_its_own(api: FakeAPI) ->
 # Limits and failures
 
 
+@pytest.mark.system
 @pytest.mark.parametrize(
     ("count", "rate", "latency", "retry_after"),
     [(40, 3, 0, False), (40, 3, 0, True), (40, 3, 0.2, False), (200, 30, 0.2, False)],

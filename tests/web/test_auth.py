@@ -157,6 +157,7 @@ def test_more_wrong_passwords_than_are_remembered_do_not_displace_a_right_one(
     assert len(checks.hashes) == 10
 
 
+@pytest.mark.system
 def test_right_passwords_are_accepted_while_40_clients_guess(
     tmp_path: Path, account: Mapping[str, Credentials]
 ) -> None:

@@ -158,6 +158,7 @@ def assert_calm(exporter: Process) -> None:
         assert sign not in exporter.log
 
 
+@pytest.mark.system
 def test_scrapers_beyond_the_limit_get_503_while_health_needs_no_thread(
     api: FakeAPI, served: Served
 ) -> None:
@@ -248,6 +249,7 @@ def test_600_silent_connections_shut_no_scrape_out_and_are_closed(
     assert_calm(exporter)
 
 
+@pytest.mark.system
 def test_without_descriptors_connections_wait_and_the_processor_is_idle() -> None:
     with exporter_process("--demo") as exporter:
         limit, hard = resource.prlimit(exporter.pid, resource.RLIMIT_NOFILE)
