@@ -15,7 +15,7 @@ from support.logs import capture_logs
 from support.waiting import until
 
 from nextmv_exporter.accounts import Accounts
-from nextmv_exporter.deadline import Deadline
+from nextmv_exporter.nextmv.client import Deadline
 from nextmv_exporter.nextmv.errors import ConfigurationError
 
 KEPT = "Reload failed, keeping current accounts"

@@ -12,7 +12,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from nextmv_exporter import __version__
-from nextmv_exporter.deadline import Deadline
+from nextmv_exporter.nextmv.client import Deadline
 from nextmv_exporter.nextmv.errors import ConfigurationError
 from nextmv_exporter.scrape.metrics import BUILD_INFO, families
 from nextmv_exporter.scrape.target import ScrapeOptions, Target

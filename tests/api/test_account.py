@@ -18,8 +18,8 @@ from nextmv.status import StatusV2 as SDKStatus  # type: ignore[import-untyped]
 from support.fake_api import KEY, RUN, AccountData, FakeAPI
 
 from nextmv_exporter import nextmv
-from nextmv_exporter.deadline import Deadline
 from nextmv_exporter.nextmv import Account, Client, Queue, QueuedRun, StatusV2
+from nextmv_exporter.nextmv.client import Deadline
 from nextmv_exporter.nextmv.errors import (
     DeadlineExceededError,
     InvalidResponseError,

@@ -36,9 +36,8 @@ from freezegun import freeze_time
 from support.fake_api import KEY, FakeAPI
 
 from nextmv_exporter import __version__
-from nextmv_exporter.deadline import Deadline
 from nextmv_exporter.nextmv import Account, Client
-from nextmv_exporter.nextmv.client import Budget, Exchange
+from nextmv_exporter.nextmv.client import Budget, Deadline, Exchange
 from nextmv_exporter.nextmv.credentials import Credentials
 from nextmv_exporter.nextmv.errors import (
     DeadlineExceededError,
@@ -319,7 +318,6 @@ MEMORY = r"""
 import gc, re, sys
 from nextmv_exporter.nextmv.client import Client
 from nextmv_exporter.nextmv.errors import NextmvError
-from nextmv_exporter.deadline import Deadline
 from nextmv_exporter.scrape.sources import SourceState, fetch_runs
 
 def resident(name):

@@ -20,8 +20,8 @@ from hypothesis import strategies as st
 from support.fake_api import KEY, RUN, AccountData, FakeAPI, TokenBucket
 from support.logs import capture_logs
 
-from nextmv_exporter.deadline import Deadline
 from nextmv_exporter.nextmv import Client
+from nextmv_exporter.nextmv.client import Deadline
 from nextmv_exporter.nextmv.credentials import Credentials
 from nextmv_exporter.nextmv.errors import (
     DeadlineExceededError,

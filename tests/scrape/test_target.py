@@ -17,8 +17,7 @@ from support.fake_api import KEY, RUN, FakeAPI
 from support.logs import capture_logs
 from support.waiting import until
 
-from nextmv_exporter.deadline import Deadline
-from nextmv_exporter.nextmv.client import Client
+from nextmv_exporter.nextmv.client import Client, Deadline
 from nextmv_exporter.nextmv.credentials import Credentials
 from nextmv_exporter.nextmv.errors import Reason
 from nextmv_exporter.scrape.outcome import LOG_INTERVAL

@@ -10,8 +10,7 @@ from typing import Annotated, Any, Self, overload
 import msgspec
 from pydantic import BaseModel, BeforeValidator
 
-from nextmv_exporter.deadline import Deadline
-from nextmv_exporter.nextmv.client import Client
+from nextmv_exporter.nextmv.client import Client, Deadline
 from nextmv_exporter.nextmv.errors import DeadlineExceededError
 from nextmv_exporter.scrape.runs import DetailedRun, created_timestamp
 from nextmv_exporter.scrape.sources import ACCOUNT, Fetched, SourceState, fetch_runs

@@ -10,9 +10,8 @@ from functools import partial
 from typing import NamedTuple, TypeVar
 from urllib.parse import quote
 
-from nextmv_exporter.deadline import Deadline
 from nextmv_exporter.logs import get_logger
-from nextmv_exporter.nextmv.client import MAX_REQUESTS, Budget, Client, Observer
+from nextmv_exporter.nextmv.client import MAX_REQUESTS, Budget, Client, Deadline, Observer
 from nextmv_exporter.nextmv.credentials import Credentials
 from nextmv_exporter.nextmv.errors import (
     ConnectionFailedError,

@@ -12,9 +12,8 @@ from functools import partial
 from math import inf
 from operator import lt
 
-from nextmv_exporter.deadline import Deadline
 from nextmv_exporter.logs import get_logger
-from nextmv_exporter.nextmv.client import TIMEOUT, Client, Exchange
+from nextmv_exporter.nextmv.client import TIMEOUT, Client, Deadline, Exchange
 from nextmv_exporter.nextmv.errors import ConfigurationError, NextmvError, Reason, StatusError
 from nextmv_exporter.scrape.counters import Counters
 from nextmv_exporter.scrape.flow import Baseline, compare

@@ -16,8 +16,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from nextmv_exporter.accounts import Accounts
 from nextmv_exporter.collector import ProcessMetricsCollector, QueueCollector
-from nextmv_exporter.deadline import Deadline
 from nextmv_exporter.logs import CLIENTS, get_logger
+from nextmv_exporter.nextmv.client import Deadline
 from nextmv_exporter.scrape.exposition import expose
 from nextmv_exporter.scrape.target import Target
 from nextmv_exporter.settings import Settings
