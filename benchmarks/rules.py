@@ -1,4 +1,4 @@
-"""What the rules cost Prometheus: `python -m benchmarks.rules DIRECTORY`, which must be empty.
+"""What the rules cost Prometheus: `python -m benchmarks.rules DIRECTORY`, an empty one.
 
 It runs `prometheus` and `promtool` for five minutes, with a history of up to three days.
 """
