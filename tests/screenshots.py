@@ -11,7 +11,7 @@ from pathlib import Path
 from selenium.webdriver import Chrome, ChromeOptions
 from selenium.webdriver.chrome.service import Service
 from support.exporter import exporter_process
-from support.harness import profile, write_yaml
+from support.programs import profile, write_yaml
 
 from nextmv_exporter.demo import simulated_account
 

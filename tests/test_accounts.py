@@ -10,8 +10,8 @@ import pytest
 from support.descriptors import no_descriptor_left
 from support.exporter import exporter_process, settings_of
 from support.fake_api import FakeAPI
-from support.harness import write_yaml
 from support.logs import capture_logs
+from support.programs import write_yaml
 from support.waiting import until
 
 from nextmv_exporter.accounts import Accounts

@@ -20,9 +20,8 @@ import requests
 from support.certificates import Authority
 from support.commands import Command, Ended
 from support.fake_api import KEY, RUN, FakeAPI
-from support.harness import write_yaml
 from support.metrics import value, values
-from support.programs import redirected
+from support.programs import redirected, write_yaml
 from support.waiting import until
 
 import nextmv_exporter

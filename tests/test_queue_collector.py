@@ -26,8 +26,8 @@ from prometheus_client import (
 )
 from support.exporter import settings_of
 from support.fake_api import KEY, RUN, FakeAPI
-from support.harness import write_yaml
 from support.metrics import by, samples, value
+from support.programs import write_yaml
 from support.waiting import until
 
 from nextmv_exporter.collector import ProcessMetricsCollector, QueueCollector

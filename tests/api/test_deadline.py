@@ -1,6 +1,7 @@
 import time
 
 import pytest
+
 from nextmv_exporter.nextmv.client import Deadline
 
 AGES = 3600.0

@@ -11,8 +11,7 @@ import pytest
 from support.certificates import Authority
 from support.exporter import exporter_process
 from support.fake_api import KEY, RUN, FakeAPI
-from support.harness import Labels, Prometheus, profile, prometheus, write_yaml
-from support.programs import run
+from support.programs import Labels, Prometheus, profile, run, scraping, write_yaml
 from support.waiting import until
 
 pytestmark = pytest.mark.system
@@ -27,7 +26,7 @@ def test_prometheus_sees_the_queue_that_the_api_reports_at_each_moment(
     with exporter_process(endpoint=api.url) as exporter:
         job = {"job_name": "nextmv", "static_configs": [{"targets": [exporter.address]}]}
         api.serves()
-        with prometheus(tmp_path, job) as prom:
+        with scraping(tmp_path, job) as prom:
             for length in (3, 1, 0, 2):
                 api.serves(*({**RUN, "id": f"run-{n}"} for n in range(length)))
                 seen: dict[Labels, float] = {frozenset(): length}
@@ -66,7 +65,7 @@ def test_prometheus_discovers_the_accounts_and_follows_those_that_come_and_go(
             "job_name": "nextmv-exporter",
             "http_sd_configs": [{"url": f"{exporter.url}/sd", "refresh_interval": "1s"}],
         }
-        with prometheus(tmp_path, job) as prom:
+        with scraping(tmp_path, job) as prom:
 
             def up(*names: str) -> bool:
                 ones = dict.fromkeys(names, 1)
@@ -123,7 +122,7 @@ def secured(tmp_path: Path, authority: Authority) -> Iterator[Prometheus]:
             {"job_name": name, "scheme": "https", "static_configs": targets, **job}
             for name, job in jobs.items()
         ]
-        with prometheus(tmp_path, *configs) as prom:
+        with scraping(tmp_path, *configs) as prom:
             yield prom
     assert "Traceback" not in exporter.log
     assert "Web configuration reloaded" in exporter.log

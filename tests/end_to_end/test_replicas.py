@@ -11,7 +11,7 @@ import pytest
 import yaml
 from support.exporter import exporter_process
 from support.fake_api import RUN, FakeAPI
-from support.harness import numbered, profile, prometheus, write_yaml
+from support.programs import profile, scraping, write_yaml
 from support.service import Service
 from support.waiting import until
 
@@ -52,13 +52,13 @@ def test_killing_one_of_three_replicas_loses_nothing_but_scrapes_in_flight(
 ) -> None:
     api.serves(*[RUN] * RUNS)
     with ExitStack() as stack:
-        names = numbered(ACCOUNTS)
+        names = [f"account-{number}" for number in range(ACCOUNTS)]
         profiles = {name: profile(api.url, f"key-{n}") for n, name in enumerate(names)}
         file = write_yaml(tmp_path / "config.yaml", profiles)
         asked = ("--nextmv.config-file", str(file), "--nextmv.profile", "*")
         replicas = [stack.enter_context(exporter_process(*asked)) for _ in range(3)]
         service = stack.enter_context(Service([replica.url for replica in replicas], ports=6))
-        prom = stack.enter_context(prometheus(tmp_path, job_of(service.ports)))
+        prom = stack.enter_context(scraping(tmp_path, job_of(service.ports)))
         all_up = dict.fromkeys(names, 1.0)
         lengths = "sum by (instance) (nextmv_account_queue_length)"
         until(lambda: prom.by("instance", "nextmv_up") == all_up)

@@ -16,8 +16,8 @@ import bcrypt
 import pytest
 from support.certificates import Authority
 from support.exporter import exporter_process
-from support.harness import write_yaml
 from support.metrics import open_metrics
+from support.programs import write_yaml
 from support.pythons import find
 
 pytestmark = pytest.mark.system

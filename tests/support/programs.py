@@ -22,6 +22,7 @@ import yaml
 from support.waiting import until
 
 ROOT = Path(__file__).parents[2]
+Labels = frozenset[tuple[str, str]]
 
 
 def run(*command: str | Path) -> None:
@@ -185,3 +186,47 @@ class Webhook:
         self._server.shutdown()
         self._thread.join()
         self._server.server_close()
+
+
+def write_yaml(file: Path, document: Mapping[str, Any]) -> Path:
+    """Write a YAML file in one step, as those who manage configuration do."""
+    new = file.with_suffix(".new")
+    new.write_text(yaml.safe_dump(dict(document)), encoding="utf-8")
+    return new.replace(file)
+
+
+def profile(url: str, key: str) -> dict[str, str]:
+    return {"apikey": key, "endpoint": url}
+
+
+class Prometheus:
+    """A running Prometheus server."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+
+    def query(self, expression: str) -> dict[Labels, float]:
+        return {
+            frozenset(each["metric"].items()): float(each["value"][1])
+            for each in ask(self._url, "query", query=expression)["result"]
+        }
+
+    def by(self, label: str, expression: str) -> dict[str, float]:
+        return {dict(labels)[label]: value for labels, value in self.query(expression).items()}
+
+    def targets(self) -> dict[str, str]:
+        """The URL that each instance is scraped at."""
+        active = ask(self._url, "targets", state="active")["activeTargets"]
+        return {each["labels"]["instance"]: each["scrapeUrl"] for each in active}
+
+    def series(self, match: str) -> set[Labels]:
+        found = ask(self._url, "series", **{"match[]": match})
+        return {frozenset(each.items()) for each in found}
+
+
+@contextmanager
+def scraping(folder: Path, *jobs: Mapping[str, Any]) -> Iterator[Prometheus]:
+    """Run Prometheus with scrape configurations, a scrape a second."""
+    timing = {"scrape_interval": "1s", "scrape_timeout": "1s"}
+    with prometheus(folder, {"global": timing, "scrape_configs": list(jobs)}) as url:
+        yield Prometheus(url)

@@ -11,8 +11,8 @@ from pathlib import Path
 import bcrypt
 import pytest
 from support.exporter import Served, ask, exporter_here
-from support.harness import write_yaml
 from support.logs import capture_logs
+from support.programs import write_yaml
 
 from nextmv_exporter.nextmv.credentials import Credentials
 from nextmv_exporter.web import auth

@@ -11,8 +11,8 @@ import pytest
 import yaml
 from support.certificates import Authority, encrypt_key, issue_weak, write_rsa_key
 from support.descriptors import no_descriptor_left
-from support.harness import write_yaml
 from support.logs import capture_logs
+from support.programs import write_yaml
 
 from nextmv_exporter.nextmv.errors import ConfigurationError
 from nextmv_exporter.web.config import web_config

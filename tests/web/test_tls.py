@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from support.certificates import Authority
 from support.exporter import Served, ask, exporter_here
-from support.harness import write_yaml
+from support.programs import write_yaml
 from support.waiting import until
 
 from nextmv_exporter.nextmv.credentials import Credentials
