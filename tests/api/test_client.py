@@ -316,7 +316,7 @@ def test_a_budget_holds_over_several_responses_and_counts_decompressed_bytes(
 
 MEMORY = r"""
 import gc, re, sys
-from nextmv_exporter.nextmv.client import Client
+from nextmv_exporter.nextmv.client import Client, Deadline
 from nextmv_exporter.nextmv.errors import NextmvError
 from nextmv_exporter.scrape.sources import SourceState, fetch_runs
 
