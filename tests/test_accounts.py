@@ -80,9 +80,7 @@ def test_with_an_asterisk_profiles_that_come_and_go_are_followed_and_logged_by_n
     assert files.keys(accounts) == {"a": "1", "b": "2"}
     of_a, of_b = accounts.targets["a"], accounts.targets["b"]
     assert logs == []
-    assert [accounts.outdated] == [False]
     files.write({"b": "5", "c": "3", "d": "4"})
-    assert [accounts.outdated] == [True]
     assert files.keys(accounts) == {"b": "5", "c": "3", "d": "4"}
     assert accounts.targets["b"] is of_b, "with its back-off and the groups drained lately"
     assert files.key(of_a) == "1", "a fetch in progress keeps the key of a removed account"

@@ -111,11 +111,6 @@ class Accounts:
         """Reload changed files: new keys, and profiles that were added or removed under `*`."""
         self._latest()
 
-    @property
-    def outdated(self) -> bool:
-        """Whether `refresh` has to reload, which takes a second for a thousand accounts."""
-        return self._latest.outdated
-
     def reload(self) -> None:
         """Reload all accounts; drop named profiles that are no longer in the file.
 

@@ -16,7 +16,7 @@ from nextmv_exporter import __version__, logs
 from nextmv_exporter.accounts import Accounts
 from nextmv_exporter.collector import ProcessMetricsCollector, QueueCollector
 from nextmv_exporter.nextmv.credentials import Credentials
-from nextmv_exporter.nextmv.errors import ConfigurationError
+from nextmv_exporter.nextmv.errors import ConfigurationError, printable
 from nextmv_exporter.scrape.exposition import expose
 from nextmv_exporter.settings import Settings, command, message_of, unknown_variables
 
@@ -75,18 +75,6 @@ def complain(message: str) -> None:
     logs.flush()
     with contextlib.suppress(OSError):
         logs.write(2, f"{printable(message)}\n".encode(errors="backslashreplace"))
-
-
-def printable(text: str) -> str:
-    """Return a text as one line, without characters that could control a terminal.
-
-    Args:
-        text: the text.
-
-    Returns:
-        The line.
-    """
-    return " ".join("".join(char if char.isprintable() else " " for char in text).split())
 
 
 def run(settings: Settings) -> int:

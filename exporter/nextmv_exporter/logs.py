@@ -71,7 +71,6 @@ def configure(level: str, log_format: str) -> None:
     logging.basicConfig(handlers=[handler], level=level.upper(), force=True)
     logging.captureWarnings(capture=True)
     logging.raiseExceptions = False  # or a dropped line would be reported on stderr
-    logging.getLogger("uvicorn.access").propagate = False
     # uvicorn's messages about starting and stopping duplicate the program's; its errors are kept.
     logging.getLogger("uvicorn.error").setLevel(max(logging.WARNING, logging.root.level))
     # urllib3 quotes headers that it can't parse, and a server may echo the key in them.

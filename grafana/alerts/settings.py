@@ -11,6 +11,3 @@ THRESHOLDS: dict[str, Any] = yaml.safe_load((CHART / "values.yaml").read_text())
     "thresholds"
 ]
 """The defaults, by name."""
-
-OLDEST_QUEUED_SECONDS: int = THRESHOLDS["oldestQueuedSeconds"]
-"""The dashboard colours waits by it, too."""

@@ -19,14 +19,8 @@ class ConfigurationError(ValueError):
     """A setting, variable or file is invalid. The message names it, the cause and the fix.
 
     Args:
-        message: one line that names no command line flag and contains no secret.
-        setting: the setting to change, such as `config-file`, where the message does not name it;
-            a command line adds its flag.
+        message: one line without secrets.
     """
-
-    def __init__(self, message: str, setting: str = "") -> None:
-        super().__init__(message)
-        self.setting = setting
 
 
 class UnreadableFileError(ConfigurationError):
@@ -138,8 +132,19 @@ def plain(text: str, secrets: Sequence[str]) -> str:
     """
     for secret in secrets:
         text = text.replace(secret, "<redacted>")
-    printable = "".join(character if character.isprintable() else " " for character in text)
-    return " ".join(printable.split())[:MAX_MESSAGE]
+    return printable(text)[:MAX_MESSAGE]
+
+
+def printable(text: str) -> str:
+    """Return a text as one line, without characters that could control a terminal.
+
+    Args:
+        text: the text.
+
+    Returns:
+        The line.
+    """
+    return " ".join("".join(char if char.isprintable() else " " for char in text).split())
 
 
 def status_error(

@@ -14,12 +14,12 @@ import click
 
 from nextmv_exporter import __version__
 from nextmv_exporter.accounts import account_name, profiles, resolve
-from nextmv_exporter.cli import complain, printable, run_command
+from nextmv_exporter.cli import complain, run_command
 from nextmv_exporter.logs import write
 from nextmv_exporter.nextmv.account import Account, Queue, QueuedRun
 from nextmv_exporter.nextmv.client import Client
 from nextmv_exporter.nextmv.credentials import listed, load_config, profiles_with_key
-from nextmv_exporter.nextmv.errors import ConfigurationError, NextmvError
+from nextmv_exporter.nextmv.errors import ConfigurationError, NextmvError, printable
 from nextmv_exporter.settings import CONTEXT, NAME, Settings, from_environment
 
 EXIT_FAILED = 1
